@@ -1,0 +1,127 @@
+"""The recordings of `mini`: every speaker says random words under the conditions of every session."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from channel import SAMPLE_RATE, add_noise, finish, resample, tilt, trim
+from espeak import SAMPLE_RATE as ESPEAK_RATE
+from espeak import Synthesiser
+from numpy.typing import NDArray
+from plan import AUDIO_STREAM, Request, Speaker
+from tqdm import tqdm
+from voices import ACCENTS, Session
+from words import draw_words
+
+from ham.errors import DataError, HamError
+
+SHORTEST_S, LONGEST_S = 3.0, 4.0
+FIRST_GUESS = 9
+"""Words in an utterance of about 3.5 s at a middling rate."""
+
+MOST_TRIES = 12
+_LEAVE_INTERRUPTS = (signal.SIGINT, signal.SIG_IGN)  # for the parent to answer, which then stops the workers
+
+
+class Talker:
+    """A speaker at the microphone: knows how many words fill an utterance, and says some."""
+
+    def __init__(self, speaker: Speaker, synthesiser: Synthesiser, rng: np.random.Generator) -> None:
+        """Take a seat.
+
+        Args:
+            speaker: who speaks.
+            synthesiser: an instance that no other speaker has used, set to the speaker's voice.
+            rng: the source of words and noise.
+        """
+        self._speaker, self._synthesiser, self._rng = speaker, synthesiser, rng
+        self._count = FIRST_GUESS
+
+    def say(self, session: Session) -> NDArray[np.int16]:
+        """Record one utterance of 3 to 4 s.
+
+        Args:
+            session: its conditions.
+
+        Returns:
+            Samples at 16 kHz, shape ``(N,)``.
+        """
+        speech = resample(self._speech(session), ESPEAK_RATE, SAMPLE_RATE).astype(np.float64)
+        noisy = add_noise(
+            tilt(speech, session.tilt_db_per_octave),
+            self._rng,
+            snr_db=session.snr_db,
+            noise_tilt_db_per_octave=session.noise_tilt_db_per_octave,
+        )
+        return finish(noisy, session.peak_db)
+
+    def _speech(self, session: Session) -> NDArray[np.float32]:
+        """Whole words that last 3 to 4 s: say them, and say fewer or more if they do not."""
+        words = draw_words(self._rng, 4 * FIRST_GUESS)
+        for _ in range(MOST_TRIES):
+            said = self._synthesiser.speak(
+                " ".join(words[: self._count]),
+                rate_wpm=round(self._speaker.voice.rate_wpm * session.rate_factor),
+                pitch_shift_semitones=session.pitch_shift_semitones,
+                seed=int(self._rng.integers(1, 2**31)),
+            )
+            speech = trim(said, ESPEAK_RATE)
+            if SHORTEST_S * ESPEAK_RATE <= speech.size <= LONGEST_S * ESPEAK_RATE:
+                return speech
+            self._count += 1 if speech.size < SHORTEST_S * ESPEAK_RATE else -1
+        raise DataError(f"{self._speaker.name}: expected words that last 3 to 4 s, found none in {MOST_TRIES} tries")
+
+
+def record(speaker: Speaker, *, wav: Path, seed: int, num_utterances: int) -> None:
+    """Synthesise and write all utterances of one speaker; what is written depends on nothing else.
+
+    Args:
+        speaker: who speaks.
+        wav: where the speaker's folder goes.
+        seed: the corpus's seed.
+        num_utterances: in each session.
+    """
+    rng = np.random.default_rng((seed, AUDIO_STREAM, speaker.index))
+    with Synthesiser(ACCENTS[speaker.accent], speaker.voice.variant_text()) as synthesiser:
+        talker = Talker(speaker, synthesiser, rng)
+        for session, paths in zip(speaker.sessions, speaker.paths(num_utterances), strict=True):
+            for path in paths:
+                (wav / path).parent.mkdir(parents=True, exist_ok=True)
+                soundfile.write(wav / path, talker.say(session), SAMPLE_RATE, subtype="PCM_16")
+
+
+def record_all(speakers: Sequence[Speaker], wav: Path, request: Request, num_workers: int) -> None:
+    """Record every speaker, in several processes at a time.
+
+    Args:
+        speakers: the plan.
+        wav: where the speakers' folders go.
+        request: seed and counts.
+        num_workers: at least 1; it changes the time, never the result.
+
+    Raises:
+        HamError: espeak-ng cannot be used, or a process has died.
+    """
+    with Synthesiser(ACCENTS[speakers[0].accent], ""):
+        pass  # what keeps espeak-ng from loading is reported here, before any process is started
+    pool = ProcessPoolExecutor(
+        min(num_workers, len(speakers)), get_context("spawn"), initializer=signal.signal, initargs=_LEAVE_INTERRUPTS
+    )
+    work = partial(record, wav=wav, seed=request.seed, num_utterances=request.num_utterances)
+    with pool:
+        futures = [pool.submit(work, speaker) for speaker in speakers]
+        try:
+            for future in tqdm(as_completed(futures), total=len(futures), desc="mini", unit="speaker", mininterval=1):
+                future.result()
+        except BrokenProcessPool as error:
+            raise HamError(f"a worker process has died ({error}); try fewer of them: --num_workers 1") from error
+        finally:
+            pool.shutdown(cancel_futures=True)

@@ -1,0 +1,212 @@
+"""What every command of ``ham.bin`` shares: usage errors of one line, logging, the exit status.
+
+A command declares its options with underscores and ends in two lines::
+
+    def main(argv: Sequence[str]) -> None:
+        options = Parser(description=__doc__).parse_args(argv)
+
+    if __name__ == "__main__":
+        sys.exit(run(main))
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from tqdm import tqdm
+
+from ham.errors import ConfigError, HamError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+_LOGGERS = ("ham", "__main__")  # `python -m ham.bin.x` names its own logger __main__, not ham.bin.x
+
+_CURES = {
+    errno.EACCES: "give yourself permission, or choose another place",
+    errno.ENOSPC: "free some space on that disk, or choose another place",
+    errno.EDQUOT: "your quota is used up: free some space, or choose another place",
+    errno.EROFS: "choose a place that can be written to",
+    errno.EMFILE: "raise the limit of open files with `ulimit -n`, or use fewer workers",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose usage errors are a :class:`~ham.errors.ConfigError` of one line.
+
+    Options are declared with underscores and understood with ``-`` or ``_``; abbreviations are refused, since
+    an abbreviated option silently changes its meaning when another one is added. Help shows the defaults by
+    itself.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", _Formatter)
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Iterable[str] | None = None, namespace: Any = None) -> Any:
+        """Parse the command line; an option that does not exist is answered with the closest one that does.
+
+        Args:
+            args: the arguments without the command's name; ``sys.argv[1:]`` when missing.
+            namespace: where to store the values; a new ``argparse.Namespace`` when missing.
+
+        Returns:
+            The namespace.
+
+        Raises:
+            ConfigError: if the arguments are not what the options accept.
+        """
+        argv = normalise(sys.argv[1:] if args is None else list(args))
+        options, unknown = self.parse_known_args(argv, namespace)
+        if unknown:
+            self.error(self._unknown(unknown))
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the usage error instead of printing the whole usage.
+
+        Args:
+            message: what argparse has found wrong.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(f"{message} (--help lists every option)")
+
+    def _unknown(self, unknown: Sequence[str]) -> str:
+        names = [name for name in self._option_string_actions if name.startswith("--")]
+        found = next((word for word in unknown if word.startswith("-")), None)
+        if found is None:
+            return f"expected options only, found {' '.join(unknown)!r}"
+        found = found.split("=", 1)[0]
+        close = difflib.get_close_matches(found, names, n=1)
+        cure = f"did you mean {close[0]}?" if close else "the options are " + " ".join(names)
+        return f"unknown option {found}: {cure}"
+
+
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Adds ``(default: ...)`` to every option that has one worth reading."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or isinstance(action.default, bool):
+            return action.help
+        if isinstance(action.default, list | tuple):
+            return f"{action.help} (default: {' '.join(map(str, action.default)) or 'none'})"
+        return super()._get_help_string(action)
+
+
+def at_least(minimum: int) -> Callable[[str], int]:
+    """Make a type for an option that is a whole number with a lower bound.
+
+    Args:
+        minimum: the smallest value.
+
+    Returns:
+        What ``add_argument(type=...)`` takes.
+    """
+
+    def parse(text: str) -> int:
+        if not text.strip().lstrip("+-").isdecimal() or int(text) < minimum:
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, found {text!r}")
+        return int(text)
+
+    return parse
+
+
+def normalise(argv: Sequence[str]) -> list[str]:
+    """Write the names of long options with underscores: ``--foo-bar=a-b`` becomes ``--foo_bar=a-b``.
+
+    Args:
+        argv: the arguments; whatever follows a lone ``--`` is kept as it is.
+
+    Returns:
+        The arguments, values untouched.
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    return [_underscored(word) for word in argv[:end]] + list(argv[end:])
+
+
+def _underscored(word: str) -> str:
+    if not word.startswith("--"):
+        return word
+    name, equals, value = word[2:].partition("=")
+    return "--" + name.replace("-", "_") + equals + value
+
+
+def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
+    """Run a command and turn what stops it into one line on standard error and an exit status.
+
+    A bug keeps its traceback: only a :class:`~ham.errors.HamError`, the operating system's refusals and Ctrl-C
+    are caught.
+
+    Args:
+        main: the command; it takes the arguments without the command's name.
+        argv: the arguments; ``sys.argv[1:]`` when missing.
+
+    Returns:
+        0 done, 2 the request was wrong, 1 anything else, 130 interrupted.
+    """
+    with _logging():
+        try:
+            main(sys.argv[1:] if argv is None else argv)
+            sys.stdout.flush()
+        except HamError as error:
+            return _fail(str(error), error.exit_status)
+        except BrokenPipeError:
+            return _reader_left()
+        except OSError as error:
+            return _fail(_describe(error), 1)
+        except KeyboardInterrupt:
+            return _fail("interrupted", INTERRUPTED)
+    return 0
+
+
+def _fail(message: str, status: int) -> int:
+    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    return status
+
+
+def _describe(error: OSError) -> str:
+    """The file, the system's words for what went wrong, and a cure for the common ones."""
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    cure = _CURES.get(error.errno or 0)
+    return f"{place}{error.strerror or error}" + (f"; {cure}" if cure else "")
+
+
+def _reader_left() -> int:
+    """`command | head` closed the pipe: say nothing, and keep the interpreter from flushing into it again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+class _Handler(logging.Handler):
+    """Writes messages to the standard error of the moment, above a progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        tqdm.write(prefix + self.format(record), file=sys.stderr)
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    """Plain messages on standard error: ours from INFO on, those of other libraries from WARNING on."""
+    root, handler = logging.getLogger(), _Handler()
+    ours = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in ours]
+    root.addHandler(handler)
+    for logger in ours:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for logger, level in zip(ours, levels, strict=True):
+            logger.setLevel(level)

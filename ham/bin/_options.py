@@ -1,0 +1,37 @@
+"""Options that several commands share: which configuration, with which changes."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ham.bin._cli import Parser
+from ham.config import Config, load_config
+from ham.losses import LOSSES
+from ham.errors import ConfigError
+
+
+def add_config(parser: Parser) -> None:
+    """Add ``--config``, ``--loss`` and ``--set``."""
+    parser.add_argument("--config", type=Path, required=True, help="the system: a YAML file of conf/")
+    parser.add_argument("--loss", default="", help="name of a loss that replaces the configuration's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes, as train.epochs=3")
+
+
+def read_config(options: Any) -> Config:
+    """Load the configuration that the options name.
+
+    Raises:
+        ConfigError: if the file, a key, a value or the loss is wrong.
+    """
+    if options.loss and options.loss not in LOSSES:
+        raise ConfigError(f"--loss {options.loss}: no such loss; choose one of {', '.join(LOSSES)}")
+    return load_config(options.config, options.set, options.loss or None)
+
+
+def boolean(text: str) -> bool:
+    """An option's ``true`` or ``false``, as Kaldi's scripts write them."""
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, found '{text}'")
+    return text == "true"

@@ -1,0 +1,107 @@
+"""From a configuration to the parts of a system: the only place where names become objects."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from ham import backbones, features, losses
+from ham.backbones.base import Backbone
+from ham.config import AugmentConfig, Config, OptimiserConfig
+from ham.data.augment import Augmenter, Materials, build_kinds
+from ham.data.store import ArrayStore
+from ham.errors import ConfigError
+from ham.features import Frontend
+from ham.losses.base import SpeakerLoss
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16000
+"""Hz; every corpus and every published front end here uses it."""
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` takes a GPU where there is one; anything else is a torch device.
+
+    Raises:
+        ConfigError: if there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name}: not usable ({reason}); use auto, cpu or cuda") from None
+    return device
+
+
+def build_frontend(config: Config) -> Frontend:
+    """The front end that the configuration names."""
+    block = config.frontend
+    return features.build(block.name, num_mel_bins=block.num_mel_bins, sample_rate=SAMPLE_RATE, **block.options)
+
+
+def build_backbone(config: Config) -> Backbone:
+    """The backbone that the configuration names, with fresh weights."""
+    block = config.backbone
+    return backbones.build(block.name, config.frontend.num_mel_bins, block.embedding_dim, **block.options)
+
+
+def build_loss(config: Config, num_speakers: int) -> SpeakerLoss:
+    """The loss that the configuration names, with fresh centres."""
+    block = config.loss
+    return losses.build(block.name, config.backbone.embedding_dim, num_speakers, **block.options)
+
+
+def check_parts(config: Config) -> None:
+    """Refuse a configuration whose parts refuse their options, before any work is done.
+
+    Raises:
+        ConfigError: from the part concerned, or if a margin schedule meets a loss without a margin.
+    """
+    build_frontend(config)
+    with torch.device("meta"):
+        build_backbone(config)
+        loss = build_loss(config, 2)
+    if config.margin.name != "constant" and not loss.has_margin:
+        raise ConfigError(f"margin.name: {config.margin.name}: the loss {config.loss.name} has no margin; use constant")
+
+
+def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | None) -> Augmenter | None:
+    """The augmenter that the configuration asks for; ``music`` is left out, and said, where there is none.
+
+    Args:
+        config: the configuration's block.
+        noise: store of MUSAN; None to use noise and babble that need no download.
+        rooms: store of room responses; None to simulate them.
+    """
+    if config.mode == "off":
+        return None
+    names = list(config.kinds)
+    if noise is None and "music" in names and len(names) > 1:
+        logger.info("augmentation: no MUSAN (--musan): coloured noise and babble of the batch instead, no music")
+        names.remove("music")
+    materials = Materials(
+        sample_rate=SAMPLE_RATE,
+        noise_store=None if noise is None else ArrayStore(noise),
+        room_store=None if rooms is None else ArrayStore(rooms),
+    )
+    return Augmenter(build_kinds(names, materials), probability=config.probability)
+
+
+def build_optimiser(config: OptimiserConfig, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """Adam, AdamW, or SGD with Nesterov momentum."""
+    if config.name == "sgd":
+        return torch.optim.SGD(
+            parameters,
+            lr=config.lr,
+            momentum=config.momentum,
+            weight_decay=config.weight_decay,
+            nesterov=config.momentum > 0,
+        )
+    kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)

@@ -1,0 +1,26 @@
+"""Print the default name of an experiment: ``<configuration>_<loss>``, with ``_seed<N>`` for another seed than 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from ham.bin._cli import Parser, run
+from ham.bin._options import add_config, read_config
+from ham.bin._system import check_parts
+
+
+def main(argv: Sequence[str]) -> None:
+    """Check the configuration and print the name."""
+    parser = Parser(prog="ham.bin.exp_name", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    add_config(parser)
+    options = parser.parse_args(argv)
+    config = read_config(options)
+    check_parts(config)
+    suffix = "" if options.seed == 1 else f"_seed{options.seed}"
+    print(f"{options.config.stem}_{config.loss.name}{suffix}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,105 @@
+"""Stage 3: pack the audio of the data directories, and filterbanks where the configuration asks for them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ham.bin._cli import Parser, run
+from ham.bin._options import add_config, read_config
+from ham.bin._system import SAMPLE_RATE, build_frontend, check_parts
+from ham.config import Config, to_dict
+from ham.data.kaldi_dir import read_data_dir
+from ham.data.pack import pack_audio, pack_features
+from ham.data.store import ArrayStore
+from ham.errors import ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Pack every store that is not there yet."""
+    parser = Parser(prog="ham.bin.make_store", description=__doc__)
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder that holds train/ and test/")
+    parser.add_argument("--musan", type=Path, help="the unpacked MUSAN: noise/, music/, speech/")
+    parser.add_argument("--rirs", type=Path, help="the unpacked RIRS_NOISES or another folder of room responses")
+    parser.add_argument("--num_workers", type=int, default=2, help="decoding threads")
+    add_config(parser)
+    options = parser.parse_args(argv)
+    if options.num_workers < 1:
+        raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
+    config = read_config(options)
+    check_parts(config)
+    wanted = {"train": read_data_dir(options.data_dir / "train").wav, "test": test_recordings(options.data_dir)}
+    for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
+        if folder is not None:
+            wanted[name] = noise_recordings(folder, pattern)
+    for name, wav in wanted.items():
+        _pack(options.data_dir / "store" / name, wav, options.num_workers)
+    if config.features == "stored":
+        _pack_features(options.data_dir / "store", config)
+
+
+def test_recordings(data_dir: Path) -> dict[str, Path]:
+    """The recordings of all test lists together; an utterance of several lists comes once.
+
+    Raises:
+        DataError: if there is no test list, or two lists give one utterance different files.
+    """
+    together: dict[str, Path] = {}
+    folders = sorted(p.parent for p in (data_dir / "test").glob("*/*/trials"))
+    if not folders:
+        raise DataError(f"{data_dir}/test: expected <root>/<list>/trials, found none; run stage 2")
+    for folder in folders:
+        for utt, wav in read_data_dir(folder).wav.items():
+            if together.setdefault(utt, wav) != wav:
+                raise DataError(f"{folder}/wav.scp: {utt} is {wav} here and {together[utt]} in another list")
+    return together
+
+
+def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
+    """All recordings below a folder of noises or room responses, by their path with dashes.
+
+    For MUSAN the ids begin with ``noise``, ``music`` and ``speech``, the folders that it consists of.
+
+    Raises:
+        ConfigError: if the folder does not hold them.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"--{what} {folder}: no such folder")
+    base = folder / "simulated_rirs" if (folder / "simulated_rirs").is_dir() else folder
+    files = sorted(p for p in base.rglob("*") if p.suffix.lower() in (".wav", ".flac"))
+    missing = [name for name in ("noise", "music", "speech") if not (folder / name).is_dir()]
+    if what == "musan" and missing:
+        raise ConfigError(f"--musan {folder}: expected the folders noise, music and speech; missing: {missing[0]}")
+    if not files:
+        raise ConfigError(f"--{what} {folder}: expected wav or flac files below it, found none")
+    return {"-".join(p.relative_to(base).with_suffix("").parts).replace(" ", "_"): p.resolve() for p in files}
+
+
+def _pack(path: Path, wav: dict[str, Path], num_workers: int) -> None:
+    """Pack one audio store and say what it holds."""
+    started = time.perf_counter()
+    made = pack_audio(path, wav, sample_rate=SAMPLE_RATE, num_workers=num_workers)
+    store = ArrayStore(path)
+    hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
+    took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"
+    logger.info("%s: %d recordings, %.2f h, %s", path, len(store), hours, took)
+
+
+def _pack_features(stores: Path, config: Config) -> None:
+    """Pack the training filterbanks; test utterances are computed when they are embedded."""
+    path = stores / "train_features"
+    frontend = build_frontend(config)
+    described = {"frontend": to_dict(config)["frontend"]}
+    made = pack_features(path, ArrayStore(stores / "train"), frontend, described)
+    logger.info("%s: filterbanks %s", path, "packed" if made else "are up to date")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

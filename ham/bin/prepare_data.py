@@ -1,0 +1,223 @@
+"""Write Kaldi data directories for training and testing from folders of speech, after decoding every file once.
+
+A root holds wav/<speaker>/<session>/<utterance>.{wav,flac,ogg} and, if you have them, splits/train_list.txt and
+trials/*.txt. Written are <data_dir>/train and <data_dir>/test/<root>/<list>. Repeating it costs little.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from ham.bin._cli import Parser, at_least, run
+from ham.data.audio import AudioInfo, inspect_files
+from ham.data.audio_cache import AudioCache
+from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, remove_data_dir, write_data_dir
+from ham.data.plan import Part, Plan, make_plan
+from ham.errors import ConfigError, DataError, summarise
+
+logger = logging.getLogger(__name__)
+
+CACHE = ".audio_cache.json"
+"""Name of the memory of inspected files in the data folder."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Plan, inspect the audio, write what has changed, remove what is no longer asked for."""
+    options = _parse(argv)
+    _check_writable(options.data_dir)
+    plan = make_plan(options.train_roots, options.test_roots, options.seed)
+    infos, bad = inspect(plan, AudioCache(options.data_dir / CACHE), options.num_workers)
+    plan = without_bad_files(plan, bad, options.max_bad_train_files)
+    _report_conversions(list(infos.values()), options.sample_rate)
+    parts = {f"test/{name}": part for name, part in plan.tests.items()}
+    if plan.train:
+        parts["train"] = plan.train
+    removed = remove_others(options.data_dir, parts)
+    changed = [_write(options.data_dir / name, part, infos) for name, part in sorted(parts.items())]
+    if not removed and not any(changed):
+        logger.info("%s: was already prepared, nothing has changed", options.data_dir)
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = Parser(prog="ham.bin.prepare_data", description=__doc__)
+    parser.add_argument("--train_roots", nargs="*", type=_root, default=[], help="folders of speech to train on")
+    parser.add_argument("--test_roots", nargs="*", type=_root, default=[], help="folders of speech to test on")
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder to write, egs/<corpus>/data")
+    parser.add_argument("--seed", type=int, default=1, help="seed of trial lists and test speakers that are made")
+    parser.add_argument("--num_workers", type=at_least(1), default=2, help="threads that decode")
+    parser.add_argument(
+        "--max_bad_train_files",
+        type=at_least(0),
+        default=0,
+        help="training files that may be left out because they cannot be used; beyond, the run stops",
+    )
+    parser.add_argument(
+        "--sample_rate", type=at_least(1), default=16000, help="rate of the recipe in Hz, to count other files"
+    )
+    options: argparse.Namespace = parser.parse_args(argv)
+    if not options.train_roots and not options.test_roots:
+        raise ConfigError("expected --train_roots or --test_roots, found neither")
+    return options
+
+
+def _root(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("expected a folder, found an empty word")
+    return Path(text)
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out before hours of decoding whether the result can be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+
+
+def inspect(plan: Plan, cache: AudioCache, num_workers: int) -> tuple[dict[Path, AudioInfo], dict[Path, DataError]]:
+    """Decode every file of a plan that the cache does not know.
+
+    Args:
+        plan: what is trained and tested on.
+        cache: the files known from before; new ones are added, also when the run is interrupted.
+        num_workers: decoding threads.
+
+    Returns:
+        What is known of the good files, and the errors of the bad ones.
+    """
+    parts = [*plan.tests.values()] + ([plan.train] if plan.train else [])
+    files = dict.fromkeys(file for part in parts for file in part.wav.values())
+    infos, bad = cache.find(files), dict[Path, DataError]()
+    todo = [file for file in files if file not in infos]
+    found = inspect_files(todo, num_workers)
+    every_s = 0.5 if sys.stderr.isatty() else 30.0
+    try:
+        for file, info in tqdm(
+            found, "inspecting audio", len(todo), unit=" files", delay=2.0, mininterval=every_s, maxinterval=60
+        ):
+            if isinstance(info, DataError):
+                bad[file] = info
+            else:
+                infos[file] = info
+                cache.add(file, info)
+    finally:
+        cache.save()
+    return infos, bad
+
+
+def without_bad_files(plan: Plan, bad: Mapping[Path, DataError], max_bad_train_files: int) -> Plan:
+    """Leave bad files out of the training part, within a budget.
+
+    Args:
+        plan: what is trained and tested on.
+        bad: the errors of the files that cannot be used.
+        max_bad_train_files: how many training files may be left out.
+
+    Returns:
+        The plan without them.
+
+    Raises:
+        DataError: if a test file is bad, or more training files than the budget allows.
+    """
+    tested = {file for part in plan.tests.values() for file in part.wav.values()}
+    if bad_tests := [str(error) for file, error in bad.items() if file in tested]:
+        raise DataError(f"test files are never left out, replace or unlist them: {summarise(bad_tests)}")
+    if plan.train is None or not bad:
+        return plan
+    left_out = {utt: str(bad[file]) for utt, file in plan.train.wav.items() if file in bad}
+    summary = summarise(list(left_out.values()))
+    if len(left_out) > max_bad_train_files:
+        cure = f"leave them out with --max_bad_train_files {len(left_out)}"
+        raise DataError(f"training files that cannot be used: {summary}; or {cure}")
+    logger.warning("%d of %d training files are left out: %s", len(left_out), len(plan.train.wav), summary)
+    return replace(plan, train=_without(plan.train, left_out))
+
+
+def _without(part: Part, utts: Collection[str]) -> Part:
+    return Part(
+        wav={utt: file for utt, file in part.wav.items() if utt not in utts},
+        utt2spk={utt: spk for utt, spk in part.utt2spk.items() if utt not in utts},
+    )
+
+
+def _report_conversions(infos: Sequence[AudioInfo], sample_rate: int) -> None:
+    """Say once what reading will do to files that are not mono or have another rate."""
+    rates = Counter(info.sample_rate for info in infos if info.sample_rate != sample_rate)
+    if rates:
+        counts = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
+        logger.info("%d files are resampled to %d Hz when they are read: %s", rates.total(), sample_rate, counts)
+    if several := sum(info.num_channels > 1 for info in infos):
+        logger.info("%d files have more than one channel; the average of the channels is read", several)
+
+
+def remove_others(data_dir: Path, names: Collection[str]) -> list[Path]:
+    """Remove the directories of an earlier request, so that no stage goes on with them.
+
+    Args:
+        data_dir: the data folder.
+        names: the directories to keep, ``train`` and ``test/<root>/<list>``.
+
+    Returns:
+        What was removed.
+
+    Raises:
+        DataError: if one of them holds files that are not those of a data directory.
+    """
+    keep = {data_dir / name for name in names}
+    found = [*data_dir.glob("train"), *data_dir.glob("test/*/*")]
+    stale = sorted(path for path in found if path not in keep and not path.name.startswith("."))
+    for path in stale:
+        remove_data_dir(path)
+        logger.info("%s: removed, it was not asked for this time", path)
+    for root in data_dir.glob("test/*"):
+        if root.is_dir() and not any(root.iterdir()):
+            root.rmdir()
+    return stale
+
+
+def _write(path: Path, part: Part, infos: Mapping[Path, AudioInfo]) -> bool:
+    """Write a directory unless it is there with the same content; returns whether it was written."""
+    utt2dur = {utt: round(infos[file].duration_s, 6) for utt, file in part.wav.items()}
+    new = DataDir(path, part.wav, part.utt2spk, utt2dur, part.trials)
+    same = _is_same(new)
+    if not same:
+        write_data_dir(path, new.wav, new.utt2spk, new.utt2dur, new.trials)
+    logger.info("%s: %s%s", path, _describe(new), " (unchanged)" if same else "")
+    return not same
+
+
+def _is_same(new: DataDir) -> bool:
+    try:
+        old = read_data_dir(new.path)
+    except DataError:
+        return False
+    tables = [(one.wav, one.utt2spk, one.utt2dur) for one in (old, new)]
+    return tables[0] == tables[1] and _are_same_trials(old.trials, new.trials)
+
+
+def _are_same_trials(one: Trials | None, other: Trials | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    same_utts = (one.enrol, one.test) == (other.enrol, other.test)
+    return same_utts and np.array_equal(one.labels, other.labels)
+
+
+def _describe(content: DataDir) -> str:
+    hours = sum(content.utt2dur.values()) / 3600
+    text = f"{len(content.wav)} utterances of {len(content.spk2utt)} speakers, {hours:.2f} h"
+    if content.trials is None:
+        return text
+    return f"{text}, {content.trials.num_target} target and {content.trials.num_nontarget} non-target trials"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,52 @@
+"""Stage 7: write RESULTS.md and report.html of an experiment and print its table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ham import page, report
+from ham.bin._cli import Parser, run
+from ham.score.results import HEADER, table, text_table
+from ham.score.scores import write_text
+from ham.train import checkpoint
+
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+"""Last parts of the names of batch normalisation's statistics, which are not learnt parameters."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Report an experiment.
+
+    Args:
+        argv: the arguments without the command's name.
+    """
+    parser = Parser(prog="python -m ham.bin.report", description=__doc__)
+    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with results.json")
+    exp_dir = parser.parse_args(argv).exp_dir
+    experiment = report.read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
+    write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
+    write_text(exp_dir / "report.html", page.render(experiment))
+    print(text_table(HEADER, table(experiment.results.results)))
+    print()
+    print(exp_dir / "RESULTS.md")
+    print(exp_dir / "report.html")
+
+
+def _parameters(path: Path) -> dict[str, int]:
+    """Number of learnt parameters of the averaged model's parts; empty if there is no such model."""
+    if not path.exists():
+        return {}
+    state = checkpoint.load(path)
+    return {part: _count(state[part]) for part in ("backbone", "loss") if part in state}
+
+
+def _count(weights: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() for name, tensor in weights.items() if name.rpartition(".")[2] not in _BUFFERS)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,196 @@
+"""Stage 6: score every trial list by every back-end, compute the error rates, write results.json."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import ham
+import ham.losses
+from ham.bin._cli import Parser, run
+from ham.data.kaldi_dir import DataDir, Trials, read_data_dir
+from ham.errors import CheckpointError, ConfigError, DataError
+from ham.losses.base import SpeakerLoss
+from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings
+from ham.score.curves import Curves, summarise_scores, write_curves
+from ham.score.intervals import NUM_RESAMPLES
+from ham.score.results import (
+    HEADER,
+    ListResult,
+    Results,
+    evaluate,
+    git_commit,
+    table,
+    text_table,
+    write_results,
+)
+from ham.score.scores import Scores, write_scores
+from ham.train import checkpoint
+
+logger = logging.getLogger(__name__)
+
+Rows = NDArray[np.int64]
+Backends = Mapping[str, Callable[[EmbeddingTable, Rows, Rows], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True)
+class TrialList:
+    """A trial list: its name, its data directory and the trials in it."""
+
+    name: str
+    data: DataDir
+    trials: Trials
+
+    def speakers(self, utts: Sequence[str]) -> list[str]:
+        """The speaker of each utterance.
+
+        Args:
+            utts: utterances of the data directory.
+
+        Returns:
+            One speaker each.
+        """
+        return [self.data.utt2spk[utt] for utt in utts]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Score an experiment.
+
+    Args:
+        argv: the arguments without the command's name.
+    """
+    options = _parser().parse_args(argv)
+    lists = [_read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
+    embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
+    state = checkpoint.load(options.exp_dir / "average.pt")
+    backends = _backends(_rebuild_loss(state, options.exp_dir / "average.pt"))
+    numbers: list[ListResult] = []
+    curves: list[Curves] = []
+    for trial_list in lists:
+        for backend in backends:
+            scores = _score(trial_list, embeddings, backends, backend, options.exp_dir)
+            number, curve = _measure(trial_list, backend, scores, options.num_resamples)
+            numbers.append(number)
+            curves.append(curve)
+    results = Results(
+        name=options.exp_dir.resolve().name,
+        seed=int(state["seed"]),
+        commit=git_commit(Path(ham.__file__).parent),
+        versions=checkpoint.versions(),
+        command=options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
+        results=tuple(numbers),
+    )
+    write_curves(options.exp_dir / "curves.json", curves)
+    write_results(options.exp_dir / "results.json", results)
+    print(text_table(HEADER, table(results.results)))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="python -m ham.bin.score", description=__doc__)
+    parser.add_argument(
+        "--data_dir", type=Path, required=True, help="egs/<corpus>/data: its test/<root>/<list> are scored"
+    )
+    parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with embeddings.npz and average.pt")
+    parser.add_argument("--test_sets", nargs="+", default=["all"], help="lists (<root>/<list>), roots, or all")
+    parser.add_argument("--num_resamples", type=_positive, default=NUM_RESAMPLES, help="bootstrap draws of an interval")
+    parser.add_argument("--command", default="", help="command that results.json names; this one when missing")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def find_lists(data_dir: Path, wanted: Sequence[str]) -> list[str]:
+    """Names of the trial lists to score.
+
+    Args:
+        data_dir: folder that holds ``test/<root>/<list>/``.
+        wanted: names ``<root>/<list>``, roots, or ``all``; several may share one word, separated by spaces or commas.
+
+    Returns:
+        Names ``<root>/<list>`` in sorted order.
+
+    Raises:
+        DataError: if there are no trial lists.
+        ConfigError: if a name is not among them.
+    """
+    found = sorted(
+        path.parent.relative_to(data_dir / "test").as_posix() for path in (data_dir / "test").glob("*/*/trials")
+    )
+    found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
+    if not found:
+        raise DataError(
+            f"{data_dir}/test: expected trial lists <root>/<list>/trials, found none; prepare the data (stage 2)"
+        )
+    words = " ".join(wanted).replace(",", " ").split()
+    chosen = {word: [name for name in found if word in ("all", name, name.split("/")[0])] for word in words}
+    for word, names in chosen.items():
+        if not names:
+            raise ConfigError(f"--test_sets: unknown trial list {word!r}: expected all or some of {' '.join(found)}")
+    return [name for name in found if any(name in names for names in chosen.values())]
+
+
+def _read_list(data_dir: Path, name: str) -> TrialList:
+    data = read_data_dir(data_dir / "test" / name)
+    if data.trials is None:
+        raise DataError(f"{data.path}: expected the file trials, found none; prepare the data (stage 2)")
+    return TrialList(name, data, data.trials)
+
+
+def _rebuild_loss(state: Mapping[str, Any], place: Path) -> SpeakerLoss:
+    """The trained loss: with its centres, its options and, where it has one, its geometry."""
+    try:
+        options = dict(state["config"]["loss"])
+        dim, num_speakers = state["config"]["backbone"]["embedding_dim"], state["num_speakers"]
+        loss = ham.losses.build(options.pop("name"), dim, num_speakers, **options)
+        loss.load_state_dict(state["loss"])
+    except KeyError as error:
+        raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from error
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{place}: the loss does not fit its configuration ({reason}); train again") from error
+    return loss.eval()
+
+
+def _backends(loss: SpeakerLoss) -> Backends:
+    backends: dict[str, Callable[[EmbeddingTable, Rows, Rows], NDArray[np.float32]]] = {"cosine": cosine_scores}
+    if loss.has_distance:
+        backends["hyperbolic"] = lambda table, enrol, test: distance_scores(table, enrol, test, loss.distance)
+    return backends
+
+
+def _score(
+    trial_list: TrialList, embeddings: EmbeddingTable, backends: Backends, backend: str, exp_dir: Path
+) -> NDArray[np.float32]:
+    trials = trial_list.trials
+    enrol, test = (embeddings.rows(side, str(trial_list.data.path / "trials")) for side in (trials.enrol, trials.test))
+    values = backends[backend](embeddings, enrol, test)
+    path = exp_dir / "scores" / f"{trial_list.name}.{backend}"
+    write_scores(path, Scores(trials.enrol, trials.test, values))
+    logger.info("%s: %d trials scored", path, len(values))
+    return values
+
+
+def _measure(
+    trial_list: TrialList, backend: str, scores: NDArray[np.float32], num_resamples: int
+) -> tuple[ListResult, Curves]:
+    trials = trial_list.trials
+    speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
+    number = evaluate(trial_list.name, backend, scores, trials.labels, *speakers, num_resamples=num_resamples)
+    return number, summarise_scores(trial_list.name, backend, scores, trials.labels)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,295 @@
+"""Stage 4: train a system on the training data directory."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from ham.bin._cli import Parser, run
+from ham.bin._options import add_config, boolean, read_config
+from ham.bin._system import (
+    build_augmenter,
+    build_backbone,
+    build_frontend,
+    build_loss,
+    build_optimiser,
+    check_parts,
+    pick_device,
+)
+from ham.config import Config, differences, dump, to_dict
+from ham.data.dataset import TrainingSet, training_set
+from ham.data.kaldi_dir import read_data_dir
+from ham.data.pack import content_fingerprint
+from ham.data.speed import SpeedPerturbation
+from ham.data.store import ArrayStore
+from ham.errors import CheckpointError, ConfigError, DataError
+from ham.features import SpecAugment
+from ham.train import checkpoint
+from ham.train.loop import Loop, LoopSettings
+from ham.train.schedules import learning_rate, margin_at
+from ham.train.step import TrainingStep
+from ham.train.validation import choose_speakers, validation_eer, validation_set
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The data of a run: audio, utterances that are trained on, speakers kept aside, what identifies them."""
+
+    store: ArrayStore
+    utt2spk: dict[str, str]
+    data: TrainingSet
+    aside: tuple[str, ...]
+    fingerprint: str
+
+
+def main(argv: Sequence[str]) -> None:
+    """Train, or go on training, or say that it is done."""
+    options = _parser().parse_args(argv)
+    config = read_config(options)
+    check_parts(config)
+    device = pick_device(options.device)
+    prepared = prepare(options.data_dir, config, options.seed)
+    request = {**to_dict(config), "seed": options.seed, "data": prepared.fingerprint}
+    folder = options.exp_dir
+    last = _last_epoch(folder, request, options.resume)
+    if last == config.train.epochs:
+        logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
+        return
+    _write_request(folder, config, request)
+    torch.manual_seed(options.seed)
+    loop = build_loop(prepared, config, options, device)
+    if last:
+        loop.resume(last)
+        logger.info("%s: going on after epoch %d", folder, last)
+    loop.run()
+
+
+def _parser() -> Parser:
+    """The options."""
+    parser = Parser(prog="ham.bin.train", description=__doc__)
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder that holds train/ and store/")
+    parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder, made if missing")
+    parser.add_argument("--seed", type=int, default=1, help="of weights, order, augmentation, validation speakers")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
+    parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
+    parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
+    add_config(parser)
+    return parser
+
+
+def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
+    """Open the training data and choose the speakers that are kept aside.
+
+    Raises:
+        DataError: if the store does not belong to the data directory, or too few speakers are left.
+    """
+    utt2spk = read_data_dir(data_dir / "train").utt2spk
+    store = ArrayStore(data_dir / "store" / "train")
+    if set(store.utts) != set(utt2spk):
+        raise DataError(f"{store.path}: made from another {data_dir}/train; run stage 3 again")
+    aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
+    data = training_set(store, utt2spk, aside)
+    if len(data.speakers) < 2:
+        raise DataError(
+            f"{data_dir}/train: expected at least 2 speakers besides the {len(aside)} kept aside for validation "
+            f"(data.valid_speakers), found {len(data.speakers)}"
+        )
+    return Prepared(store, utt2spk, data, aside, content_fingerprint(store, utt2spk))
+
+
+def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.device) -> Loop:
+    """Put the parts of the training together."""
+    speed = None
+    if config.data.speed_perturb:
+        speed = SpeedPerturbation(len(prepared.data.speakers), speeds=config.data.speed_perturb)
+    num_speakers = speed.num_classes if speed else len(prepared.data.speakers)
+    step = build_step(config, options, num_speakers, speed, device)
+    parameters = [*step.backbone.parameters(), *step.loss.parameters()]
+    store = prepared.store
+    if config.features == "stored":
+        store = ArrayStore(options.data_dir / "store" / "train_features")
+        if store.utts != prepared.store.utts:
+            raise DataError(f"{store.path}: made from another {prepared.store.path}; run stage 3 again")
+    _announce(prepared, config, step, num_speakers, device)
+    return Loop(
+        step=step,
+        optimiser=build_optimiser(config.optimiser, parameters),
+        store=store,
+        data=prepared.data,
+        settings=_settings(config, options.seed, step, speed),
+        device=device,
+        folder=options.exp_dir,
+        described=_described(prepared, config, options.seed, num_speakers),
+        validate=_validation(prepared, config, step, device),
+    )
+
+
+def build_step(
+    config: Config, options: Any, num_speakers: int, speed: SpeedPerturbation | None, device: torch.device
+) -> TrainingStep:
+    """The forward pass with fresh weights on the device."""
+    frontend = build_frontend(config).to(device)
+    stores = options.data_dir / "store"
+    return TrainingStep(
+        frontend=frontend if config.features == "computed" else None,
+        backbone=build_backbone(config).to(device),
+        loss=build_loss(config, num_speakers).to(device),
+        mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
+        augmenter=build_augmenter(
+            config.augment,
+            stores / "musan" if options.musan else None,
+            stores / "rirs" if options.rirs else None,
+        ),
+        keep_clean=config.augment.mode == "clean_plus_augmented",
+        speed=speed,
+        crop_samples=frontend.crop_samples(config.data.crop_frames),
+        precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,
+    )
+
+
+def _settings(config: Config, seed: int, step: TrainingStep, speed: SpeedPerturbation | None) -> LoopSettings:
+    """The loop's values."""
+    rows = speed.input_samples(step.crop_samples) if speed else step.crop_samples
+    return LoopSettings(
+        epochs=config.train.epochs,
+        batch_size=config.data.batch_size,
+        crops_per_utterance=config.data.crops_per_utterance,
+        crop_rows=config.data.crop_frames if config.features == "stored" else rows,
+        num_workers=config.data.num_workers,
+        seed=seed,
+        clip_grad_norm=config.train.clip_grad_norm,
+        keep_checkpoints=config.train.average_last,
+        lr_at=_lr_schedule(config),
+        margin_at=_margin_schedule(config, step),
+    )
+
+
+def _lr_schedule(config: Config) -> Callable[[float], float]:
+    """The learning rate as a function of the time in epochs."""
+    block = config.schedule
+    return partial(
+        learning_rate,
+        name=block.name,
+        lr=config.optimiser.lr,
+        num_epochs=config.train.epochs,
+        warmup_epochs=block.warmup_epochs,
+        gamma=block.gamma,
+        step_epochs=block.step_epochs,
+        final_lr=block.final_lr,
+    )
+
+
+def _margin_schedule(config: Config, step: TrainingStep) -> Callable[[float], float] | None:
+    """The margin as a function of the time in epochs; None for a loss without one."""
+    if not step.loss.has_margin:
+        return None
+    block = config.margin
+    return partial(
+        margin_at,
+        name=block.name,
+        final=step.loss.margin,
+        start_epoch=block.start_epoch,
+        end_epoch=block.end_epoch,
+    )
+
+
+def _validation(
+    prepared: Prepared, config: Config, step: TrainingStep, device: torch.device
+) -> Callable[[], float] | None:
+    """The EER on the speakers kept aside; None if there are too few of them to form both kinds of trial."""
+    if len(prepared.aside) < 2:
+        return None
+    valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)
+    frontend = build_frontend(config).to(device)
+    return partial(validation_eer, step.backbone, frontend, prepared.store, valid, device=device)
+
+
+def _described(prepared: Prepared, config: Config, seed: int, num_speakers: int) -> dict[str, Any]:
+    """What every checkpoint says of itself."""
+    return {
+        "config": to_dict(config),
+        "seed": seed,
+        "data": prepared.fingerprint,
+        "num_speakers": num_speakers,
+        "speakers": list(prepared.data.speakers),
+        "valid_speakers": list(prepared.aside),
+        "versions": checkpoint.versions(),
+    }
+
+
+def _announce(
+    prepared: Prepared, config: Config, step: TrainingStep, num_speakers: int, device: torch.device
+) -> None:
+    """Say what is trained on what."""
+    size = sum(p.numel() for p in step.backbone.parameters()) / 1e6
+    logger.info(
+        "%s (%.2f M parameters) with %s on %s: %d utterances of %d speakers (%d classes), %d kept for validation",
+        config.backbone.name,
+        size,
+        config.loss.name,
+        device,
+        len(prepared.data.indices),
+        len(prepared.data.speakers),
+        num_speakers,
+        len(prepared.aside),
+    )
+
+
+def _last_epoch(folder: Path, request: dict[str, Any], resume: bool) -> int:
+    """The epoch after which to go on, 0 to begin.
+
+    Raises:
+        ConfigError: if another configuration made the experiment, showing the difference, or if it was stopped
+            half way and ``--resume`` is missing.
+        CheckpointError: if its last checkpoint cannot be read.
+    """
+    saved = checkpoint.saved_epochs(folder / "checkpoints")
+    if not saved:
+        return 0
+    lines = differences(_read_request(folder), request)
+    if lines:
+        raise ConfigError(
+            f"{folder}: another configuration made this experiment ({'; '.join(lines)}); choose another --exp_name "
+            "or delete the folder"
+        )
+    if saved[-1] < int(request["train"]["epochs"]) and not resume:
+        raise ConfigError(
+            f"{folder}: stopped after epoch {saved[-1]} of {request['train']['epochs']}; go on with --resume, or "
+            "delete the folder"
+        )
+    return saved[-1]
+
+
+def _read_request(folder: Path) -> dict[str, Any]:
+    """What the experiment was asked for."""
+    path = folder / "config.yaml"
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise CheckpointError(f"{path}: cannot be read ({reason}), but there are checkpoints; delete {folder}") from None
+    return dict(tree) if isinstance(tree, dict) else {}
+
+
+def _write_request(folder: Path, config: Config, request: dict[str, Any]) -> None:
+    """Write the resolved configuration, with seed and fingerprint of the data."""
+    folder.mkdir(parents=True, exist_ok=True)
+    extra = yaml.safe_dump({key: request[key] for key in ("seed", "data")}, sort_keys=False)
+    part = folder / ".config.yaml.part"
+    part.write_text(dump(config) + extra, encoding="utf-8")
+    part.replace(folder / "config.yaml")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,396 @@
+"""A system's configuration: one page of YAML, checked into frozen typed values, or one readable error.
+
+The schema is the dataclasses below: a field's name is the YAML key, its type is what may stand there, its
+default is used where the key is absent. Blocks that name a part of the model (``backbone:``, ``loss:``,
+``frontend:``) hold ``name`` and options; those options are checked by the part's own constructor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from ham.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class FrontendConfig:
+    """Which front end turns samples into features; further keys are its options."""
+
+    name: str = "mel"
+    num_mel_bins: int = 80
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SpecAugmentConfig:
+    """Widths of the masks on training features; 0 and 0 switch it off. Source: published.md, up to 10 and 8."""
+
+    max_time_width: int = 10
+    max_freq_width: int = 8
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Which network turns features into an embedding; further keys are its options."""
+
+    name: str = "ecapa_tdnn"
+    embedding_dim: int = 192
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which loss trains it; further keys are its options, by default the published ones."""
+
+    name: str = "ham_softmax"
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What a batch and an epoch are."""
+
+    crop_frames: int = 200
+    """Frames of a training crop: 200 x 160 + 240 samples."""
+    batch_size: int = 256
+    """Crops drawn from the data for each step (an augmented copy of each comes on top)."""
+    crops_per_utterance: int = 1
+    """An epoch draws every training utterance this many times."""
+    speed_perturb: tuple[float, ...] = ()
+    """Speeds other than 1 whose speech counts as further speakers, as (0.9, 1.1); each crop draws one speed."""
+    num_workers: int = 0
+    """Processes that gather crops; 0 gathers in the training process."""
+    valid_speakers: int = 10
+    """Training speakers kept aside whose trials give the EER of each epoch; 0 trains on all, without one."""
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """How the waveforms of a batch are augmented."""
+
+    mode: Literal["off", "replace", "clean_plus_augmented"] = "clean_plus_augmented"
+    """``clean_plus_augmented``: the step takes each crop and an augmented copy, the two losses are added
+    (published). ``replace``: each crop is augmented with ``probability``. ``off``."""
+    probability: float = 1.0
+    kinds: tuple[str, ...] = ("reverb", "music", "speech", "noise")
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """Optimiser and its settings; ``momentum`` (Nesterov) concerns sgd only."""
+
+    name: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 2e-5
+    momentum: float = 0.9
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Learning rate over the epochs, after a linear warm-up from 0."""
+
+    name: Literal["constant", "step", "exponential", "cosine"] = "step"
+    warmup_epochs: float = 0.0
+    gamma: float = 0.97
+    """step: factor after every ``step_epochs`` epochs."""
+    step_epochs: int = 1
+    final_lr: float = 5e-5
+    """exponential, cosine: the rate at the end of training."""
+
+
+@dataclass(frozen=True)
+class MarginConfig:
+    """The margin over the epochs: 0 until ``start_epoch``, the loss's own margin from ``end_epoch`` on."""
+
+    name: Literal["constant", "linear", "exponential"] = "constant"
+    start_epoch: float = 0.0
+    end_epoch: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The loop."""
+
+    epochs: int = 100
+    average_last: int = 5
+    """Stage 5 averages the weights of this many last epochs."""
+    clip_grad_norm: float = 0.0
+    """Largest norm of the gradient; 0 does not clip."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast of the backbone; the loss stays in float32."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """One system. ``features``: computed on the device from audio crops, or read as stored filterbanks."""
+
+    features: Literal["computed", "stored"] = "computed"
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    spec_augment: SpecAugmentConfig = field(default_factory=SpecAugmentConfig)
+    backbone: BackboneConfig = field(default_factory=BackboneConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    margin: MarginConfig = field(default_factory=MarginConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+LEAST: Mapping[str, float] = {
+    "frontend.num_mel_bins": 1,
+    "spec_augment.max_time_width": 0,
+    "spec_augment.max_freq_width": 0,
+    "backbone.embedding_dim": 1,
+    "data.crop_frames": 1,
+    "data.batch_size": 2,  # batch normalisation needs two
+    "data.crops_per_utterance": 1,
+    "data.num_workers": 0,
+    "data.valid_speakers": 0,
+    "augment.probability": 0,
+    "optimiser.weight_decay": 0,
+    "optimiser.momentum": 0,
+    "schedule.warmup_epochs": 0,
+    "schedule.step_epochs": 1,
+    "margin.start_epoch": 0,
+    "margin.end_epoch": 0,
+    "train.epochs": 1,
+    "train.average_last": 1,
+    "train.clip_grad_norm": 0,
+}
+"""The smallest value of a number, by its dotted key."""
+
+POSITIVE = ("optimiser.lr", "schedule.gamma", "schedule.final_lr")
+"""Numbers that must be above 0."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's numbers and booleans: ``5e-5`` is a number, ``off`` is a word; a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping and refuse a repeated key."""
+        keys = [key.value for key, _ in node.value]
+        for key_node, _ in node.value:
+            if keys.count(key_node.value) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key '{key_node.value}' is given twice", key_node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":float", ":bool", ":timestamp"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
+    list("-+0123456789."),
+)
+
+
+def load_config(path: Path, overrides: Iterable[str] = (), loss: str | None = None) -> Config:
+    """Read a configuration, apply the command line's changes, check it.
+
+    Args:
+        path: a YAML file.
+        overrides: ``dotted.key=value`` each, the value written as in YAML; they win over the file.
+        loss: name of a loss that replaces the file's; if it is another one, the file's loss options (which
+            belong to the file's loss) are dropped and the published defaults hold.
+
+    Raises:
+        ConfigError: naming the file, the key, what was expected and what was found.
+    """
+    tree = _read_yaml(path)
+    if loss is not None:
+        block = tree.get("loss")
+        if not isinstance(block, dict) or block.get("name") != loss:
+            tree["loss"] = {"name": loss}
+    for override in overrides:
+        _apply(tree, override)
+    return from_dict(tree, str(path))
+
+
+def from_dict(tree: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Check a nested mapping and turn it into a configuration; ``where`` names its origin in errors."""
+    config = _build(Config, tree, where, "")
+    assert isinstance(config, Config)
+    _check_ranges(config, where)
+    _check_sense(config, where)
+    return config
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The nested mapping that ``from_dict`` turns into the same configuration: plain YAML values."""
+    return typing.cast("dict[str, Any]", _plain(config))
+
+
+def dump(config: Config) -> str:
+    """The configuration as YAML, every default spelt out."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested mappings, a line for each leaf: ``key: old -> new``."""
+    lines: list[str] = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key, "(absent)"), new.get(key, "(absent)")
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a} -> {b}")
+    return lines
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    """Parse a YAML file into a mapping."""
+    try:
+        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+        raise ConfigError(f"{path}: no such configuration; there are: {', '.join(near) or 'none'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: expected blocks such as 'loss:', found {tree!r}")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    """Put the value of ``dotted.key=value`` into the tree."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}: expected 'block.key=value', as train.epochs=3")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from None
+    *blocks, last = key.strip().split(".")
+    for block in blocks:
+        inner = tree.setdefault(block, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {override}: '{block}' is not a block of keys")
+        tree = inner
+    tree[last] = value
+
+
+def _build(cls: type[Any], tree: object, where: str, prefix: str) -> object:
+    """Turn a mapping into the dataclass ``cls``; keys without a field go to ``options`` where there is one."""
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'top level'}: expected a block of keys, found {tree!r}")
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in dataclasses.fields(cls) if f.name != "options"]
+    extra = {key: value for key, value in tree.items() if key not in known}
+    if extra and "options" not in hints:
+        raise ConfigError(f"{where}: {_unknown(prefix, next(iter(extra)), known)}")
+    values = {key: _convert(hints[key], tree[key], where, f"{prefix}{key}") for key in known if key in tree}
+    if "options" in hints:
+        values["options"] = {str(key): value for key, value in extra.items()}
+    return cls(**values)
+
+
+def _unknown(prefix: str, key: object, known: list[str]) -> str:
+    """The sentence for a key that does not exist."""
+    near = difflib.get_close_matches(str(key), known, n=1)
+    hint = f"; did you mean '{prefix}{near[0]}'?" if near else ""
+    return f"unknown key '{prefix}{key}'{hint} The keys here are: {', '.join(known)}"
+
+
+def _convert(hint: Any, value: object, where: str, key: str) -> object:
+    """Check a value against a field's type; whole numbers are accepted where a real number is asked for."""
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast("type[Any]", hint), {} if value is None else value, where, f"{key}.")
+    origin = typing.get_origin(hint)
+    if origin is Literal:
+        return _choice(typing.get_args(hint), value, where, key)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where}: {key}: expected a list such as [a, b], found {value!r}")
+        inner = typing.get_args(hint)[0]
+        return tuple(_convert(inner, item, where, f"{key}[{i}]") for i, item in enumerate(value))
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    raise ConfigError(f"{where}: {key}: expected {_kind(hint)}, found {value!r}")
+
+
+def _choice(choices: tuple[Any, ...], value: object, where: str, key: str) -> object:
+    """Check that a value is one of the words allowed."""
+    if value not in choices:
+        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise ConfigError(f"{where}: {key}: expected one of {', '.join(choices)}, found {value!r}{hint}")
+    return value
+
+
+def _kind(hint: Any) -> str:
+    """A type in a user's words."""
+    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+    return words.get(hint, str(hint)) if not isinstance(hint, types.UnionType) else str(hint)
+
+
+def _leaf(config: Config, key: str) -> float:
+    """The number at a dotted key."""
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return float(value)
+
+
+def _check_ranges(config: Config, where: str) -> None:
+    """Refuse numbers that are too small."""
+    for key, least in LEAST.items():
+        if _leaf(config, key) < least:
+            raise ConfigError(f"{where}: {key}: expected at least {least:g}, found {_leaf(config, key):g}")
+    for key in POSITIVE:
+        if _leaf(config, key) <= 0:
+            raise ConfigError(f"{where}: {key}: expected a number above 0, found {_leaf(config, key):g}")
+    if config.augment.probability > 1:
+        raise ConfigError(f"{where}: augment.probability: expected 0 to 1, found {config.augment.probability:g}")
+    for speed in config.data.speed_perturb:
+        if not 0.5 <= speed <= 2 or speed == 1:
+            raise ConfigError(f"{where}: data.speed_perturb: expected speeds of 0.5 to 2 other than 1, found {speed:g}")
+
+
+def _check_sense(config: Config, where: str) -> None:
+    """Refuse settings that contradict each other."""
+    if config.features == "stored" and (config.augment.mode != "off" or config.data.speed_perturb):
+        raise ConfigError(
+            f"{where}: features: stored filterbanks cannot be augmented as waveforms; set augment.mode: off and "
+            "data.speed_perturb: [], or features: computed"
+        )
+    if config.train.average_last > config.train.epochs:
+        raise ConfigError(
+            f"{where}: train.average_last: {config.train.average_last} epochs cannot be averaged, "
+            f"train.epochs is {config.train.epochs}"
+        )
+    if config.margin.end_epoch < config.margin.start_epoch:
+        raise ConfigError(f"{where}: margin.end_epoch: expected at least margin.start_epoch")
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, tuples and mappings as plain YAML values; options stand beside the known keys."""
+    if dataclasses.is_dataclass(value):
+        pairs = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        options = pairs.pop("options", {})
+        return {**pairs, **options}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

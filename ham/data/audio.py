@@ -1,0 +1,278 @@
+"""Decoding of audio files: WAV, FLAC and OGG to float32 mono, and an inspection that finds damaged files."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from ham.errors import DataError
+
+EXTENSIONS = (".wav", ".flac", ".ogg")
+"""The files that are speech; upper case means the same."""
+
+CONVERT = "convert it with `ffmpeg -i IN -ac 1 -ar 16000 OUT.flac`"
+"""The cure for audio of any other format."""
+
+MIN_DURATION_S = 0.1
+"""Shorter files are refused: 0.1 s holds eight frames of 25 ms, less says nothing about a voice."""
+
+SILENCE_PEAK = 1e-4
+"""A waveform whose swing around its mean level stays below is silent; it is three steps of 16-bit audio."""
+
+LARGEST_PEAK = 8.0
+"""18 dB above full scale: beyond, a float file does not hold samples in [-1, 1] but, most often, integers."""
+
+_BLOCK = 1 << 20  # samples decoded at a time, so that an hour of audio is inspected in 4 MiB
+_STREAMED = 0x7FFFF000  # sizes from here on (sox, ffmpeg, Kaldi in a pipe) mean "until the end of the file"
+_OGG_LAST = 0x04  # bit of the header type that marks the last page of a stream (RFC 3533, section 6)
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of a byte, backwards
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What decoding a whole file has shown; samples are counted at the file's own rate, for one channel."""
+
+    num_samples: int
+    sample_rate: int
+    num_channels: int
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sample_rate
+
+
+def read_audio(path: Path, sample_rate: int = 16000) -> NDArray[np.float32]:
+    """Decode a file to one channel at the rate asked for.
+
+    Channels are averaged; another rate is converted by ``torchaudio.functional.resample``; what the conversion
+    or a float file has beyond full scale is clipped.
+
+    Args:
+        path: a WAV, FLAC or OGG file.
+        sample_rate: rate of the result in Hz.
+
+    Returns:
+        Samples in [-1, 1], shape ``(N,)``.
+
+    Raises:
+        DataError: if the file is missing, empty, damaged, or not audio.
+    """
+    with _opened(path) as file:
+        waveform = np.concatenate(list(_mono_blocks(path, file)) or [np.zeros(0, np.float32)])
+        rate = file.samplerate
+    if not waveform.size:
+        raise DataError(f"{path}: holds no samples; remove or replace it")
+    return np.clip(_resample(waveform, rate, sample_rate), -1.0, 1.0)
+
+
+def inspect_audio(path: Path) -> AudioInfo:
+    """Decode a whole file and refuse what no recipe should learn from or be judged on.
+
+    Args:
+        path: a WAV, FLAC or OGG file.
+
+    Returns:
+        Its length, rate and number of channels.
+
+    Raises:
+        DataError: if the file is missing, empty, not audio, truncated, damaged, silent, too short, or holds
+            samples that are not numbers or far beyond full scale.
+    """
+    num_samples, low, high = 0, np.inf, -np.inf
+    with _opened(path) as file:
+        for block in _mono_blocks(path, file):
+            num_samples += len(block)
+            low, high = min(low, float(block.min())), max(high, float(block.max()))
+        info = AudioInfo(num_samples, file.samplerate, file.channels)
+    _check_content(path, info, low, high)
+    return info
+
+
+def _check_content(path: Path, info: AudioInfo, low: float, high: float) -> None:
+    """Refuse by the number of samples and by the smallest and largest of them."""
+    if info.num_samples == 0:
+        raise DataError(f"{path}: holds no samples; remove or replace it")
+    if info.duration_s < MIN_DURATION_S:
+        raise DataError(
+            f"{path}: expected at least {MIN_DURATION_S} s, found {info.duration_s:.3f} s; remove or replace it"
+        )
+    if high - low < 2 * SILENCE_PEAK:
+        mixed = f" once its {info.num_channels} channels are averaged" if info.num_channels > 1 else ""
+        raise DataError(f"{path}: is silent{mixed}; remove or replace it")
+    if max(high, -low) > LARGEST_PEAK:
+        raise DataError(
+            f"{path}: expected samples in [-1, 1], found {max(high, -low):g}; "
+            "scale it (16-bit integers stored as floats: divide by 32768)"
+        )
+
+
+def inspect_files(paths: Sequence[Path], num_workers: int = 2) -> Iterator[tuple[Path, AudioInfo | DataError]]:
+    """Inspect many files on several threads (libsndfile decodes outside the interpreter's lock).
+
+    Args:
+        paths: the files.
+        num_workers: threads.
+
+    Yields:
+        Each path, in the order given, with what :func:`inspect_audio` returned or raised.
+    """
+    chunks = (paths[start : start + 16] for start in range(0, len(paths), 16))
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        pending = deque(pool.submit(_inspect_chunk, chunk) for chunk in islice(chunks, 4 * num_workers))
+        while pending:
+            yield from pending.popleft().result()
+            pending.extend(pool.submit(_inspect_chunk, chunk) for chunk in islice(chunks, 1))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _inspect_chunk(paths: Sequence[Path]) -> list[tuple[Path, AudioInfo | DataError]]:
+    return [(path, _inspect_or_error(path)) for path in paths]
+
+
+def _inspect_or_error(path: Path) -> AudioInfo | DataError:
+    try:
+        return inspect_audio(path)
+    except DataError as error:
+        return error
+
+
+def _opened(path: Path) -> soundfile.SoundFile:
+    """Open a file whose container is whole."""
+    if path.suffix.lower() not in EXTENSIONS:
+        raise DataError(f"{path}: expected {', '.join(EXTENSIONS)}, found {path.suffix!r}; {CONVERT}")
+    try:
+        source = _whole_container(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {_cure(path)}") from error
+    try:
+        file = soundfile.SoundFile(source)
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{path}: is not audio, or damaged ({_reason(error)}); {CONVERT}, or remove it") from error
+    if file.frames >= 1 << 62:
+        raise DataError(f"{path}: its header does not say how long it is; {CONVERT}")
+    return file
+
+
+def _cure(path: Path) -> str:
+    if path.is_symlink():
+        return f"the link points to {path.readlink()}: mend it or remove it"
+    return "give yourself permission to read it" if path.exists() else "restore it, or remove it from the lists"
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).strip().rstrip(".")
+
+
+def _mono_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Decode to the end, channels averaged, and compare the number of samples with the header's."""
+    decoded = 0
+    while decoded < file.frames:
+        try:
+            block = file.read(_BLOCK, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise DataError(
+                f"{path}: cannot be decoded beyond sample {decoded} ({_reason(error)}); copy it again"
+            ) from error
+        if not len(block):
+            raise DataError(f"{path}: is damaged: expected {file.frames} samples, found {decoded}; copy it again")
+        if not np.isfinite(block).all():
+            raise DataError(f"{path}: holds samples that are infinite or not a number; write it again")
+        decoded += len(block)
+        yield block.mean(axis=1, dtype=np.float32)
+
+
+def _resample(waveform: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+    """Convert the rate; torchaudio is loaded here because inspecting a corpus never needs its two seconds."""
+    if rate == new_rate:
+        return waveform
+    import torch
+    import torchaudio
+
+    resampled: NDArray[np.float32] = torchaudio.functional.resample(torch.from_numpy(waveform), rate, new_rate).numpy()
+    return resampled
+
+
+def _whole_container(path: Path) -> Path | io.BytesIO:
+    """The file, or its mended content, once it has all the bytes that it announces.
+
+    libsndfile reads what is left of a truncated WAV or OGG file without a word, so that the sizes are compared
+    here; a truncated FLAC file fails when it is decoded.
+    """
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:
+            raise DataError(f"{path}: is empty (0 bytes); remove or replace it")
+        magic = stream.read(4)
+        if magic == b"RIFF":
+            return _whole_wav(path, stream, size)
+        if magic == b"OggS":
+            _check_ogg(path, magic + stream.read())
+    return path
+
+
+def _whole_wav(path: Path, stream: BinaryIO, size: int) -> Path | io.BytesIO:
+    """Compare the size of the data chunk with the bytes there are; mend a header that was never completed."""
+    (riff_size,) = struct.unpack("<I4x", stream.read(8).ljust(8, b"\0"))
+    length = _seek_data_chunk(stream)
+    if length is None or length >= _STREAMED:
+        return path
+    start = stream.tell()
+    if length > size - start:
+        raise DataError(
+            f"{path}: is truncated: expected {length} bytes of samples, found {size - start}; copy it again"
+        )
+    # A writer that could not seek back leaves 0 here and a RIFF size that does not fit the file either.
+    if length == 0 and start < size and riff_size + 8 < size:
+        stream.seek(0)
+        content = bytearray(stream.read())
+        content[4:8], content[start - 4 : start] = struct.pack("<I", size - 8), struct.pack("<I", size - start)
+        return io.BytesIO(content)
+    return path
+
+
+def _seek_data_chunk(stream: BinaryIO) -> int | None:
+    """Go to the first sample of a WAV file; returns the announced number of bytes, None without such a chunk."""
+    while len(header := stream.read(8)) == 8:
+        name, length = struct.unpack("<4sI", header)
+        if name == b"data":
+            return int(length)
+        stream.seek(length + length % 2, os.SEEK_CUR)
+    return None
+
+
+def _check_ogg(path: Path, content: bytes) -> None:
+    """Refuse an Ogg file with a damaged page or without the page that ends its stream; junk behind is nothing."""
+    start, ended = 0, False
+    while content.startswith(b"OggS", start):
+        sizes = content[start + 27 : start + 27 + (content[start + 26] if len(content) > start + 26 else 0)]
+        page = content[start : start + 27 + len(sizes) + sum(sizes)]
+        if len(page) > 27 and _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
+            cut = "truncated" if len(page) < 27 + len(sizes) + sum(sizes) else "damaged"
+            raise DataError(f"{path}: is {cut}: its page at byte {start} does not match its checksum; copy it again")
+        ended = bool(len(page) > 27 and page[5] & _OGG_LAST)
+        start += max(len(page), 27)
+    if not ended:
+        raise DataError(f"{path}: is truncated: expected a page that ends the stream; copy it again")
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """CRC-32 of RFC 3533, section 6: zlib's polynomial, but bits in the other order, from 0 and not inverted."""
+    without = page[:22] + bytes(4) + page[26:]
+    reflected = zlib.crc32(without.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{reflected:032b}"[::-1], 2)

@@ -1,0 +1,192 @@
+"""Augmentation of a batch of crops, on the device, from one generator: noise, music, babble and rooms.
+
+An effect changes some rows of a batch; the augmenter gives each row at most one effect and computes every effect for
+its own rows only. With MUSAN and RIRS_NOISES in audio stores all four published kinds exist; without any download
+``reverb``, ``speech`` and ``noise`` do, from simulated rooms, from the batch's other speakers and from coloured noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ham.data import noise, reverb
+from ham.data.channel import Channel
+from ham.data.draws import integers, uniform
+from ham.data.store import ArrayStore
+from ham.data.waveforms import Crops
+from ham.errors import ConfigError, DataError
+
+UNTOUCHED = -1
+"""What ``Augmenter.draw`` says of a row that keeps its samples."""
+
+
+class Effect(Protocol):
+    """One kind of augmentation."""
+
+    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Give the changed versions of ``rows`` ``(R,)`` of the batch, shape ``(R, N)``; the batch itself stays."""
+
+
+class Augmenter:
+    """Gives each row of a batch, with some probability, one kind of augmentation drawn uniformly.
+
+    The published recipe trains on the clean crop and on an augmented copy of it: call this with ``probability=1`` on
+    the batch and use both. Others replace a crop with its augmented version: ``probability=0.6``.
+
+    Args:
+        kinds: names and effects, at least one; the order takes part in the draw.
+        probability: that a row is augmented, from 0 to 1.
+
+    Raises:
+        ConfigError: if there is no kind or the probability is none.
+    """
+
+    def __init__(self, kinds: Mapping[str, Effect], *, probability: float) -> None:
+        if not kinds:
+            raise ConfigError("augmentation: expected at least one kind, found none; switch it off instead")
+        if not 0.0 <= probability <= 1.0:
+            raise ConfigError(f"augmentation: probability must be from 0 to 1, found {probability:g}")
+        self.names = tuple(kinds)
+        self.probability = probability
+        self._effects = tuple(kinds.values())
+
+    def draw(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Draw what happens to each row.
+
+        Args:
+            num: number of rows B.
+            generator: source of the randomness.
+            device: where the result is wanted.
+
+        Returns:
+            Indices into ``names``, or ``UNTOUCHED``, shape ``(B,)``, int64.
+        """
+        kinds = integers((num,), 0, len(self.names) - 1, generator, device)
+        touched = uniform((num,), (0.0, 1.0), generator, device) < self.probability
+        return kinds.masked_fill(~touched, UNTOUCHED)
+
+    def __call__(self, waveforms: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Augment a batch; the same generator state gives the same result.
+
+        Babble is made of the rows as they came in. The result is not clipped: its values may leave [-1, 1].
+
+        Args:
+            waveforms: shape ``(B, N)``, in [-1, 1]; not changed.
+            labels: speakers, shape ``(B,)``, int64.
+            generator: source of the randomness; on the waveforms' device it is fastest.
+
+        Returns:
+            Shape ``(B, N)``; untouched rows are bit-identical.
+        """
+        crops = Crops(waveforms.detach(), labels)
+        result = crops.waveforms.clone()
+        drawn = self.draw(len(labels), generator, waveforms.device)
+        for index, effect in enumerate(self._effects):
+            rows = torch.nonzero(drawn == index).squeeze(1)
+            if len(rows):
+                result.index_copy_(0, rows, effect(crops, rows, generator))
+        return result
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What effects are made of.
+
+    Attributes:
+        sample_rate: in Hz.
+        noise_store: MUSAN, ids beginning with ``noise``, ``music`` and ``speech``; None to do without.
+        room_store: room impulse responses; None to do without.
+    """
+
+    sample_rate: int = 16000
+    noise_store: ArrayStore | None = None
+    room_store: ArrayStore | None = None
+
+
+def _reverb(materials: Materials) -> Effect:
+    """Rooms of the store, or simulated ones."""
+    if materials.room_store is None:
+        return reverb.Reverberate(reverb.DecayingRooms(sample_rate=materials.sample_rate))
+    rooms = reverb.StoreRooms(materials.room_store)
+    return reverb.Reverberate(rooms)
+
+
+def _music(materials: Materials) -> Effect:
+    """Music of the store; there is no stand-in."""
+    if materials.noise_store is None:
+        raise ConfigError("augmentation: kind 'music' needs the MUSAN store; pack it or leave 'music' out")
+    return noise.AddNoise(noise.StoreNoise(materials.noise_store, "music"), snr_db=noise.MUSIC_SNR_DB)
+
+
+def _speech(materials: Materials) -> Effect:
+    """Voices of the store, or of the batch."""
+    if materials.noise_store is None:
+        return noise.BatchBabble()
+    source = noise.StoreNoise(materials.noise_store, "speech")
+    return noise.AddNoise(source, snr_db=noise.SPEECH_SNR_DB, num_files=noise.SPEECH_NUM_FILES)
+
+
+def _noise(materials: Materials) -> Effect:
+    """Noises of the store, or coloured noise."""
+    if materials.noise_store is None:
+        return noise.AddNoise(noise.ColouredNoise(sample_rate=materials.sample_rate))
+    return noise.AddNoise(noise.StoreNoise(materials.noise_store, "noise"))
+
+
+def _channel(materials: Materials) -> Effect:
+    """Another microphone; not a published kind."""
+    return Channel(sample_rate=materials.sample_rate)
+
+
+KINDS: Mapping[str, Callable[[Materials], Effect]] = {
+    "reverb": _reverb,
+    "music": _music,
+    "speech": _speech,
+    "noise": _noise,
+    "channel": _channel,
+}
+"""Every kind by its name; the first four are the published ones."""
+
+
+def available_kinds(materials: Materials) -> tuple[str, ...]:
+    """Names of the published kinds that can be made.
+
+    Args:
+        materials: what there is.
+
+    Returns:
+        All four with a noise store, all but ``music`` without.
+    """
+    published = ("reverb", "music", "speech", "noise")
+    return tuple(name for name in published if name != "music" or materials.noise_store is not None)
+
+
+def build_kinds(names: Sequence[str], materials: Materials) -> dict[str, Effect]:
+    """Make effects with the published settings.
+
+    Args:
+        names: keys of ``KINDS``, each once.
+        materials: what they are made of.
+
+    Returns:
+        The effects by name, in the order of ``names``, as ``Augmenter`` wants them.
+
+    Raises:
+        ConfigError: if a name is unknown or repeated, or its material is missing.
+        DataError: if a store lacks the recordings or has another sample rate.
+    """
+    unknown = [name for name in names if name not in KINDS]
+    if unknown:
+        raise ConfigError(f"augmentation: unknown kind '{unknown[0]}', choose from {', '.join(KINDS)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"augmentation: every kind may be listed once, found {', '.join(names)}")
+    for store in (materials.noise_store, materials.room_store):
+        if store is not None and store.sample_rate != materials.sample_rate:
+            place, rate = store.path, store.sample_rate
+            raise DataError(f"{place}: expected {materials.sample_rate} Hz, found {rate} Hz; pack it again")
+    return {name: KINDS[name](materials) for name in names}

@@ -1,0 +1,85 @@
+"""Random numbers that depend on a generator only, wherever the tensors live that they are used with.
+
+Every draw is made on the generator's own device and then moved: a generator on the central processor gives the
+same augmentation whatever the waveforms' device is, a generator on the accelerator spares the copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ham.errors import ConfigError
+
+Range = tuple[float, float]
+"""Lowest and highest value of something drawn uniformly."""
+
+
+def uniform(shape: Sequence[int], bounds: Range, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw uniformly from ``[low, high)``; both ends the same gives a constant.
+
+    Args:
+        shape: shape of the result.
+        bounds: ``(low, high)``.
+        generator: source of the randomness.
+        device: where the result is wanted.
+
+    Returns:
+        A float tensor of ``shape``.
+    """
+    low, high = bounds
+    draw = torch.rand(tuple(shape), generator=generator, device=generator.device)
+    return (low + (high - low) * draw).to(device)
+
+
+def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw from the normal distribution of mean 0 and variance 1.
+
+    Args:
+        shape: shape of the result.
+        generator: source of the randomness.
+        device: where the result is wanted.
+
+    Returns:
+        A float tensor of ``shape``.
+    """
+    return torch.randn(tuple(shape), generator=generator, device=generator.device).to(device)
+
+
+def integers(shape: Sequence[int], low: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw integers uniformly from ``low`` to ``high``, both included.
+
+    Args:
+        shape: shape of the result.
+        low: smallest value.
+        high: largest value.
+        generator: source of the randomness.
+        device: where the result is wanted.
+
+    Returns:
+        An int64 tensor of ``shape``.
+    """
+    return torch.randint(low, high + 1, tuple(shape), generator=generator, device=generator.device).to(device)
+
+
+def check_range(name: str, bounds: Range, *, lowest: float = float("-inf")) -> Range:
+    """Give ``bounds`` back if they are in order and not below ``lowest``.
+
+    Args:
+        name: the option's name, for the message.
+        bounds: ``(low, high)``.
+        lowest: smallest value allowed.
+
+    Returns:
+        ``bounds`` unchanged.
+
+    Raises:
+        ConfigError: if ``low > high`` or ``low < lowest``; a value that is not a number fails both.
+    """
+    low, high = bounds
+    if not lowest <= low <= high:
+        least = "" if lowest == float("-inf") else f" and at least {lowest:g}"
+        raise ConfigError(f"augmentation: {name} must be (low, high) in order{least}, found ({low:g}, {high:g})")
+    return bounds

@@ -1,0 +1,215 @@
+"""What is trained on and what is tested, given the roots for each.
+
+Training takes a root's training list or, without one, every speaker that is in no trial list of the root. A root
+without trial lists gets the lists of :mod:`ham.data.trials`, over the speakers that its training list does not
+name; where there is no training list either and the root is for training too, a random fifth of its speakers (at
+least two; those with two utterances first) becomes the test part. No speaker may be in both.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ham.data.kaldi_dir import Trials
+from ham.data.roots import (
+    LAYOUT,
+    Root,
+    clashes,
+    open_root,
+    plain_word,
+    read_sexes,
+    read_train_list,
+    read_trial_list,
+    speaker_folder,
+)
+from ham.data.trials import generate_trials
+from ham.errors import SHOWN, ConfigError, DataError
+
+logger = logging.getLogger(__name__)
+
+TEST_FRACTION = 0.2
+"""Part of the speakers that is kept for testing where a root has neither a training list nor trial lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The utterances of a training set or of a trial list."""
+
+    wav: dict[str, Path]
+    utt2spk: dict[str, str]
+    trials: Trials | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is trained on, if anything, and the test lists by their names ``<root>/<list>``."""
+
+    train: Part | None
+    tests: dict[str, Part]
+
+
+def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int) -> Plan:
+    """Decide which utterances are for training and which trials are for testing; no audio is opened.
+
+    Args:
+        train_roots: the roots to train on.
+        test_roots: the roots to test on; a root may be in both.
+        seed: seed of generated trial lists and of the choice of test speakers.
+
+    Returns:
+        The plan.
+
+    Raises:
+        ConfigError: if a root does not exist, or if two roots cannot be told apart.
+        DataError: if a root or one of its lists is not what the layout says, or if a speaker is in both the
+            training part and a trial list.
+    """
+    roots = _open_roots([*train_roots, *test_roots])
+    train = [roots[path] for path in _places(train_roots)]
+    test = [roots[path] for path in _places(test_roots)]
+    _check_distinct(roots.values())
+    lists = {root.name: _test_lists(root, is_train=root in train, seed=seed) for root in test}
+    train_paths = {root.name: _train_paths(root, lists.get(root.name)) for root in train}
+    plan = Plan(
+        train=_train_part(train, train_paths) if train else None,
+        tests={
+            f"{root.name}/{name}": _test_part(root, trials)
+            for root in test
+            for name, trials in lists[root.name].items()
+        },
+    )
+    _check_disjoint(plan)
+    return plan
+
+
+def _places(paths: Iterable[Path]) -> list[Path]:
+    """Absolute paths, each once."""
+    return list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))  # noqa: PTH100  (keeps links)
+
+
+def _open_roots(paths: Sequence[Path]) -> dict[Path, Root]:
+    places = _places(paths)
+    for place in places:
+        if not place.is_dir():
+            raise ConfigError(f"{place}: no such folder; expected a root that holds {LAYOUT}")
+    for one, other in clashes(places, lambda place: plain_word(place.name)):
+        raise ConfigError(f"{one} and {other} have the same name, and ids begin with it; rename one of them")
+    for one, other in clashes(places, lambda place: str(place.resolve())):
+        raise ConfigError(f"{one} and {other} are the same folder; name it in one way")
+    return {place: open_root(place) for place in places}
+
+
+def _check_distinct(roots: Iterable[Root]) -> None:
+    """No two roots may give the same id, as root `a` with speaker `b-c` and root `a-b` with speaker `c` do."""
+    seen: dict[str, Root] = {}
+    for root in roots:
+        for made in (*root.speakers.values(), *root.utts.values()):
+            other = seen.setdefault(made, root)
+            if other is not root:
+                raise ConfigError(f"{other.path} and {root.path} both give the id {made!r}; rename one of them")
+
+
+def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
+    """The trial lists of a test root by name: its own, or generated ones."""
+    if files := root.trial_lists:
+        for one, other in clashes(files, lambda file: plain_word(file.stem)):
+            raise DataError(f"{one} and {other} would both be the list {plain_word(one.stem)!r}; rename one")
+        return {plain_word(file.stem): read_trial_list(root, file) for file in files}
+    utts = _test_speakers(root, is_train, seed)
+    sexes = read_sexes(root.path / "speakers.tsv")
+    try:
+        lists = generate_trials(
+            {spk: _by_session(root, paths) for spk, paths in utts.items()},
+            seed,
+            {root.speakers[folder]: sex for folder, sex in sexes.items() if folder in root.speakers},
+        )
+    except DataError as error:
+        raise DataError(f"{root.path}: has no trials/*.txt, and {error}; add speech, or trial lists") from error
+    made = ", ".join(f"{name!r} of {len(trials)} trials" for name, trials in lists.items())
+    why = "" if "hard" in lists else " (no list 'hard': speakers.tsv names no two speakers of one sex)"
+    logger.info("%s: no trials/*.txt, made %s over %d speakers, seed %d%s", root.path, made, len(utts), seed, why)
+    return lists
+
+
+def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    utts: dict[str, list[str]] = {}
+    for path in paths:
+        utts.setdefault(root.speakers[speaker_folder(path)], []).append(path)
+    return utts
+
+
+def _by_session(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    sessions: dict[str, list[str]] = {}
+    for path in paths:
+        sessions.setdefault(path.split("/")[1], []).append(root.utts[path])
+    return sessions
+
+
+def _test_speakers(root: Root, is_train: bool, seed: int) -> dict[str, list[str]]:
+    """The speakers of generated trials, with their paths."""
+    utts = _by_speaker(root, root.utts)
+    if root.train_list.exists():
+        trained = _by_speaker(root, read_train_list(root))
+        return {spk: paths for spk, paths in utts.items() if spk not in trained}
+    if not is_train:
+        return utts
+    rng = random.Random(f"speakers {seed} {root.name}")
+    order = rng.sample(sorted(utts), len(utts))
+    order.sort(key=lambda spk: len(utts[spk]) < 2)  # one utterance makes no target trial
+    num_test = max(2, round(TEST_FRACTION * len(utts)))
+    return {spk: utts[spk] for spk in sorted(order[:num_test])}
+
+
+def _train_paths(root: Root, lists: Mapping[str, Trials] | None) -> list[str]:
+    """The training part of a root; ``lists`` are its test lists where it is a test root."""
+    if root.train_list.exists():
+        return read_train_list(root)
+    if lists is None:
+        lists = {file.stem: read_trial_list(root, file) for file in root.trial_lists}
+    tested_utts = {utt for trials in lists.values() for utt in (*trials.enrol, *trials.test)}
+    tested = {speaker_folder(path) for path, utt in root.utts.items() if utt in tested_utts}
+    return [path for path in root.utts if speaker_folder(path) not in tested]
+
+
+def _part(root: Root, paths: Iterable[str], trials: Trials | None = None) -> Part:
+    wav = {root.utts[path]: Path(f"{root.path}/wav/{path}") for path in paths}
+    spk = {root.utts[path]: root.speakers[speaker_folder(path)] for path in paths}
+    return Part(wav, spk, trials)
+
+
+def _test_part(root: Root, trials: Trials) -> Part:
+    named = set(trials.enrol).union(trials.test)
+    return _part(root, [path for path, utt in root.utts.items() if utt in named], trials)
+
+
+def _train_part(roots: Sequence[Root], paths: Mapping[str, Sequence[str]]) -> Part:
+    wav: dict[str, Path] = {}
+    utt2spk: dict[str, str] = {}
+    for root in roots:
+        part = _part(root, paths[root.name])
+        wav.update(part.wav)
+        utt2spk.update(part.utt2spk)
+    num_speakers = len(set(utt2spk.values()))
+    if num_speakers < 2:
+        places = ", ".join(str(root.path) for root in roots)
+        raise DataError(
+            f"{places}: training needs at least 2 speakers, found {num_speakers} outside the trial lists; "
+            "add speakers, a root, or splits/train_list.txt"
+        )
+    return Part(wav, utt2spk)
+
+
+def _check_disjoint(plan: Plan) -> None:
+    trained = set(plan.train.utt2spk.values()) if plan.train else set()
+    for name, part in plan.tests.items():
+        if both := sorted(trained.intersection(part.utt2spk.values())):
+            shown = ", ".join(both[:SHOWN]) + (f" and {len(both) - SHOWN} more" if len(both) > SHOWN else "")
+            raise DataError(
+                f"{name}: {len(both)} of its speakers are in the training part too: {shown}; "
+                "take them out of splits/train_list.txt, or test on other speakers"
+            )

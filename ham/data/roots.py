@@ -1,0 +1,341 @@
+"""Folders of speech ("roots"): their utterances, their training list and their trial lists.
+
+A root holds::
+
+    wav/<speaker>/<session>/<utterance>.{wav,flac,ogg}
+    splits/train_list.txt     optional; lines `<speaker> <path>`: the training part
+    trials/<list>.txt         optional; lines `1|0 <path> <path>`: one test list each, 1 for the same speaker
+    speakers.tsv              optional; columns `speaker` and `sex` or `sex_estimated`: for the list `hard`
+
+Paths in lists are relative to ``wav/``. Ids are ``<root>-<speaker>`` and ``<root>-<speaker>-<session>-<utterance>``,
+so that equal folder names in two roots are two people; white space in a name becomes ``_``. Hidden files (names
+that begin with a dot) are not looked at.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import numpy as np
+
+from ham.data.audio import CONVERT, EXTENSIONS
+from ham.data.kaldi_dir import Trials, label_problems, read_lines
+from ham.errors import DataError, summarise
+
+logger = logging.getLogger(__name__)
+
+LAYOUT = "wav/<speaker>/<session>/<utterance>.{wav,flac,ogg}"
+"""The layout of a root."""
+
+_OTHER_AUDIO = (".m4a", ".aac", ".mp4", ".mp3", ".opus", ".wma", ".sph", ".aif", ".aiff", ".au", ".webm", ".amr")
+_MAX_DEPTH = 8  # folders below wav/ that are searched for misplaced files; ends the loops that links can make
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """A folder of speech; ``utts`` maps paths relative to ``wav/`` to utterance ids, in C order of the paths."""
+
+    path: Path
+    name: str
+    utts: dict[str, str]
+
+    @cached_property
+    def speakers(self) -> dict[str, str]:
+        """The speaker id of each speaker folder."""
+        folders = dict.fromkeys(map(speaker_folder, self.utts))
+        return {folder: f"{self.name}-{plain_word(folder)}" for folder in folders}
+
+    @property
+    def train_list(self) -> Path:
+        """Where the training list is, if there is one."""
+        return self.path / "splits" / "train_list.txt"
+
+    @property
+    def trial_lists(self) -> list[Path]:
+        """The trial lists, in C order."""
+        return sorted(path for path in (self.path / "trials").glob("*.txt") if not path.name.startswith("."))
+
+
+def speaker_folder(path: str) -> str:
+    """The speaker of a path relative to ``wav/``.
+
+    Args:
+        path: ``<speaker>/<session>/<file>``.
+
+    Returns:
+        Its first component.
+    """
+    return path.split("/", 1)[0]
+
+
+def clashes(items: Iterable[_Item], key: Callable[[_Item], str]) -> Iterator[tuple[_Item, _Item]]:
+    """Find the items that have the key of an earlier one.
+
+    Args:
+        items: distinct items.
+        key: what should tell them apart.
+
+    Yields:
+        The first item of a key and a later one.
+    """
+    first: dict[str, _Item] = {}
+    for item in items:
+        earlier = first.setdefault(key(item), item)
+        if earlier is not item:
+            yield earlier, item
+
+
+def _raise_all(problems: Sequence[str]) -> None:
+    if problems:
+        raise DataError(summarise(problems))
+
+
+def plain_word(name: str) -> str:
+    """Write a name without white space, which would end an id in a Kaldi file.
+
+    Args:
+        name: the name of a file or folder.
+
+    Returns:
+        Its words joined by ``_``; ``_`` if there is none.
+    """
+    return "_".join(name.split()) or "_"
+
+
+def open_root(path: Path) -> Root:
+    """Find the utterances of a root.
+
+    Args:
+        path: the root.
+
+    Returns:
+        The root.
+
+    Raises:
+        DataError: if there is no audio, audio at another depth or in another format, or if two files or speakers
+            would have the same id.
+    """
+    wav, name = path / "wav", plain_word(path.name)
+    if not _is_writable(str(path)):
+        raise DataError(f"{str(path)!a}: expected a name in UTF-8 without line ends; rename the folder")
+    if not wav.is_dir():
+        raise DataError(f"{path}: expected {LAYOUT}, found no folder 'wav'; {_wav_cure(path)}")
+    paths = _find_utterances(wav)
+    root = Root(path, name, {path: _utt_id(name, path) for path in paths})
+    _raise_all(
+        [
+            f"{wav}: {one!r} and {other!r} would both be utterance {root.utts[one]!r}; rename or remove one"
+            for one, other in clashes(root.utts, root.utts.__getitem__)
+        ]
+        + [
+            f"{wav}: {one!r} and {other!r} would both be speaker {root.speakers[one]!r}; rename one"
+            for one, other in clashes(root.speakers, root.speakers.__getitem__)
+        ]
+    )
+    return root
+
+
+def _wav_cure(path: Path) -> str:
+    if path.name == "wav":
+        return f"give its parent, {path.parent}"
+    return "move the speakers' folders into it"
+
+
+def _utt_id(name: str, path: str) -> str:
+    speaker, session, file = path.split("/")
+    return "-".join(map(plain_word, (name, speaker, session, file[: file.rindex(".")])))
+
+
+def _find_utterances(wav: Path) -> list[str]:
+    """Paths relative to ``wav/`` of all utterances, sorted; audio that is not where it should be is refused."""
+    utts, problems, others = [], [], Counter[str]()
+    for depth, folder, file in _walk(wav):
+        path, extension = f"{folder}{file}", os.path.splitext(file)[1].lower()  # noqa: PTH122  (a million paths)
+        if problem := _placement_problem(depth, path, extension):
+            problems.append(f"{wav}/{problem}")
+        elif extension in EXTENSIONS:
+            utts.append(path)
+        else:
+            others[extension or "no extension"] += 1
+    _raise_all(sorted(problems))
+    if not utts:
+        raise DataError(f"{wav}: expected {LAYOUT}, found no audio file")
+    if others:
+        counts = ", ".join(f"{number} of {extension}" for extension, number in sorted(others.items()))
+        logger.info("%s: files that are not audio are left aside: %s", wav, counts)
+    return sorted(utts)
+
+
+def _walk(wav: Path) -> Iterator[tuple[int, str, str]]:
+    """The depth, the folder relative to ``wav`` (ending in a slash, or empty) and the name of every file."""
+    start = len(str(wav)) + 1
+    for place, folders, files in os.walk(wav, followlinks=True, onerror=_raise):
+        folder = place[start:] + "/" if len(place) > start else ""
+        depth = folder.count("/")
+        folders[:] = [name for name in folders if not name.startswith(".") and depth < _MAX_DEPTH]
+        yield from ((depth, folder, name) for name in files if not name.startswith("."))
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _placement_problem(depth: int, path: str, extension: str) -> str | None:
+    if extension in _OTHER_AUDIO:
+        return f"{path}: expected {', '.join(EXTENSIONS)}, found {extension}; {CONVERT}"
+    if extension not in EXTENSIONS:
+        return None
+    if depth != 2:
+        return f"{path}: expected {LAYOUT}, found {depth} folders above the file instead of 2; move it"
+    return None if _is_writable(path) else f"{path!a}: expected a name in UTF-8 without line ends; rename it"
+
+
+def _is_writable(path: str) -> bool:
+    """Whether a text file can hold the path: bytes that are not UTF-8 are surrogates in it."""
+    return path.isprintable() or not any(char in "\n\r" or "\ud800" <= char <= "\udfff" for char in path)
+
+
+def read_train_list(root: Root) -> list[str]:
+    """Read the training list of a root.
+
+    Args:
+        root: a root that has one.
+
+    Returns:
+        Paths relative to ``wav/``.
+
+    Raises:
+        DataError: if a line has another form, names a file that is not there or was there before, or names
+            another speaker than its path.
+    """
+    path, problems, paths = root.train_list, [], dict[str, int]()
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.strip().split(None, 1)
+        if problem := _train_line_problem(root, line, fields):
+            problems.append(f"{path}:{number}: {problem}")
+        elif paths.setdefault(fields[1], number) != number:
+            problems.append(f"{path}:{number}: {fields[1]!r} is in line {paths[fields[1]]} too; remove one")
+    _raise_all(problems if paths or problems else [f"{path}: is empty; list the training files, or remove it"])
+    return list(paths)
+
+
+def _train_line_problem(root: Root, line: str, fields: Sequence[str]) -> str | None:
+    if len(fields) != 2:
+        return f"expected '<speaker> <path>', found {line!r}"
+    speaker, path = fields
+    if path not in root.utts:
+        return _missing(root, path)
+    if speaker_folder(path) != speaker:
+        return f"expected the speaker of {path!r}, {speaker_folder(path)!r}, found {speaker!r}; correct the line"
+    return None
+
+
+def _missing(root: Root, path: str) -> str:
+    """A sentence about a file that a list names and the root does not hold."""
+    stem = path.rpartition(".")[0]
+    if path.removeprefix("wav/") in root.utts:
+        cure = "paths begin below wav/: leave out 'wav/'"
+    elif same := [stem + extension for extension in EXTENSIONS if stem + extension in root.utts]:
+        cure = f"there is {same[0]!r}: correct the list"
+    else:
+        cure = "restore the file, or correct the list"
+    return f"expected a file below {root.path}/wav, found no {path!r}; {cure}"
+
+
+def read_trial_list(root: Root, path: Path) -> Trials:
+    """Read a trial list of a root; every line becomes a trial, repeated ones too.
+
+    Args:
+        root: the root whose files the list names.
+        path: the list.
+
+    Returns:
+        The trials with utterance ids.
+
+    Raises:
+        DataError: if a line has another form or names a file that is not there, if a repeated trial changes its
+            label, or if one of the labels does not occur.
+    """
+    rows, problems = [], []
+    for number, line in enumerate(read_lines(path), 1):
+        fields = line.split()
+        if problem := _trial_line_problem(root, line, fields):
+            problems.append(f"{path}:{number}: {problem}")
+        else:
+            rows.append((fields[1], fields[2], fields[0] == "1"))
+    _raise_all(problems)
+    trials = Trials(
+        enrol=tuple(root.utts[enrol] for enrol, _, _ in rows),
+        test=tuple(root.utts[test] for _, test, _ in rows),
+        labels=np.array([label for _, _, label in rows], dtype=np.int8),
+    )
+    _raise_all(label_problems(path, trials))
+    _warn_of_labels(path, rows)
+    return trials
+
+
+def _trial_line_problem(root: Root, line: str, fields: Sequence[str]) -> str | None:
+    if len(fields) != 3:
+        return f"expected '1|0 <path> <path>', found {len(fields)} fields: {line!r}"
+    if fields[0] not in ("0", "1"):
+        cure = "; the label comes first" if fields[2] in ("0", "1", "target", "nontarget") else ""
+        return f"expected the label 1 (same speaker) or 0, found {fields[0]!r}{cure}"
+    missing = [path for path in fields[1:] if path not in root.utts]
+    return _missing(root, missing[0]) if missing else None
+
+
+def _warn_of_labels(path: Path, rows: Sequence[tuple[str, str, bool]]) -> None:
+    """Labels are believed, but a list with 0 for the same speaker would turn every result upside down."""
+    wrong = [
+        number
+        for number, (enrol, test, label) in enumerate(rows, 1)
+        if (speaker_folder(enrol) == speaker_folder(test)) != label
+    ]
+    if wrong:
+        logger.warning(
+            "%s: %d of %d labels disagree with the speakers' folders, the first in line %d; 1 means the same speaker",
+            path,
+            len(wrong),
+            len(rows),
+            wrong[0],
+        )
+
+
+def read_sexes(path: Path) -> dict[str, str]:
+    """Read the sex of each speaker from a table with tabs and a heading.
+
+    Args:
+        path: ``speakers.tsv`` with a column ``speaker`` and a column ``sex`` or ``sex_estimated``.
+
+    Returns:
+        The sex of each speaker folder, in small letters; nothing for a speaker whose sex is empty or ``?``, and
+        nothing at all without the file or the columns.
+
+    Raises:
+        DataError: if a line has fewer columns than the heading.
+    """
+    if not path.exists():
+        return {}
+    lines = [line.split("\t") for line in read_lines(path)]
+    heading = lines[0] if lines else []
+    column = next((name for name in ("sex", "sex_estimated") if name in heading), None)
+    if column is None or "speaker" not in heading:
+        return {}
+    _raise_all(
+        [
+            f"{path}:{number}: expected {len(heading)} columns like the heading, found {len(line)}"
+            for number, line in enumerate(lines[1:], 2)
+            if len(line) != len(heading)
+        ]
+    )
+    speaker, sex = heading.index("speaker"), heading.index(column)
+    return {line[speaker]: line[sex].strip().lower() for line in lines[1:] if line[sex].strip() not in ("", "?")}

@@ -1,0 +1,149 @@
+"""Arithmetic on batches of waveforms ``(B, N)``: power, mixing at a signal-to-noise ratio, convolution, rolling."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+MIN_POWER = 1e-10
+"""Below this mean power a signal counts as silent: one bit of 16-bit audio, in [-1, 1], has (2 ** -15) ** 2 = 9e-10."""
+
+
+class Crops(NamedTuple):
+    """A batch of training crops.
+
+    ``waveforms`` has shape ``(B, N)`` with values in [-1, 1]; ``labels`` has shape ``(B,)``, the speakers as int64.
+    """
+
+    waveforms: Tensor
+    labels: Tensor
+
+
+def mean_power(waveforms: Tensor) -> Tensor:
+    """Mean of the squared samples over the whole crop.
+
+    Args:
+        waveforms: shape ``(B, N)``.
+
+    Returns:
+        Powers, shape ``(B,)``, at least 0.
+    """
+    norms: Tensor = torch.linalg.vector_norm(waveforms, dim=1)
+    return norms.square() / waveforms.shape[1]
+
+
+def snr_gain(clean_power: Tensor, noise_power: Tensor, snr_db: Tensor) -> Tensor:
+    r"""The factor that puts a noise ``snr_db`` below the speech.
+
+    .. math:: g = \sqrt{\frac{P(x)}{P(n)} 10^{-\mathrm{SNR} / 10}}
+
+    with :math:`P` the mean power over the crop. Silent speech makes the noise silent too; a noise below
+    ``MIN_POWER`` is not amplified to speech level (nor divided by zero), so that it adds next to nothing.
+
+    Args:
+        clean_power: of the speech, any shape that fits the others.
+        noise_power: of the noise.
+        snr_db: ratio wanted.
+
+    Returns:
+        Factors, of the common shape.
+    """
+    return (clean_power / noise_power.clamp(min=MIN_POWER)).sqrt() * torch.pow(10.0, -snr_db / 20.0)
+
+
+def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    """Add ``noise`` to ``clean`` at a signal-to-noise ratio (see ``snr_gain``); the sum is not clipped.
+
+    Args:
+        clean: shape ``(B, N)``.
+        noise: shape ``(B, N)``.
+        snr_db: shape ``(B,)``.
+
+    Returns:
+        The mixture, shape ``(B, N)``.
+    """
+    gains = snr_gain(mean_power(clean), mean_power(noise), snr_db)
+    return torch.addcmul(clean, noise, gains.unsqueeze(1))
+
+
+def normalise_energy(responses: Tensor) -> Tensor:
+    r"""Divide each room response by its norm, :math:`h / \sqrt{\sum_t h_t^2}`.
+
+    A response that is all zeros becomes the unit impulse: a damaged file must not erase a training example.
+
+    Args:
+        responses: shape ``(B, L)``.
+
+    Returns:
+        Responses of energy 1, shape ``(B, L)``.
+    """
+    energy = responses.square().sum(dim=1, keepdim=True)
+    silent = energy < torch.finfo(responses.dtype).tiny
+    scaled = responses / torch.where(silent, torch.ones_like(energy), energy).sqrt()
+    impulse = torch.zeros_like(responses)
+    impulse[:, 0] = 1.0
+    return torch.where(silent, impulse, scaled)
+
+
+@lru_cache(maxsize=256)
+def fast_fft_length(minimum: int) -> int:
+    """Smallest length from ``minimum`` up with no prime factor above 5, for which transforms are fast.
+
+    Args:
+        minimum: at least 1.
+
+    Returns:
+        The length; at most twice ``minimum``.
+    """
+    length = minimum
+    while not _is_smooth(length):
+        length += 1
+    return length
+
+
+def _is_smooth(number: int) -> bool:
+    """Whether 2, 3 and 5 are the only prime factors."""
+    for prime in (2, 3, 5):
+        while number % prime == 0:
+            number //= prime
+    return number == 1
+
+
+def convolve(waveforms: Tensor, responses: Tensor) -> Tensor:
+    r"""Convolve row by row, :math:`y_n = \sum_k h_k x_{n-k}`, and keep the first ``N`` samples.
+
+    The full convolution cut at the crop's length, as published: what precedes a response's direct sound delays the
+    crop, and the reverberation beyond the crop's end is lost. By Fourier transforms, exact to rounding.
+
+    Args:
+        waveforms: shape ``(B, N)``.
+        responses: shape ``(B, L)``.
+
+    Returns:
+        Shape ``(B, N)``.
+    """
+    num_samples = waveforms.shape[1]
+    # A tap beyond the crop's length touches nothing that is kept.
+    taps = min(responses.shape[1], num_samples)
+    length = fast_fft_length(num_samples + taps - 1)
+    spectrum = torch.fft.rfft(waveforms, length) * torch.fft.rfft(responses[:, :taps], length)
+    full: Tensor = torch.fft.irfft(spectrum, length)
+    return full[:, :num_samples]
+
+
+def roll_rows(waveforms: Tensor, starts: Tensor) -> Tensor:
+    """Make each row begin at its own sample, its beginning moved behind its end.
+
+    Args:
+        waveforms: shape ``(B, N)``.
+        starts: shape ``(B,)``, int64 from 0 to N - 1.
+
+    Returns:
+        ``out[b, n] = waveforms[b, (n + starts[b]) % N]``, shape ``(B, N)``.
+    """
+    index = torch.arange(waveforms.shape[1], device=waveforms.device) + starts.unsqueeze(1)
+    # Twice the row in memory is several times faster than the remainder of B x N indices.
+    return torch.cat([waveforms, waveforms], dim=1).gather(1, index)

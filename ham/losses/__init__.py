@@ -1,0 +1,64 @@
+"""The table of speaker losses and the one way to build them.
+
+Adding a loss takes its own file and its class in ``LOSSES``; contract tests then run over it by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from ham.errors import ConfigError
+from ham.losses.base import BatchError, LossOutput, SpeakerLoss, choose, closest
+from ham.losses.ensemble import EhAmSoftmax
+from ham.losses.hyperbolic import HamSoftmax, HSoftmax
+from ham.losses.margin import AamSoftmax, AmSoftmax, RamSoftmax
+from ham.losses.softmax import ScaledSoftmax, Softmax
+
+__all__ = ["LOSSES", "BatchError", "LossOutput", "SpeakerLoss", "build"]
+
+_CLASSES: tuple[type[SpeakerLoss], ...] = (
+    Softmax,
+    ScaledSoftmax,
+    AmSoftmax,
+    AamSoftmax,
+    RamSoftmax,
+    HSoftmax,
+    HamSoftmax,
+    EhAmSoftmax,
+)
+
+LOSSES: Mapping[str, type[SpeakerLoss]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
+"""Every loss by its name."""
+
+
+def build(name: str, embedding_dim: int, num_speakers: int, **options: Any) -> SpeakerLoss:
+    """Build a loss by its name.
+
+    Args:
+        name: one of ``LOSSES``.
+        embedding_dim: ``D``, the length of an embedding.
+        num_speakers: ``C``, at least 2.
+        **options: keyword-only parameters of the loss's constructor; their defaults are the published settings.
+
+    Returns:
+        The loss, its centres initialised as published from torch's global generator.
+
+    Raises:
+        ConfigError: if the name, an option or a value is not one that the loss knows.
+    """
+    loss = LOSSES[choose("loss", name, LOSSES)]
+    known = loss.options()
+    for option in options:
+        if option not in known:
+            raise ConfigError(_unknown_option(loss, option))
+    return loss(embedding_dim, num_speakers, **options)
+
+
+def _unknown_option(loss: type[SpeakerLoss], option: str) -> str:
+    known = loss.options()
+    if not known:
+        return f"loss {loss.name}: has no options, found {option!r}"
+    listed = ", ".join(f"{key} (default {value})" for key, value in known.items())
+    return f"loss {loss.name}: expected one of the options {listed}, found {option!r}{closest(option, known)}"

@@ -1,0 +1,331 @@
+"""What every speaker loss shares: the contract, the checks of its options and of its batches."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import numbers
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ham.errors import ConfigError, DataError
+
+
+class BatchError(DataError, ValueError):
+    """A batch does not fit the loss: its shape, its type or a label."""
+
+
+class LossOutput(NamedTuple):
+    """What a loss returns for one batch.
+
+    Attributes:
+        loss: mean over the batch, a scalar with a gradient.
+        accuracy: share of the batch, 0..1, whose largest logit without margin is the label's; no gradient.
+    """
+
+    loss: Tensor
+    accuracy: Tensor
+
+
+def closest(value: object, names: Iterable[str]) -> str:
+    """End of a message that suggests the name most like a misspelt one.
+
+    Args:
+        value: what was found.
+        names: the names that exist.
+
+    Returns:
+        ``"; did you mean '<name>'?"``, or nothing where no name is alike.
+    """
+    close = difflib.get_close_matches(value, list(names), n=1) if isinstance(value, str) else []
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def choose(place: str, value: object, choices: Iterable[str]) -> str:
+    """Check a name against the names that exist.
+
+    Args:
+        place: what the name stands for, the beginning of the message: ``"loss ham_softmax: geometry"``.
+        value: the name asked for.
+        choices: the names that exist, in the order to show them.
+
+    Returns:
+        ``value``, known to be one of ``choices``.
+
+    Raises:
+        ConfigError: if it is none of them; the message lists them and suggests the closest.
+    """
+    names = list(choices)
+    if isinstance(value, str) and value in names:
+        return value
+    raise ConfigError(f"{place}: expected one of {', '.join(names)}, found {value!r}{closest(value, names)}")
+
+
+def check_number(
+    place: str, value: object, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """Check that an option is a finite number in its range.
+
+    Args:
+        place: the option, the beginning of the message: ``"loss ham_softmax: scale"``.
+        value: the value asked for; a truth value or a string is no number.
+        above: the value must be greater than this.
+        least: the value must be at least this.
+        most: the value must be at most this.
+
+    Returns:
+        The value as a float.
+
+    Raises:
+        ConfigError: if it is not a number, not finite, or outside the range.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if isinstance(value, numbers.Real) and is_number else math.nan
+    if math.isfinite(number) and number > above and least <= number <= most:
+        return number
+    bounds = [(f"above {above:g}", above), (f"at least {least:g}", least), (f"at most {most:g}", most)]
+    range_ = " and ".join(text for text, bound in bounds if math.isfinite(bound))
+    cure = "; write it without quotes and with a decimal point, as in 5.0e-5" if isinstance(value, str) else ""
+    raise ConfigError(f"{place}: expected a finite number {range_}, found {value!r}{cure}")
+
+
+def check_count(place: str, value: object, *, least: int, why: str = "") -> int:
+    """Check that an option is a whole number of at least ``least``.
+
+    Args:
+        place: the option, the beginning of the message.
+        value: the value asked for.
+        least: smallest value that makes sense.
+        why: a reason to add to the message.
+
+    Returns:
+        The value as an int.
+
+    Raises:
+        ConfigError: if it is not a whole number or too small.
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least:
+        return int(value)
+    reason = f" ({why})" if why else ""
+    raise ConfigError(f"{place}: expected a whole number of at least {least}{reason}, found {value!r}")
+
+
+def masked_loss(loss: Tensor, labels: Tensor, num_speakers: int) -> Tensor:
+    """Turn the loss of a batch into NaN where a label is out of range, without reading anything back.
+
+    Args:
+        loss: scalar loss.
+        labels: the labels as they came, shape ``(B,)``.
+        num_speakers: labels must lie in ``0..num_speakers - 1``.
+
+    Returns:
+        ``loss``, or NaN if any label is out of range.
+    """
+    return loss.masked_fill(((labels < 0) | (labels >= num_speakers)).any(), math.nan)
+
+
+class SpeakerLoss(nn.Module, ABC):
+    """Base of the losses that learn one centre a speaker and classify embeddings by them.
+
+    The constructor is the schema: its keyword-only parameters are the options, with types and defaults. A subclass
+    sets ``name``, creates ``weight``, and computes its logits in :meth:`_plain_logits` and, if ``has_margin``,
+    :meth:`_add_margin`; one whose cross-entropy takes another way overrides :meth:`_loss_and_accuracy`.
+
+    All arithmetic runs in float32 or wider, also under autocast; embeddings may be of any floating-point type.
+
+    Attributes:
+        name: the loss's name in the table.
+        has_margin: whether :meth:`set_margin` and ``margin`` work.
+        has_distance: whether :meth:`distance` works.
+        largest_margin: the largest margin that has a meaning.
+        weight: speaker centres, shape ``(C, D)``.
+    """
+
+    name: ClassVar[str]
+    has_margin: ClassVar[bool] = False
+    has_distance: ClassVar[bool] = False
+    largest_margin: ClassVar[float] = math.inf
+    weight: nn.Parameter
+
+    def __init__(self, embedding_dim: int, num_speakers: int) -> None:
+        super().__init__()
+        self.embedding_dim = check_count(self._place("embedding_dim"), embedding_dim, least=1)
+        why = "one speaker cannot be told from others"
+        self.num_speakers = check_count(self._place("num_speakers"), num_speakers, least=2, why=why)
+        self._margin = 0.0
+
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Options that the constructor takes, with their defaults.
+
+        Returns:
+            The keyword-only parameters in order; their defaults are the published settings.
+        """
+        parameters = inspect.signature(cls).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+    @property
+    def margin(self) -> float:
+        """Margin in force, in the unit that the loss defines.
+
+        Raises:
+            AttributeError: if the loss has no margin.
+        """
+        if not self.has_margin:
+            raise AttributeError(f"loss {self.name} has no margin")
+        return self._margin
+
+    def set_margin(self, margin: float) -> None:
+        """Change the margin, for schedules.
+
+        Args:
+            margin: new margin, at least 0, in the unit that the loss defines.
+
+        Raises:
+            ConfigError: if the loss has no margin, or the margin is negative, too large or no finite number.
+        """
+        if not self.has_margin:
+            raise ConfigError(f"loss {self.name}: has no margin to set; a margin schedule needs a margin loss")
+        self._margin = check_number(self._place("margin"), margin, least=0.0, most=self.largest_margin)
+
+    def distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Hyperbolic distance between each embedding of ``x`` and the embedding of ``y`` in the same row.
+
+        Args:
+            x: embeddings as they leave the backbone, shape ``(B, D)``.
+            y: embeddings, shape ``(B, D)``.
+
+        Returns:
+            Distances, shape ``(B,)``, each at least 0.
+
+        Raises:
+            ConfigError: if the loss has no distance.
+            BatchError: if the embeddings do not fit the loss.
+        """
+        if not self.has_distance:
+            raise ConfigError(f"loss {self.name}: has no hyperbolic distance; score by cosine instead")
+        self._check_embeddings(x)
+        self._check_embeddings(y)
+        if len(x) != len(y):
+            raise BatchError(f"loss {self.name}: expected as many rows in y as in x, found {len(x)} and {len(y)}")
+        with torch.autocast(x.device.type, enabled=False):
+            return self._distance(self._widen(x), self._widen(y))
+
+    def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
+        """Loss and accuracy of a batch.
+
+        Labels on the CPU are checked and then moved beside the embeddings. Labels on an accelerator are not read
+        back, which would stall it at every step: there a label out of range makes the loss NaN.
+
+        Args:
+            embeddings: as they leave the backbone, not normalised, shape ``(B, D)``.
+            labels: int64 speaker numbers in ``0..C - 1``, shape ``(B,)``.
+
+        Returns:
+            The mean loss, with the margin, and the accuracy, without it.
+
+        Raises:
+            BatchError: if shapes, types or labels do not fit the loss.
+        """
+        self._check_batch(embeddings, labels)
+        if labels.device.type == "cpu":
+            self._check_range(labels)
+            usable = labels.to(embeddings.device, non_blocking=True)
+        else:
+            usable = labels.clamp(0, self.num_speakers - 1)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            loss, accuracy = self._loss_and_accuracy(self._widen(embeddings), usable)
+        if labels.device.type != "cpu":
+            loss = masked_loss(loss, labels, self.num_speakers)
+        return LossOutput(loss, accuracy)
+
+    def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits of every speaker, without margin, or with it where labels are given.
+
+        Args:
+            embeddings: as they leave the backbone, shape ``(B, D)``.
+            labels: int64 speaker numbers, shape ``(B,)``; these are always read back and checked.
+
+        Returns:
+            Logits, shape ``(B, C)``.
+
+        Raises:
+            BatchError: if shapes, types or labels do not fit the loss.
+        """
+        if labels is None:
+            self._check_embeddings(embeddings)
+        else:
+            self._check_batch(embeddings, labels)
+            self._check_range(labels)
+            labels = labels.to(embeddings.device)
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return self._logits(self._widen(embeddings), labels)
+
+    def extra_repr(self) -> str:
+        """Sizes and options in force, for the log."""
+        values = {"embedding_dim": self.embedding_dim, "num_speakers": self.num_speakers}
+        values.update({option: getattr(self, option) for option in self.options()})
+        return ", ".join(f"{key}={value}" for key, value in values.items())
+
+    @abstractmethod
+    def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        """Logits without margin; ``labels`` say which pairs must be exact. The caller may write into the result."""
+
+    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """Apply the margin to logits, which it may overwrite."""
+        return plain
+
+    def _distance(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
+        plain = self._plain_logits(x, labels)
+        return plain if labels is None else self._add_margin(plain, x, labels)
+
+    def _loss_and_accuracy(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        plain = self._plain_logits(x, labels)
+        accuracy = self._accuracy(plain, labels)
+        return F.cross_entropy(self._add_margin(plain, x, labels), labels), accuracy
+
+    @staticmethod
+    def _accuracy(plain: Tensor, labels: Tensor) -> Tensor:
+        return (plain.detach().argmax(dim=1) == labels).float().mean()
+
+    def _place(self, option: str) -> str:
+        return f"loss {self.name}: {option}"
+
+    def _positive(self, option: str, value: object) -> float:
+        return check_number(self._place(option), value, above=0.0)
+
+    def _widen(self, x: Tensor) -> Tensor:
+        """The embeddings in the type of the arithmetic: float64 if they or the centres are, otherwise float32."""
+        wider = torch.promote_types(x.dtype, self.weight.dtype)
+        return x.to(torch.promote_types(wider, torch.float32))
+
+    def _check_embeddings(self, embeddings: Tensor) -> None:
+        shape = tuple(embeddings.shape)
+        if len(shape) != 2 or shape[1] != self.embedding_dim or shape[0] == 0:
+            expected = f"(B, {self.embedding_dim}) with B at least 1"
+            raise BatchError(f"{self._place('embeddings')}: expected shape {expected}, found {shape}")
+        if not embeddings.is_floating_point():
+            raise BatchError(f"{self._place('embeddings')}: expected a floating-point type, found {embeddings.dtype}")
+
+    def _check_batch(self, embeddings: Tensor, labels: Tensor) -> None:
+        self._check_embeddings(embeddings)
+        if labels.dtype != torch.int64:
+            raise BatchError(f"{self._place('labels')}: expected int64 speaker numbers, found {labels.dtype}")
+        if labels.shape != embeddings.shape[:1]:
+            expected, found = tuple(embeddings.shape[:1]), tuple(labels.shape)
+            raise BatchError(f"{self._place('labels')}: expected shape {expected}, one an embedding, found {found}")
+
+    def _check_range(self, labels: Tensor) -> None:
+        low, high = (int(bound) for bound in torch.stack(torch.aminmax(labels)).tolist())
+        if low < 0 or high >= self.num_speakers:
+            found = low if low < 0 else high
+            raise BatchError(f"{self._place('labels')}: expected 0..{self.num_speakers - 1}, found {found}")

@@ -1,0 +1,173 @@
+"""Scores of trials from a table of embeddings: cosine, or the negative of a distance.
+
+A score is always higher for "same speaker". Trials are taken in blocks, so that memory does not grow with the length
+of the list, and row by row, so that a score depends on its own trial only.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ham.errors import SHOWN, DataError
+
+BLOCK = 2048
+"""Trials scored at once: 2 x 2048 x 192 float32 are 3 MB, which stays in the processor's cache."""
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Row by row: ``(B, D)`` and ``(B, D)`` give ``(B,)``, each at least 0."""
+
+
+@dataclass(frozen=True)
+class EmbeddingTable:
+    """The embeddings of many utterances, one row each.
+
+    Attributes:
+        utts: utterance ids, no two alike.
+        embeddings: as they leave the backbone, float32, shape ``(N, D)``, all finite.
+        place: the file they come from, for error messages.
+    """
+
+    utts: tuple[str, ...]
+    embeddings: NDArray[np.float32]
+    place: str = "embeddings"
+    _row: dict[str, int] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.embeddings.ndim != 2 or len(self.embeddings) != len(self.utts):
+            found = f"{len(self.utts)} ids and an array of shape {self.embeddings.shape}"
+            raise DataError(f"{self.place}: expected one row of numbers an utterance, found {found}")
+        self._row.update({utt: row for row, utt in enumerate(self.utts)})
+        if len(self._row) != len(self.utts):
+            twice = [utt for row, utt in enumerate(self.utts) if self._row[utt] != row]
+            raise DataError(f"{self.place}: expected one embedding an utterance, found several for {_some(twice)}")
+        bad = np.flatnonzero(~np.isfinite(self.embeddings).all(axis=1))
+        if len(bad):
+            found = f"NaN or infinity in those of {_some([self.utts[row] for row in bad])}"
+            raise DataError(f"{self.place}: expected finite embeddings, found {found}; did the training diverge?")
+
+    def rows(self, utts: Sequence[str], wanted_by: str = "the trial list") -> NDArray[np.int64]:
+        """Look up where utterances are.
+
+        Args:
+            utts: utterance ids, in any order, as often as wanted.
+            wanted_by: what needs them, for the error message.
+
+        Returns:
+            The row of each, shape ``(len(utts),)``.
+
+        Raises:
+            DataError: if an utterance has no embedding; nothing is ever left out.
+        """
+        try:
+            return np.fromiter((self._row[utt] for utt in utts), np.int64, len(utts))
+        except KeyError:
+            missing = list(dict.fromkeys(utt for utt in utts if utt not in self._row))
+            cure = "extract the embeddings again (stage 5)"
+            raise DataError(f"{self.place}: {wanted_by} needs the embedding of {_some(missing)}; {cure}") from None
+
+
+def _some(utts: Sequence[str]) -> str:
+    more = f" and {len(utts) - SHOWN} more" if len(utts) > SHOWN else ""
+    return ", ".join(utts[:SHOWN]) + more
+
+
+def read_embeddings(path: Path) -> EmbeddingTable:
+    """Read ``embeddings.npz``: ``utts`` (N,) and ``embeddings`` (N, D).
+
+    Args:
+        path: the file.
+
+    Returns:
+        The checked table.
+
+    Raises:
+        DataError: if the file is missing, is something else, names an utterance twice, or holds NaN or infinity.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            utts, embeddings = arrays["utts"], arrays["embeddings"]
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected embeddings, found nothing; extract them first (stage 5)") from error
+    except (KeyError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
+        expected = "expected a .npz file with 'utts' and 'embeddings'"
+        raise DataError(f"{path}: {expected}, found something else; extract it again (stage 5)") from error
+    if utts.ndim != 1 or utts.dtype.kind != "U" or embeddings.dtype.kind != "f":
+        found = f"{utts.dtype} {utts.shape} and {embeddings.dtype} {embeddings.shape}"
+        raise DataError(f"{path}: expected 'utts' (N,) of text and 'embeddings' (N, D) of numbers, found {found}")
+    return EmbeddingTable(tuple(utts.tolist()), embeddings.astype(np.float32, copy=False), str(path))
+
+
+def cosine_scores(
+    table: EmbeddingTable, enrol: NDArray[np.int64], test: NDArray[np.int64], block: int = BLOCK
+) -> NDArray[np.float32]:
+    r"""Cosine of the angle between the two embeddings of every trial.
+
+    .. math:: s(x, y) = \frac{\langle x, y \rangle}{|x| |y|}
+
+    Every utterance is normalised once, in float64, however many trials it is in.
+
+    Args:
+        table: the embeddings.
+        enrol: row of each trial's enrolment side, shape ``(M,)``.
+        test: row of each trial's test side, shape ``(M,)``.
+        block: trials at once.
+
+    Returns:
+        Scores in -1..1 up to rounding, shape ``(M,)``.
+
+    Raises:
+        DataError: if an embedding is zero and so has no direction.
+    """
+    norm = np.linalg.norm(table.embeddings.astype(np.float64), axis=1, keepdims=True)
+    zero = [table.utts[row] for row in np.union1d(enrol, test) if norm[row, 0] == 0]
+    if zero:
+        raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
+    unit = (table.embeddings / np.where(norm == 0, 1, norm)).astype(np.float32)
+    scores = np.empty(len(enrol), dtype=np.float32)
+    for start in range(0, len(enrol), block):
+        part = slice(start, start + block)
+        scores[part] = np.einsum("md,md->m", unit[enrol[part]], unit[test[part]])
+    return scores
+
+
+def distance_scores(
+    table: EmbeddingTable,
+    enrol: NDArray[np.int64],
+    test: NDArray[np.int64],
+    distance: Distance,
+    block: int = BLOCK,
+) -> NDArray[np.float32]:
+    """Negative distance between the two embeddings of every trial, computed in float64.
+
+    Args:
+        table: the embeddings, given to ``distance`` as they left the backbone.
+        enrol: row of each trial's enrolment side, shape ``(M,)``.
+        test: row of each trial's test side, shape ``(M,)``.
+        distance: row by row distance, for instance ``loss.distance`` of a hyperbolic loss.
+        block: trials at once.
+
+    Returns:
+        Scores, at most 0, shape ``(M,)``.
+
+    Raises:
+        DataError: if a distance is not finite.
+    """
+    embeddings = torch.from_numpy(table.embeddings).double()
+    scores = np.empty(len(enrol), dtype=np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(enrol), block):
+            left, right = (torch.from_numpy(side[start : start + block]) for side in (enrol, test))
+            scores[start : start + block] = -distance(embeddings[left], embeddings[right]).numpy()
+    bad = np.flatnonzero(~np.isfinite(scores))
+    if len(bad):
+        pair = f"{table.utts[enrol[bad[0]]]} and {table.utts[test[bad[0]]]}"
+        raise DataError(f"{table.place}: expected finite distances, found {scores[bad[0]]:g} between {pair}")
+    return scores

@@ -1,0 +1,141 @@
+"""Embeddings of whole utterances, in length-sorted batches; reading and writing ``embeddings.npz``."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
+
+from ham.backbones.base import Backbone
+from ham.data.store import INT16_SCALE, ArrayStore
+from ham.errors import DataError
+
+MAX_BATCH_FRAMES = 20_000
+"""Frames in one batch, padding counted: bounds the memory when utterances are long."""
+
+
+def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: int) -> list[NDArray[np.int64]]:
+    """Group positions so that neighbours in length share a batch.
+
+    Args:
+        lengths: length of each item.
+        batch_size: most items of a batch.
+        max_total: most items times the longest one's length; a single item may exceed it.
+
+    Returns:
+        Positions of each batch, longest first, so that a memory error comes at once.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    batches: list[NDArray[np.int64]] = []
+    start = 0
+    while start < len(order):
+        room = max(1, int(max_total // max(1, lengths[order[start]])))
+        stop = min(len(order), start + min(batch_size, room))
+        batches.append(order[start:stop])
+        start = stop
+    return batches
+
+
+@torch.inference_mode()
+def extract(
+    backbone: Backbone,
+    frontend: nn.Module,
+    store: ArrayStore,
+    indices: Sequence[int] | NDArray[np.int64],
+    *,
+    device: torch.device,
+    batch_size: int = 16,
+    progress: str | None = None,
+) -> NDArray[np.float32]:
+    """Embed whole utterances; padding to a batch's longest changes nothing, the backbone is told the lengths.
+
+    Features are computed utterance by utterance, so that the front end meets no padding either.
+
+    Args:
+        backbone: in any mode; it is put into evaluation mode and back.
+        frontend: ``(1, N)`` samples to ``(1, T, F)`` features.
+        store: audio store.
+        indices: which utterances, as positions in the store.
+        device: where to compute.
+        batch_size: most utterances of a batch.
+        progress: title of the progress bar; none if None.
+
+    Returns:
+        ``(len(indices), D)`` float32, in the order of ``indices``.
+
+    Raises:
+        DataError: if an embedding is not finite, naming the utterance.
+    """
+    chosen = np.asarray(indices, np.int64)
+    was_training = backbone.training
+    backbone.eval()
+    frames = store.lengths[chosen] // (store.sample_rate // 100)  # 100 frames a second
+    found = np.zeros((len(chosen), 0), np.float32)
+    with tqdm(total=len(chosen), desc=progress, unit="utt", disable=progress is None, delay=2) as bar:
+        for batch in batches_by_length(frames, batch_size, MAX_BATCH_FRAMES):
+            features = [_features(frontend, store, int(chosen[i]), device) for i in batch]
+            lengths = torch.tensor([len(f) for f in features], device=device)
+            embedded = backbone(pad_sequence(features, batch_first=True), lengths).float().cpu().numpy()
+            if found.shape[1] == 0:
+                found = np.zeros((len(chosen), embedded.shape[1]), np.float32)
+            found[batch] = embedded
+            bar.update(len(batch))
+    backbone.train(was_training)
+    _refuse_not_finite(found, [store.utts[i] for i in chosen])
+    return found
+
+
+def write_embeddings(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32], source: str = "") -> None:
+    """Write ``embeddings.npz`` (``utts`` (N,), ``embeddings`` (N, D) float32), in place only when complete.
+
+    ``source`` says what they were made from; ``read_source`` gives it back.
+    """
+    part = path.with_name(f".{path.stem}.part.npz")
+    try:
+        np.savez(part, utts=np.array(utts), embeddings=embeddings.astype(np.float32), source=source)
+        os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_source(path: Path) -> str | None:
+    """What the embeddings of a file were made from; None if there is no readable file."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return str(archive["source"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    """Write Kaldi's ``embeddings.ark`` and ``embeddings.scp`` beside each other through kaldiio."""
+    import kaldiio  # only whoever asks for this format needs it
+
+    with kaldiio.WriteHelper(f"ark,scp:{path},{path.with_suffix('.scp')}") as writer:
+        for utt, row in zip(utts, embeddings, strict=True):
+            writer(utt, row)
+
+
+def _features(frontend: nn.Module, store: ArrayStore, index: int, device: torch.device) -> Tensor:
+    """Features of one whole utterance, ``(T, F)``."""
+    samples = torch.from_numpy(store.read(index)).to(device).float() / INT16_SCALE
+    features: Tensor = frontend(samples[None])[0]
+    return features
+
+
+def _refuse_not_finite(embeddings: NDArray[np.float32], utts: Sequence[str]) -> None:
+    """Raise if a row holds NaN or infinity."""
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if len(bad):
+        raise DataError(
+            f"{len(bad)} embeddings are not finite, the first is that of {utts[int(bad[0])]}: the model is broken; "
+            "train again with a smaller learning rate or with train.clip_grad_norm"
+        )

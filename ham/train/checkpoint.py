@@ -1,0 +1,91 @@
+"""Checkpoints: written atomically, read with ``weights_only=True``, averaged over the last epochs."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from torch import Tensor
+
+import ham
+from ham.errors import CheckpointError
+
+PATTERN = "epoch_*.pt"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a number depends on."""
+    return {
+        "ham": ham.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": str(numpy.__version__),
+    }
+
+
+def save(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a checkpoint; it appears under its name only when it is complete."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        torch.save(dict(state), part)
+        os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU.
+
+    Raises:
+        CheckpointError: if it is missing or damaged.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such checkpoint; run stage 4 first") from None
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{path}: damaged ({reason}); delete it, --resume goes on from the one before") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: expected a dictionary, found {type(state).__name__}")
+    return state
+
+
+def epoch_path(folder: Path, epoch: int) -> Path:
+    """Where the checkpoint after ``epoch`` (counted from 1) lies."""
+    return folder / f"epoch_{epoch:04d}.pt"
+
+
+def saved_epochs(folder: Path) -> list[int]:
+    """The epochs that have a checkpoint, in rising order."""
+    return sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob(PATTERN))
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Delete all checkpoints but the last ``keep``."""
+    for epoch in saved_epochs(folder)[:-keep]:
+        epoch_path(folder, epoch).unlink()
+
+
+def average(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Mean of every floating-point tensor, batch normalisation's statistics too; counters are the last one's.
+
+    Sums are taken in float64, so that the mean of equal weights is those weights.
+
+    Args:
+        states: state_dicts of one network, oldest first.
+    """
+    last = states[-1]
+    return {
+        key: torch.stack([s[key].double() for s in states]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for key, value in last.items()
+    }

@@ -1,0 +1,98 @@
+"""What a training run tells: a JSONL log, TensorBoard, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+
+class Monitor:
+    """Writes each event to ``train.jsonl`` and TensorBoard, and drives the progress bar.
+
+    Args:
+        folder: the experiment's folder.
+        first_epoch: the epoch (from 1) that comes first; events of it and of later ones, left by a run that was
+            stopped, are dropped.
+        first_step: the step that comes first.
+        total_steps: steps of the whole training, for the progress bar.
+    """
+
+    def __init__(self, folder: Path, *, first_epoch: int, first_step: int, total_steps: int) -> None:
+        self._log_path = folder / "train.jsonl"
+        drop_from(self._log_path, first_epoch)
+        self._log = self._log_path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)  # type: ignore[no-untyped-call]
+        self._bar = tqdm(
+            total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True
+        )
+
+    def __enter__(self) -> Monitor:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+        self._board.close()  # type: ignore[no-untyped-call]
+        self._log.close()
+
+    def advance(self, num_steps: int = 1) -> None:
+        """Move the progress bar; the time left that it shows follows from it."""
+        self._bar.update(num_steps)
+
+    def step(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Log a step and show it on the bar."""
+        self._write({"event": "step", "step": step, **values})
+        for key in ("loss", "accuracy", "lr", "margin", "crops_per_s"):
+            if key in values:
+                self._board.add_scalar(f"train/{key}", values[key], step)  # type: ignore[no-untyped-call]
+        self._bar.set_postfix_str(_postfix(values))
+
+    def epoch(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Log an epoch."""
+        self._write({"event": "epoch", "step": step, **values})
+        for key, value in values.items():
+            self._board.add_scalar(f"epoch/{key}", value, step)  # type: ignore[no-untyped-call]
+        self._board.flush()  # type: ignore[no-untyped-call]
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        """Append a line."""
+        self._log.write(json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n")
+        self._log.flush()
+
+
+def drop_from(path: Path, epoch: int) -> None:
+    """Remove the lines of ``epoch`` and later ones from a log, and a line that was cut off; in one move."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if int(record.get("epoch", 0)) < epoch:
+            kept.append(line + "\n")
+    part = path.with_name(f".{path.name}.part")
+    part.write_text("".join(kept), encoding="utf-8")
+    os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
+
+
+def _json_number(value: Any) -> Any:
+    """JSON has no NaN: such a value is written as null."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _postfix(values: Mapping[str, float | int]) -> str:
+    """The bar's text."""
+    shown = {"loss": ".3f", "accuracy": ".1%", "lr": ".2e", "margin": ".2f", "crops_per_s": ".0f"}
+    names = {"accuracy": "acc", "crops_per_s": "crops/s"}
+    return " ".join(f"{names.get(k, k)} {values[k]:{form}}" for k, form in shown.items() if k in values)

@@ -1,0 +1,99 @@
+"""From a batch of crops to a loss: speed, augmentation, features, backbone, loss, all on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from ham.backbones.base import Backbone
+from ham.data.augment import Augmenter
+from ham.data.dataset import Batch
+from ham.data.speed import SpeedPerturbation
+from ham.data.store import INT16_SCALE
+from ham.losses.base import LossOutput, SpeakerLoss
+
+FeatureMask = Callable[[Tensor, torch.Generator], Tensor]
+"""Masks training features ``(B, T, F)``, as SpecAugment does."""
+
+
+class TrainingStep:
+    """The forward pass of a training step.
+
+    Args:
+        frontend: ``(B, N)`` samples to ``(B, T, F)`` features; None if the batches hold features already.
+        backbone: features to embeddings.
+        loss: embeddings and labels to a loss.
+        mask: applied to the features.
+        augmenter: applied to the waveforms; None for none.
+        keep_clean: take each crop and its augmented copy, and add the two losses (the published recipe);
+            otherwise the augmented crop replaces the clean one.
+        speed: draws a speed for each crop; None for none.
+        crop_samples: samples N of a crop after the change of speed.
+        precision: autocast of the backbone, or None for float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        frontend: nn.Module | None,
+        backbone: Backbone,
+        loss: SpeakerLoss,
+        mask: FeatureMask,
+        augmenter: Augmenter | None,
+        keep_clean: bool,
+        speed: SpeedPerturbation | None,
+        crop_samples: int,
+        precision: torch.dtype | None = None,
+    ) -> None:
+        self.frontend = frontend
+        self.backbone = backbone
+        self.loss = loss
+        self.mask = mask
+        self.augmenter = augmenter
+        self.keep_clean = keep_clean
+        self.speed = speed
+        self.crop_samples = crop_samples
+        self.precision = precision
+
+    @property
+    def views(self) -> int:
+        """Versions of each crop that a step takes; their losses are added."""
+        return 2 if self.augmenter is not None and self.keep_clean else 1
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> LossOutput:
+        """Compute loss and accuracy.
+
+        Args:
+            batch: crops and labels, on any device.
+            generator: source of all randomness of the step, on the device.
+
+        Returns:
+            The mean over all crops, times ``views``, and the accuracy.
+        """
+        device = generator.device
+        rows = batch.rows.to(device, non_blocking=True)
+        labels = batch.labels.to(device, non_blocking=True)
+        if self.frontend is None:
+            features = rows - rows.mean(1, keepdim=True)
+        else:
+            features, labels = self._from_samples(self.frontend, rows, labels, generator)
+        features = self.mask(features, generator)
+        with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
+            embeddings = self.backbone(features)
+        out = self.loss(embeddings.float(), labels)
+        return LossOutput(out.loss * self.views, out.accuracy)
+
+    def _from_samples(
+        self, frontend: nn.Module, rows: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Features and labels of the clean crops, the augmented ones, or both."""
+        waveforms = rows.float() / INT16_SCALE
+        voices = labels  # babble must not hold a speaker's own voice at another speed either
+        if self.speed is not None:
+            waveforms, labels = self.speed(waveforms, labels, generator, self.crop_samples)
+        if self.augmenter is not None:
+            augmented = self.augmenter(waveforms, voices, generator)
+            waveforms = torch.cat([waveforms, augmented]) if self.keep_clean else augmented
+        return frontend(waveforms), labels.repeat(self.views)

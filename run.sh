@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The recipe, from speech to an EER table. `./run.sh` alone runs stages 1 to 7 of the corpus `mini`.
+set -euo pipefail
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=local/log.sh
+. "$top/local/log.sh"
+# shellcheck source=local/parse_options.sh
+. "$top/local/parse_options.sh"
+
+# Options and their defaults; those of the corpus (egs/<corpus>/conf/corpus.sh) come on top and may differ.
+corpus=mini      # a folder of egs/
+stage=1          # first stage
+stop_stage=7     # last stage
+config=          # the system, a file of conf/; the corpus names the default
+loss=            # a loss in place of the configuration's, with its published settings
+set=             # changes of the configuration, "train.epochs=3 loss.margin=0.3"
+exp_name=        # default: <configuration>_<loss>, and _seed<N> for another seed than 1
+seed=1           # of weights, crops, augmentation, validation speakers, generated trials, the mini corpus
+device=auto      # auto, cpu, cuda, cuda:N
+num_workers=2    # processes and threads of stages 1 to 3
+resume=false     # stage 4: go on after the last checkpoint
+max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
+batch_size=16    # stage 5: utterances of a batch; does not change the embeddings
+format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
+musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
+rirs=            # unpacked RIRS_NOISES; without it simulated rooms
+train_roots=     # folders of training speech, "A B"
+test_roots=      # folders of test speech
+data_dir=        # default egs/<corpus>/data
+exp_root=        # default egs/<corpus>/exp
+option_names=(corpus stage stop_stage config loss set exp_name seed device num_workers resume max_bad_train_files
+  batch_size format musan rirs train_roots test_roots data_dir exp_root)
+
+help_message() {
+  cat <<HELP
+usage: ./run.sh [--stage N] [--stop_stage M] [--corpus NAME] [--loss NAME] [--config FILE] ...
+
+1 download or make the speech   2 data directories    3 audio store          4 train
+5 average, embed                6 scores, metrics     7 report               8, 9 not built yet
+
+options of --corpus $corpus and their values now (- and _ are the same in a name):
+$(for name in "${option_names[@]}"; do printf '  --%-22s %s\n' "$name" "${!name:-(none)}"; done)
+HELP
+}
+
+# The corpus comes first: its variables are options too.
+args=("$@")
+for ((i = 0; i < $#; i++)); do
+  case ${args[i]} in
+    --corpus=*) corpus=${args[i]#*=} ;;
+    --corpus) corpus=${args[i + 1]:-} ;;
+  esac
+done
+corpora=$(cd "$top/egs" && for f in */conf/corpus.sh; do printf '%s ' "${f%%/*}"; done)
+[[ " $corpora" == *" $corpus "* && -n $corpus ]] || fail 2 "run.sh: --corpus '$corpus': no such corpus; choose one of: $corpora"
+corpus_dir=$top/egs/$corpus
+# shellcheck source=/dev/null
+. "$corpus_dir/conf/corpus.sh"
+[[ ! -v corpus_options ]] || option_names+=("${corpus_options[@]}")
+parse_options "$@"
+
+for name in stage stop_stage seed num_workers batch_size max_bad_train_files; do
+  [[ ${!name} =~ ^[0-9]+$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
+done
+[ "$stage" -le "$stop_stage" ] || fail 2 "run.sh: --stage $stage comes after --stop_stage $stop_stage"
+[ "$stage" -ge 1 ] || fail 2 "run.sh: --stage: expected 1 to 7, found $stage"
+[ "$stop_stage" -le 7 ] || fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; --stop_stage is at most 7"
+if [ ! -e "$config" ]; then
+  for place in "$top/$config" "$top/conf/$config" "$top/conf/$config.yaml"; do
+    [ -f "$place" ] && config=$place && break
+  done
+fi
+[ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
+command="./run.sh"
+[ $# = 0 ] || command+=" $(printf '%q ' "$@" | sed 's/ $//; s/\\ / /g')"
+
+data_dir=${data_dir:-$corpus_dir/data}
+exp_root=${exp_root:-$corpus_dir/exp}
+# shellcheck source=path.sh
+. "$top/path.sh"
+[ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
+
+# The lists of words that some options are.
+read -ra train_list <<<"$train_roots"
+read -ra test_list <<<"$test_roots"
+read -ra changes <<<"$set"
+system=(--config "$config" --loss "$loss" --set "${changes[@]}")
+if [ -z "$exp_name" ]; then
+  exp_name=$(python -m ham.bin.exp_name --seed "$seed" "${system[@]}") || exit $?
+fi
+exp_dir=$exp_root/$exp_name
+
+if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
+  log "stage 1: the speech of corpus $corpus"
+  # shellcheck source=/dev/null
+  . "$corpus_dir/local/download.sh"
+fi
+
+if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
+  log "stage 2: data directories in $data_dir"
+  python -m ham.bin.prepare_data --data_dir "$data_dir" --seed "$seed" --num_workers "$num_workers" \
+    --max_bad_train_files "$max_bad_train_files" --train_roots "${train_list[@]}" --test_roots "${test_list[@]}"
+fi
+
+if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
+  log "stage 3: audio store in $data_dir/store"
+  python -m ham.bin.make_store --data_dir "$data_dir" --num_workers "$num_workers" \
+    ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} "${system[@]}"
+fi
+
+if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
+  log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
+  python -m ham.bin.train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
+    --resume "$resume" --musan "$musan" --rirs "$rirs" "${system[@]}"
+fi
+
+if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
+  log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
+  python -m ham.bin.extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
+    --batch_size "$batch_size" --format "$format"
+fi
+
+if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
+  log "stage 6: score the trials, in $exp_dir/scores"
+  python -m ham.bin.score --data_dir "$data_dir" --exp_dir "$exp_dir" --command "$command"
+fi
+
+if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
+  log "stage 7: report in $exp_dir"
+  python -m ham.bin.report --exp_dir "$exp_dir"
+fi

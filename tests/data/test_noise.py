@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ham.data.noise import AddNoise, BatchBabble, ColouredNoise, StoreNoise
+from ham.data.store import ArrayStore, write_store
+from ham.data.waveforms import Crops
+from ham.errors import ConfigError, DataError
+
+CPU = torch.device("cpu")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArrayStore:
+    """Every sample tells its recording (thousands) and its place."""
+    items = {
+        "music-fma-0": np.arange(1000, 1050, dtype=np.int16),
+        "noise-free-0": np.arange(2000, 2500, dtype=np.int16),
+        "noise-free-1": np.arange(3000, 3007, dtype=np.int16),
+        "noise-empty": np.zeros(0, np.int16),
+    }
+    write_store(tmp_path / "noise", items.items(), {"sample_rate": 16000})
+    return ArrayStore(tmp_path / "noise")
+
+
+def test_a_store_gives_recordings_of_its_prefix_only(store: ArrayStore) -> None:
+    drawn = StoreNoise(store, "noise").sample(200, 20, seeded(), CPU) * 32768
+    assert drawn.shape == (200, 20)
+    assert set((drawn // 1000).unique().tolist()) == {2.0, 3.0}
+
+
+def test_long_recordings_are_read_in_one_piece_from_anywhere(store: ArrayStore) -> None:
+    drawn = StoreNoise(store, "music").sample(300, 48, seeded(), CPU) * 32768
+    assert torch.equal(drawn.diff(dim=1), torch.ones(300, 47))
+    assert set(drawn[:, 0].tolist()) == {1000.0, 1001.0, 1002.0}
+
+
+def test_short_recordings_wrap_around_from_anywhere(store: ArrayStore) -> None:
+    drawn = StoreNoise(store, "noise-free-1").sample(100, 20, seeded(), CPU) * 32768
+    assert set(drawn[:, 0].tolist()) == set(range(3000, 3007))
+    assert set(drawn.diff(dim=1).unique().tolist()) == {1.0, -6.0}
+
+
+def test_a_store_without_the_recordings_is_refused(store: ArrayStore) -> None:
+    with pytest.raises(DataError, match=r"speech\*"):
+        StoreNoise(store, "speech")
+    with pytest.raises(DataError):
+        StoreNoise(store, "noise-empty")
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 0.0, 1.0, 2.0])
+def test_coloured_noise_falls_by_its_exponent(alpha: float) -> None:
+    source = ColouredNoise(exponent=(alpha, alpha), modulation_db=0.0)
+    noise = source.sample(64, 16000, seeded(), CPU).double()
+    power = torch.fft.rfft(noise).abs().square().mean(dim=0)[100:7000]
+    log_frequency = torch.arange(100, 7000, dtype=torch.float64).log()
+    # Bins are weighted by 1/f so that every octave counts alike.
+    slope = np.polyfit(log_frequency.numpy(), power.log().numpy(), 1, w=np.arange(100, 7000) ** -0.5)[0]
+    assert slope == pytest.approx(-alpha, abs=0.05)
+
+
+def test_coloured_noise_is_flat_below_its_corner() -> None:
+    source = ColouredNoise(exponent=(2.0, 2.0), corner_hz=200.0, modulation_db=0.0)
+    power = torch.fft.rfft(source.sample(200, 16000, seeded(), CPU)).abs().square().mean(dim=0)
+    assert (power[10:90].mean() / power[110:190].mean()).item() == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_exponent_differs_from_noise_to_noise() -> None:
+    noise = ColouredNoise(modulation_db=0.0).sample(50, 8000, seeded(), CPU)
+    spectrum = torch.fft.rfft(noise).abs().square()
+    tilt_db = 10 * (spectrum[:, 2000:].mean(1) / spectrum[:, 50:200].mean(1)).log10()
+    assert tilt_db.min() < -20
+    assert tilt_db.max() > 5
+
+
+def test_modulation_makes_the_level_wander() -> None:
+    def spread_db(modulation_db: float) -> torch.Tensor:
+        noise = ColouredNoise(exponent=(0.0, 0.0), modulation_db=modulation_db).sample(40, 32000, seeded(), CPU)
+        return (10 * noise.view(40, 20, 1600).square().mean(dim=2).log10()).std(dim=1)
+
+    assert spread_db(0.0).max() < 0.5
+    assert spread_db(8.0).mean() > 2.0
+    assert spread_db(8.0).min() < 1.0
+
+
+def test_noise_is_a_function_of_the_generator() -> None:
+    source = ColouredNoise()
+    assert torch.equal(source.sample(3, 777, seeded(5), CPU), source.sample(3, 777, seeded(5), CPU))
+    assert not torch.equal(source.sample(3, 777, seeded(5), CPU), source.sample(3, 777, seeded(6), CPU))
+
+
+@pytest.mark.parametrize(
+    "options", [{"exponent": (2.0, 1.0)}, {"modulation_db": -1.0}, {"corner_hz": 0.0}, {"modulation_hz": 0.0}]
+)
+def test_coloured_noise_refuses_nonsense(options: dict) -> None:
+    with pytest.raises(ConfigError):
+        ColouredNoise(**options)
+
+
+class Impulses:
+    """Noise k of a call is an impulse at sample k: what was added can be read off."""
+
+    def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
+        place = torch.randint(num_samples, (num,), generator=generator)
+        return torch.nn.functional.one_hot(place, num_samples).float()
+
+
+def test_ratios_are_uniform_over_the_range() -> None:
+    clean = torch.randn(2000, 100, generator=seeded())
+    mixed = AddNoise(Impulses(), snr_db=(3.0, 9.0))(Crops(clean, torch.zeros(2000)), torch.arange(2000), seeded())
+    snr_db = 10 * torch.log10(clean.square().sum(1) / (mixed - clean).square().sum(1))
+    assert snr_db.min().item() == pytest.approx(3.0, abs=0.1)
+    assert snr_db.max().item() == pytest.approx(9.0, abs=0.1)
+    assert snr_db.mean().item() == pytest.approx(6.0, abs=0.15)
+
+
+def test_the_number_of_files_is_uniform_and_each_has_its_own_ratio() -> None:
+    clean = torch.full((600, 2000), 0.1)
+    effect = AddNoise(Impulses(), snr_db=(13.0, 20.0), num_files=(3, 5))
+    added = effect(Crops(clean, torch.zeros(600)), torch.arange(600), seeded()) - clean
+    counts = torch.bincount((added > 0.001).sum(dim=1), minlength=6)
+    # A few impulses fall on the same sample.
+    assert counts[3:6].min() > 150
+    assert counts[6:].sum() == 0
+    ratio_db = 10 * torch.log10(0.01 * 2000 / added[added > 0.001].square())
+    assert ratio_db.quantile(0.01) > 12.9
+    assert ratio_db.max() < 20.1
+
+
+def test_only_the_rows_asked_for_are_given() -> None:
+    clean = torch.randn(6, 50, generator=seeded())
+    before = clean.clone()
+    mixed = AddNoise(ColouredNoise())(Crops(clean, torch.zeros(6)), torch.tensor([4, 1]), seeded())
+    assert mixed.shape == (2, 50)
+    assert torch.corrcoef(torch.stack([mixed[0], clean[4]]))[0, 1] > 0.5
+    assert torch.equal(clean, before)
+
+
+@pytest.mark.parametrize("options", [{"snr_db": (5.0, 1.0)}, {"num_files": (0, 3)}, {"num_files": (4, 3)}])
+def test_adding_refuses_nonsense(options: dict) -> None:
+    with pytest.raises(ConfigError):
+        AddNoise(ColouredNoise(), **options)
+
+
+def constant_voices(num: int) -> torch.Tensor:
+    """Row b occupies frequency bin b + 1 only, which rolling leaves in place."""
+    time = torch.arange(128) / 128
+    return torch.stack([torch.sin(2 * torch.pi * (b + 1) * time) for b in range(num)])
+
+
+def test_babble_is_made_of_three_to_eight_others_but_never_the_own_speaker() -> None:
+    labels = torch.arange(40) // 4
+    crops = Crops(constant_voices(40), labels)
+    rows = torch.arange(40)
+    seen = set()
+    for seed in range(5):
+        added = BatchBabble()(crops, rows, seeded(seed)) - crops.waveforms
+        present = torch.fft.rfft(added).abs()[:, 1:41] > 0.1
+        assert not present[labels.unsqueeze(1) == labels.unsqueeze(0)].any()
+        seen |= set(present.sum(dim=1).tolist())
+    assert seen == {3, 4, 5, 6, 7, 8}
+
+
+def test_each_voice_has_its_own_ratio() -> None:
+    crops = Crops(constant_voices(30), torch.arange(30))
+    added = BatchBabble()(crops, torch.arange(30), seeded()) - crops.waveforms
+    amplitude = torch.fft.rfft(added).abs()[:, 1:31] / 64
+    ratio_db = -20 * amplitude[amplitude > 0.05].log10()
+    assert ratio_db.min() + 0.1 >= 13.0
+    assert ratio_db.max() <= 20.1
+    assert ratio_db.std() > 1.5
+
+
+def test_babble_is_rolled() -> None:
+    crops = Crops(constant_voices(2), torch.arange(2))
+    phases = [
+        torch.fft.rfft(BatchBabble()(crops, torch.tensor([0]), seeded(seed)) - crops.waveforms[:1])[0, 2]
+        for seed in range(20)
+    ]
+    assert torch.stack(phases).angle().std() > 0.5
+
+
+def test_babble_makes_do_with_a_small_batch() -> None:
+    crops = Crops(constant_voices(3), torch.tensor([0, 0, 1]))
+    added = BatchBabble()(crops, torch.tensor([0, 2]), seeded()) - crops.waveforms[[0, 2]]
+    present = torch.fft.rfft(added).abs()[:, 1:4] > 0.1
+    assert present.tolist() == [[False, False, True], [True, True, False]]
+
+
+def test_a_batch_of_one_speaker_stays_as_it_is() -> None:
+    crops = Crops(constant_voices(5), torch.zeros(5, dtype=torch.int64))
+    assert torch.equal(BatchBabble()(crops, torch.arange(5), seeded()), crops.waveforms)

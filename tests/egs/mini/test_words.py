@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import numpy as np
+from words import WORDS, draw_words
+
+
+def test_words_are_plain_and_different():
+    assert len(set(WORDS)) == len(WORDS) >= 400
+    assert all(word.isascii() and word.isalpha() and word.islower() for word in WORDS)
+
+
+def test_neighbours_differ_and_all_words_occur():
+    drawn = draw_words(np.random.default_rng(0), 20_000)
+    assert all(a != b for a, b in zip(drawn, drawn[1:], strict=False))
+    counts = np.array([drawn.count(word) for word in WORDS])
+    assert counts.min() > 0
+    assert counts.std() < 2 * np.sqrt(counts.mean())
+
+
+def test_the_same_generator_draws_the_same_words():
+    assert draw_words(np.random.default_rng(3), 12) == draw_words(np.random.default_rng(3), 12)
+    assert draw_words(np.random.default_rng(3), 12) != draw_words(np.random.default_rng(4), 12)

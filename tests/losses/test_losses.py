@@ -1,0 +1,446 @@
+"""The contract of every loss in the table, and each loss against its naive definition."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ham.errors import ConfigError, HamError
+from ham.losses import LOSSES, SpeakerLoss, build
+from tests.losses import oracle
+
+B, C, D = 14, 9, 6
+CASES = ["zero", "huge", "tiny", "own centre", "other centre", "equal centres", "zero centres"]
+NAMES = list(LOSSES)
+MARGIN_NAMES = [name for name in NAMES if LOSSES[name].has_margin]
+DISTANCE_NAMES = [name for name in NAMES if LOSSES[name].has_distance]
+
+
+def make(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **options: Any) -> SpeakerLoss:
+    """A loss whose centres lie inside, on and across the shell of c = 3 (radius 0.577)."""
+    torch.manual_seed(seed)
+    loss = build(name, D, C, **options)
+    lengths = torch.tensor([0.01, 0.1, 0.3, 0.5, 0.5773, 0.57736, 0.6, 2.0, 14.0])
+    with torch.no_grad():
+        for parameter in loss.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(torch.nn.functional.normalize(torch.randn(C, D)) * lengths[:, None])
+    return loss.to(dtype)
+
+
+def make_batch(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Embeddings inside, within 1e-5 of, and beyond the shells of c = 3 and c = 5, and labels."""
+    generator = torch.Generator().manual_seed(1)
+    x = torch.nn.functional.normalize(torch.randn(B, D, generator=generator))
+    shells = [(1 - 1e-5) / math.sqrt(c) * factor for c in (3, 5) for factor in (1 - 1e-5, 1 + 1e-5)]
+    lengths = torch.tensor([1e-3, 0.05, 0.2, 0.4, *shells, 0.6, 1.0, 3.0, 14.0, 14.0, 1e3])
+    return (x * lengths[:, None]).to(dtype), torch.randint(C, (B,), generator=generator)
+
+
+def parameters_of(loss: SpeakerLoss) -> dict[str, Tensor]:
+    """The parameters as float64 leaves."""
+    return {name: p.detach().double().clone().requires_grad_() for name, p in loss.named_parameters()}
+
+
+def gradient_unit(name: str, x: Tensor) -> Tensor:
+    """Size that a row's gradient goes by, so that rows of all lengths count alike: 1/|x| where direction counts."""
+    length = x.norm(dim=1, keepdim=True)
+    if name in ("softmax", "scaled_softmax"):
+        return torch.ones_like(length)
+    return 1 / (length.clamp_min(0.5) if name in ("h_softmax", "ham_softmax") else length)
+
+
+def gap(found: Tensor, expected: Tensor) -> float:
+    """Largest error in units of the largest expected value."""
+    return ((found.double() - expected).abs().max() / expected.abs().max()).item()
+
+
+OPTIONS: list[tuple[str, dict[str, float]]] = [
+    *((name, {}) for name in NAMES),
+    ("scaled_softmax", {"scale": 2.0}),
+    ("am_softmax", {"scale": 8.0, "margin": 0.0}),
+    ("aam_softmax", {"scale": 8.0, "margin": 1.2}),
+    ("ram_softmax", {"scale": 8.0, "margin": 0.5}),
+    ("h_softmax", {"scale": 8.0, "curvature": 1.01}),
+    ("h_softmax", {"scale": 8.0, "curvature": 1.0}),
+    ("ham_softmax", {"scale": 8.0, "curvature": 1.5, "margin": 0.9}),
+    ("eh_am_softmax", {"scale": 8.0, "curvature": 1.5, "margin": 0.4, "euclidean_share": 0.6}),
+]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
+@pytest.mark.parametrize(("name", "options"), OPTIONS)
+def test_loss_logits_and_gradients_are_the_definition(
+    name: str, options: dict[str, float], dtype: torch.dtype, tolerance: float
+) -> None:
+    loss, (x, y) = make(name, dtype, **options), make_batch(dtype)
+    wide, p = x.double().clone().requires_grad_(), parameters_of(loss)
+    expected = oracle.loss(name, wide, p, y, **options)
+    expected.backward()
+    x.requires_grad_()
+    out = loss(x, y)
+    out.loss.backward()
+    assert gap(out.loss.detach(), expected.detach()) < tolerance
+    assert x.grad is not None
+    assert wide.grad is not None
+    unit = gradient_unit(name, wide.detach())
+    assert gap(x.grad / unit.to(dtype), wide.grad / unit) < tolerance
+    for key, parameter in loss.named_parameters():
+        assert parameter.grad is not None
+        assert gap(parameter.grad, p[key].grad) < tolerance
+    assert gap(loss.logits(x, y).detach(), oracle.logits(name, wide, p, y, **options).detach()) < tolerance
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_defaults_are_the_published_settings(name: str) -> None:
+    defaults = LOSSES[name].options()
+    assert {key: defaults[key] for key in oracle.PUBLISHED[name]} == oracle.PUBLISHED[name]
+    assert set(defaults) - set(oracle.PUBLISHED[name]) <= {"geometry", "euclidean_share"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcheck(name: str) -> None:
+    loss, (x, y) = make(name), make_batch()
+    keep = [0, 1, 2, 3, 8, 9, 10, 11]  # away from the shell, where the finite difference would step across it
+    x, y = x[keep].requires_grad_(), y[keep]
+    names, values = zip(*((n, p.detach()) for n, p in loss.named_parameters()), strict=True)
+    away = [v.mul(torch.where(((v.norm(dim=-1, keepdim=True) - 0.577).abs() < 0.01), 0.9, 1.0)) for v in values]
+
+    def function(x: Tensor, *values: Tensor) -> Tensor:
+        out = torch.func.functional_call(loss, dict(zip(names, values, strict=True)), (x, y))
+        return out.loss
+
+    assert torch.autograd.gradcheck(function, (x, *(v.clone().requires_grad_() for v in away)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_shapes_types_and_accuracy(name: str) -> None:
+    loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)
+    assert loss.weight.shape == (C, D)
+    assert isinstance(loss.weight, torch.nn.Parameter)
+    plain = loss.logits(x)
+    assert plain.shape == loss.logits(x, y).shape == (B, C)
+    out = loss(x, y)
+    assert out.loss.shape == out.accuracy.shape == ()
+    assert not out.accuracy.requires_grad
+    assert out.accuracy == (plain.argmax(1) == y).float().mean()
+    assert loss(x, plain.argmax(1)).accuracy == 1
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "eh_am_softmax"])
+def test_loss_is_the_mean_cross_entropy_of_its_logits(name: str) -> None:
+    loss, (x, y) = make(name), make_batch()
+    torch.testing.assert_close(loss(x, y).loss, torch.nn.functional.cross_entropy(loss.logits(x, y), y))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_margin_zero_is_the_form_without_margin(name: str) -> None:
+    loss, (x, y) = make(name), make_batch()
+    if loss.has_margin:
+        loss.set_margin(0.0)
+    own = y[:, None]
+    torch.testing.assert_close(loss.logits(x, y).gather(1, own), loss.logits(x).gather(1, own))
+    if name not in ("ram_softmax", "eh_am_softmax"):  # ram replaces the speakers below the target at any margin
+        torch.testing.assert_close(loss.logits(x, y), loss.logits(x))
+
+
+@pytest.mark.parametrize("name", MARGIN_NAMES)
+def test_loss_grows_with_the_margin(name: str) -> None:
+    loss, (_, y) = make(name), make_batch()
+    with torch.no_grad():
+        for parameter in loss.parameters():
+            parameter.copy_(loss.weight)
+    # Near their own centre, so that the target's logit is positive in ram_softmax too.
+    x = loss.weight.detach()[y] + 0.02 * torch.randn(B, D, generator=torch.Generator().manual_seed(3))
+    losses, accuracies = [], []
+    for margin in (0.0, 0.1, 0.2, 0.35, 0.5):
+        loss.set_margin(margin)
+        assert loss.margin == margin
+        out = loss(x, y)
+        losses.append(out.loss.item())
+        accuracies.append(out.accuracy.item())
+    assert losses == sorted(losses)
+    assert losses[0] < losses[1] < losses[-1]
+    assert len(set(accuracies)) == 1
+
+
+@pytest.mark.parametrize("name", MARGIN_NAMES)
+def test_set_margin_is_the_same_as_building_with_it(name: str) -> None:
+    loss, (x, y) = make(name), make_batch()
+    loss.set_margin(0.35)
+    assert torch.equal(loss(x, y).loss, make(name, margin=0.35)(x, y).loss)
+    assert not torch.equal(loss(x, y).loss, make(name)(x, y).loss)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in MARGIN_NAMES])
+def test_a_loss_without_margin_refuses_one(name: str) -> None:
+    loss = make(name)
+    with pytest.raises(ConfigError, match=f"loss {name}: has no margin to set"):
+        loss.set_margin(0.1)
+    assert not hasattr(loss, "margin")
+
+
+@pytest.mark.parametrize("name", MARGIN_NAMES)
+@pytest.mark.parametrize("margin", [-0.1, math.nan, math.inf, "0.2", None, True])
+def test_a_margin_without_meaning_is_refused_and_changes_nothing(name: str, margin: Any) -> None:
+    loss = make(name)
+    with pytest.raises(ConfigError, match=f"loss {name}: margin: expected a finite number at least 0"):
+        loss.set_margin(margin)
+    assert loss.margin == 0.2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_permuting_the_speakers_permutes_the_logits(name: str) -> None:
+    loss, (x, y) = make(name), make_batch()
+    order = torch.randperm(C, generator=torch.Generator().manual_seed(4))
+    other = copy.deepcopy(loss)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.copy_(parameter[order])
+    torch.testing.assert_close(other.logits(x), loss.logits(x)[:, order])
+    renamed = torch.argsort(order)[y]
+    torch.testing.assert_close(other.logits(x, renamed), loss.logits(x, y)[:, order])
+    torch.testing.assert_close(other(x, renamed).loss, loss(x, y).loss)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_is_close_to_float64(name: str) -> None:
+    x, y = make_batch(torch.float32)
+    narrow, wide = make(name, torch.float32), make(name, torch.float32).double()
+    found, expected = narrow.logits(x, y), wide.logits(x.double(), y)
+    assert found.dtype == torch.float32
+    assert expected.dtype == torch.float64
+    assert gap(found.detach(), expected.detach()) < 1e-4
+    assert gap(narrow(x, y).loss.detach(), wide(x.double(), y).loss.detach()) < 1e-4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", NAMES)
+def test_narrow_embeddings_and_autocast_are_computed_in_float32(name: str, dtype: torch.dtype) -> None:
+    loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)
+    x = x.to(dtype)
+    expected = loss(x.float(), y).loss
+    assert torch.equal(loss(x, y).loss, expected)
+    leaf = x.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out, logits = loss(leaf, y), loss.logits(leaf, y)
+    assert out.loss.dtype == logits.dtype == torch.float32
+    assert torch.equal(out.loss, expected)
+    out.loss.backward()
+    assert leaf.grad is not None
+    assert leaf.grad.dtype == dtype
+    assert torch.isfinite(leaf.grad).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", NAMES)
+def test_hard_embeddings_have_finite_loss_and_gradients(name: str, case: str, dtype: torch.dtype) -> None:
+    loss, (x, y) = make(name, dtype), make_batch(dtype)
+    scale = {"zero": 0.0, "huge": 1e30, "tiny": 1e-30}.get(case, 1.0)
+    with torch.no_grad():
+        for parameter in loss.parameters():
+            if "centres" in case:
+                parameter.copy_(parameter[:1].expand_as(parameter) * (case != "zero centres"))
+        x = {"own centre": loss.weight[y], "other centre": loss.weight[(y + 1) % C]}.get(case, x * scale)
+    x = x.detach().clone().requires_grad_()
+    out = loss(x, y)
+    out.loss.backward()
+    assert torch.isfinite(out.loss)
+    assert torch.isfinite(out.accuracy)
+    for gradient in (x.grad, *(p.grad for p in loss.parameters())):
+        assert gradient is not None
+        assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "margin" in LOSSES[name].options()])
+def test_a_huge_embedding_counts_by_its_direction(name: str) -> None:
+    loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)
+    long = x / x.norm(dim=1, keepdim=True) * 10
+    torch.testing.assert_close(loss.logits(long * 1e29, y), loss.logits(long, y))
+
+
+class LargestTensor(TorchDispatchMode):
+    """Watches every operation and keeps the size of the largest tensor that one returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in result if isinstance(result, (tuple, list)) else [result]:
+            if isinstance(value, Tensor):
+                self.numel = max(self.numel, value.numel())
+        return result
+
+
+@pytest.mark.parametrize(("num_speakers", "embedding_dim"), [(60, 48), (300, 20), (12, 100)])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_tensor_is_larger_than_the_logits_or_the_centres(name: str, num_speakers: int, embedding_dim: int) -> None:
+    loss = build(name, embedding_dim, num_speakers)
+    x = torch.randn(32, embedding_dim, requires_grad=True)
+    with LargestTensor() as watch:
+        loss(x, torch.randint(num_speakers, (32,))).loss.backward()
+        loss.logits(x)
+    assert 32 * num_speakers <= watch.numel
+    assert watch.numel <= 3 * max(32 * num_speakers, num_speakers * embedding_dim)
+    assert 3 * max(32 * num_speakers, num_speakers * embedding_dim) < 32 * num_speakers * embedding_dim
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_state_dict_round_trip(name: str) -> None:
+    loss, other, (x, y) = make(name), make(name, seed=1), make_batch()
+    assert not torch.equal(loss(x, y).loss, other(x, y).loss)
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(loss(x, y).loss, other(x, y).loss)
+    assert set(loss.state_dict()) == {key for key, _ in loss.named_parameters()}
+    assert "weight" in loss.state_dict()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_distance_exists_exactly_where_promised(name: str) -> None:
+    loss, (x, _) = make(name), make_batch()
+    if name not in DISTANCE_NAMES:
+        with pytest.raises(ConfigError, match=f"loss {name}: has no hyperbolic distance"):
+            loss.distance(x, x)
+        return
+    options = oracle.PUBLISHED[name]
+    expected = oracle.distances(x, x.flip(0), options["curvature"]).diagonal()
+    torch.testing.assert_close(loss.distance(x, x.flip(0)), expected, rtol=1e-9, atol=1e-12)
+    assert loss.distance(x, x).abs().max() == 0
+    assert loss.distance(x.bfloat16(), x.bfloat16().flip(0)).dtype == torch.float64
+
+
+def test_which_losses_have_what() -> None:
+    assert list(oracle.PUBLISHED) == NAMES
+    assert MARGIN_NAMES == ["am_softmax", "aam_softmax", "ram_softmax", "ham_softmax", "eh_am_softmax"]
+    assert DISTANCE_NAMES == ["h_softmax", "ham_softmax", "eh_am_softmax"]
+
+
+BAD_BATCHES: list[tuple[str, Any, Any]] = [
+    (r"labels: expected 0\.\.8, found 9", torch.zeros(2, D), torch.tensor([0, 9])),
+    (r"labels: expected 0\.\.8, found -1", torch.zeros(2, D), torch.tensor([-1, 8])),
+    ("labels: expected int64 speaker numbers, found torch.float32", torch.zeros(2, D), torch.zeros(2)),
+    ("labels: expected int64 speaker numbers, found torch.int32", torch.zeros(2, D), torch.zeros(2).int()),
+    (r"labels: expected shape \(2,\), one an embedding, found \(3,\)", torch.zeros(2, D), torch.zeros(3).long()),
+    (r"labels: expected shape \(2,\), .* found \(2, 1\)", torch.zeros(2, D), torch.zeros(2, 1).long()),
+    (r"embeddings: expected shape \(B, 6\) .* found \(2, 7\)", torch.zeros(2, D + 1), torch.zeros(2).long()),
+    (r"embeddings: expected shape \(B, 6\) .* found \(6,\)", torch.zeros(D), torch.zeros(1).long()),
+    (r"embeddings: expected shape \(B, 6\) .* found \(0, 6\)", torch.zeros(0, D), torch.zeros(0).long()),
+    ("embeddings: expected a floating-point type, found torch.int64", torch.zeros(2, D).long(), torch.zeros(2).long()),
+]
+
+
+@pytest.mark.parametrize(("message", "x", "y"), BAD_BATCHES)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_batch_that_does_not_fit_is_refused_with_a_sentence(name: str, message: str, x: Tensor, y: Tensor) -> None:
+    loss = make(name, torch.float32)
+    for function in (loss, loss.logits):
+        with pytest.raises(HamError, match=f"^loss {name}: {message}") as caught:
+            function(x, y)
+        assert isinstance(caught.value, ValueError)
+        assert caught.value.exit_status == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("embedding_dim", "num_speakers", "message"),
+    [
+        (0, 5, "embedding_dim: expected a whole number of at least 1, found 0"),
+        (2.0, 5, "embedding_dim: expected a whole number of at least 1, found 2.0"),
+        (True, 5, "embedding_dim: .* found True"),
+        (4, 1, "num_speakers: expected a whole number of at least 2 .*one speaker cannot be told from others"),
+        (4, "5", "num_speakers: .* found '5'"),
+    ],
+)
+def test_sizes_without_meaning_are_refused(name: str, embedding_dim: Any, num_speakers: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^loss {name}: {message}"):
+        build(name, embedding_dim, num_speakers)
+
+
+BAD_OPTIONS: list[tuple[str, Any, str]] = [
+    ("scale", 0, "expected a finite number above 0, found 0"),
+    ("scale", -1.0, "expected a finite number above 0, found -1.0"),
+    ("scale", "30", "found '30'; write it without quotes"),
+    ("scale", None, "found None"),
+    ("scale", True, "found True"),
+    ("margin", -0.1, "expected a finite number at least 0"),
+    ("margin", math.inf, "found inf"),
+    ("curvature", 0.5, r"\(geometry published\): expected a finite number at least 1, found 0.5"),
+    ("curvature", 0, "found 0"),
+    ("curvature", -1, "found -1"),
+    ("curvature", math.nan, "found nan"),
+    ("curvature", "3", "found '3'"),
+    ("geometry", "lorenz", "expected one of published, found 'lorenz'"),
+    ("geometry", "publised", "did you mean 'published'"),
+    ("geometry", 3, "found 3"),
+    ("euclidean_share", 1.5, "expected a finite number at least 0 and at most 1, found 1.5"),
+]
+
+
+@pytest.mark.parametrize(("option", "value", "message"), BAD_OPTIONS)
+@pytest.mark.parametrize("name", NAMES)
+def test_values_without_meaning_are_refused(name: str, option: str, value: Any, message: str) -> None:
+    if option not in LOSSES[name].options():
+        message = "has no options" if name == "softmax" else "expected one of the options"
+        message = f"^loss {name}: {message}.*found '{option}'"
+    else:
+        message = f"^loss {name}: {option}.*{message}"
+    with pytest.raises(ConfigError, match=message) as caught:
+        build(name, D, C, **{option: value})
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_of_other_kinds_are_taken(name: str) -> None:
+    options = {key: torch.tensor(2.0).numpy()[()] for key in ("scale", "curvature") if key in LOSSES[name].options()}
+    loss = build(name, D, C, **options)
+    assert all(type(getattr(loss, key)) is float for key in options)
+
+
+def test_an_unknown_name_is_refused_with_the_closest() -> None:
+    with pytest.raises(ConfigError, match=r"^loss: expected one of softmax, .*; did you mean 'ham_softmax'"):
+        build("ham_sofmax", D, C)
+    for name in (None, 3, [], ""):
+        with pytest.raises(ConfigError, match=r"^loss: expected one of softmax"):
+            build(name, D, C)  # type: ignore[arg-type]
+
+
+def test_an_unknown_option_is_refused_with_the_options() -> None:
+    message = (
+        r"options scale \(default 30.0\), margin \(default 0.2\), curvature \(default 3.0\).*did you mean 'curvature'"
+    )
+    with pytest.raises(ConfigError, match=message):
+        build("ham_softmax", D, C, curvatre=3.0)
+
+
+def test_the_table_cannot_be_changed() -> None:
+    with pytest.raises(TypeError):
+        LOSSES["other"] = LOSSES["softmax"]  # type: ignore[index]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gpu_gives_the_same_numbers(name: str) -> None:
+    loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)
+    expected = loss(x, y)
+    expected.loss.backward()
+    device = copy.deepcopy(loss).cuda()
+    device.zero_grad()
+    for labels in (y, y.cuda()):
+        out = device(x.cuda(), labels)
+        torch.testing.assert_close(out.loss.cpu(), expected.loss, rtol=1e-4, atol=0)
+        torch.testing.assert_close(out.accuracy.cpu(), expected.accuracy)
+    out.loss.backward()
+    assert gap(device.weight.grad.cpu(), loss.weight.grad.double()) < 2e-4
+    assert device(x.cuda(), (y + C).cuda()).loss.isnan()
+    with pytest.raises(HamError, match="labels: expected 0"):
+        device(x.cuda(), y + C)

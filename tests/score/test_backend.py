@@ -1,0 +1,160 @@
+"""Scores of trials against loops, and what a table of embeddings refuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ham.errors import DataError
+from ham.score import backend
+from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings
+
+Rows = NDArray[np.int64]
+
+
+@pytest.fixture
+def table() -> EmbeddingTable:
+    embeddings = np.random.default_rng(0).normal(size=(30, 19)).astype(np.float32)
+    return EmbeddingTable(tuple(f"utt{i}" for i in range(30)), embeddings, "x.npz")
+
+
+@pytest.fixture
+def trials() -> tuple[Rows, Rows]:
+    generator = np.random.default_rng(1)
+    return generator.integers(30, size=500), generator.integers(30, size=500)
+
+
+def test_cosine_equals_a_loop(table: EmbeddingTable, trials: tuple[Rows, Rows]) -> None:
+    expected = []
+    for a, b in zip(*trials, strict=True):
+        x, y = (table.embeddings[row].astype(float).tolist() for row in (a, b))
+        dot = sum(p * q for p, q in zip(x, y, strict=True))
+        expected.append(dot / math.sqrt(sum(p * p for p in x) * sum(q * q for q in y)))
+    assert cosine_scores(table, *trials) == pytest.approx(expected, abs=1e-6)
+
+
+def test_cosine_of_an_utterance_with_itself_and_of_scaled_embeddings(
+    table: EmbeddingTable, trials: tuple[Rows, Rows]
+) -> None:
+    rows = np.arange(30)
+    assert cosine_scores(table, rows, rows) == pytest.approx(np.ones(30), abs=1e-6)
+    scaled = EmbeddingTable(table.utts, table.embeddings * np.linspace(1e-6, 1e6, 30, dtype=np.float32)[:, None])
+    assert cosine_scores(scaled, *trials) == pytest.approx(cosine_scores(table, *trials), abs=1e-6)
+
+
+@pytest.mark.parametrize("block", [1, 7, 500, 4096])
+def test_blocks_change_no_bit(table: EmbeddingTable, trials: tuple[Rows, Rows], block: int) -> None:
+    assert np.array_equal(cosine_scores(table, *trials, block=block), cosine_scores(table, *trials))
+    first = distance_scores(table, *trials, lambda x, y: (x - y).abs().amax(dim=1), block=block)
+    assert np.array_equal(first, distance_scores(table, *trials, lambda x, y: (x - y).abs().amax(dim=1)))
+
+
+def test_distance_is_negated_and_sees_blocks_only(table: EmbeddingTable, trials: tuple[Rows, Rows]) -> None:
+    seen = []
+
+    def distance(x: Tensor, y: Tensor) -> Tensor:
+        seen.append(len(x))
+        return torch.linalg.vector_norm(x - y, dim=1)
+
+    scores = distance_scores(table, *trials, distance, block=64)
+    left, right = (table.embeddings[rows].astype(float) for rows in trials)
+    assert scores == pytest.approx(-np.linalg.norm(left - right, axis=1), rel=1e-6, abs=1e-6)
+    assert max(seen) == 64
+    assert sum(seen) == 500
+
+
+def test_distance_that_is_not_finite_is_refused(table: EmbeddingTable, trials: tuple[Rows, Rows]) -> None:
+    with pytest.raises(DataError, match=r"x.npz: expected finite distances, found nan between utt\d+ and utt\d+"):
+        distance_scores(table, *trials, lambda x, y: x[:, 0] * math.nan)
+
+
+def test_zero_embedding_has_no_cosine_but_only_if_it_is_asked_for(table: EmbeddingTable) -> None:
+    embeddings = table.embeddings.copy()
+    embeddings[4] = 0
+    zero = EmbeddingTable(table.utts, embeddings, "x.npz")
+    rows = np.array([1, 2])
+    assert len(cosine_scores(zero, rows, rows)) == 2
+    with pytest.raises(DataError, match="x.npz: .*zeros for utt4"):
+        cosine_scores(zero, rows, np.array([4, 3]))
+
+
+def test_rows(table: EmbeddingTable) -> None:
+    assert table.rows(["utt3", "utt0", "utt3"]).tolist() == [3, 0, 3]
+    with pytest.raises(DataError, match=r"x.npz: trials needs the embedding of nobody, b; .*stage 5"):
+        table.rows(["utt3", "nobody", "b", "nobody"], "trials")
+
+
+@pytest.mark.parametrize(
+    ("utts", "embeddings", "message"),
+    [
+        (("a", "b", "a"), np.ones((3, 2)), "several for a"),
+        (("a", "b"), np.array([[1, 2], [3, np.nan]]), "NaN or infinity in those of b"),
+        (("a", "b"), np.array([[np.inf, 2], [3, 1]]), "NaN or infinity in those of a"),
+        (("a", "b"), np.ones((3, 2)), "one row of numbers an utterance"),
+        (("a", "b"), np.ones(2), "one row of numbers an utterance"),
+    ],
+)
+def test_bad_tables_are_refused(utts: tuple[str, ...], embeddings: NDArray[np.float64], message: str) -> None:
+    with pytest.raises(DataError, match=f"x.npz: .*{message}"):
+        EmbeddingTable(utts, embeddings.astype(np.float32), "x.npz")
+
+
+def test_read_embeddings(tmp_path: Path, table: EmbeddingTable) -> None:
+    np.savez(tmp_path / "e.npz", utts=np.array(table.utts), embeddings=table.embeddings)
+    found = read_embeddings(tmp_path / "e.npz")
+    assert found.utts == table.utts
+    assert np.array_equal(found.embeddings, table.embeddings)
+
+
+def write_text(path: Path) -> None:
+    path.write_text("not an archive")
+
+
+def write_objects(path: Path) -> None:
+    np.savez(path, utts=np.array(["a", None], dtype=object), embeddings=np.ones((2, 2)))
+
+
+def write_other_names(path: Path) -> None:
+    np.savez(path, names=np.array(["a"]), embeddings=np.ones((1, 2)))
+
+
+def write_bare_array(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.ones(3))
+
+
+def write_truncated(path: Path) -> None:
+    np.savez(path, utts=np.array(["a"]), embeddings=np.ones((1, 200)))
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def write_numbers_for_names(path: Path) -> None:
+    np.savez(path, utts=np.arange(2), embeddings=np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    "write",
+    [write_text, write_objects, write_other_names, write_bare_array, write_truncated, write_numbers_for_names],
+)
+def test_other_files_are_refused_in_one_line(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    path = tmp_path / "e.npz"
+    write(path)
+    with pytest.raises(DataError, match=r"e.npz: expected .*found") as caught:
+        read_embeddings(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_embeddings(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="stage 5"):
+        read_embeddings(tmp_path / "e.npz")
+
+
+def test_the_block_bounds_memory() -> None:
+    assert backend.BLOCK * 192 * 4 * 2 < 8e6

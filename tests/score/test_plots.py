@@ -1,0 +1,76 @@
+"""Pictures: they show the data given, in every format, the same bytes each time."""
+
+from __future__ import annotations
+
+import re
+from statistics import NormalDist
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from ham.score import plots
+from ham.score.curves import Curves, summarise_scores
+
+
+def curve(distance: float, backend: str = "cosine", num_trials: int = 2000) -> Curves:
+    labels = np.arange(num_trials) % 2
+    return summarise_scores(
+        "mini/all", backend, np.random.default_rng(0).normal(size=num_trials) + distance * labels, labels
+    )
+
+
+def texts(svg: bytes) -> list[str]:
+    return [
+        "".join(element.itertext()) for element in ElementTree.fromstring(svg).iter() if element.tag.endswith("}text")
+    ]
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.5, 2.0, 4.0, 50.0, -50.0])
+@pytest.mark.parametrize("num_trials", [4, 2000])
+def test_det_curve_of_any_quality(distance: float, num_trials: int) -> None:
+    svg = plots.det({"cosine": curve(distance, num_trials=num_trials), "other": curve(1.0, num_trials=num_trials)})
+    found = texts(svg)
+    assert {"false alarms %", "misses %", "cosine", "other"} <= set(found)
+    assert b"nan" not in svg.lower()
+
+
+def test_det_axes_are_probit_and_hold_the_eer() -> None:
+    found = texts(plots.det({"cosine": curve(4.0)}))
+    assert {"0.1", "1", "5", "40"} <= set(found)
+    rates = [0.01, 0.2, 0.5, 0.99]
+    assert plots._probit(rates).tolist() == pytest.approx([NormalDist().inv_cdf(rate) for rate in rates])
+    assert plots._equal_rate(curve(4.0)) == pytest.approx(NormalDist().cdf(-2), abs=0.01)
+
+
+def test_histogram_names_both_classes_and_the_threshold() -> None:
+    found = texts(plots.histogram(curve(3.0, "hyperbolic")))
+    assert {"target", "non-target", "EER threshold", "score (hyperbolic)"} <= set(found)
+
+
+def test_lines_have_a_legend_only_if_there_are_several() -> None:
+    one, two = plots.Line("first", [1, 2, 3], [3.0, 2.0, 1.0]), plots.Line("$second_", [1, 2], [0.1, 0.2], faint=True)
+    assert "first" not in texts(plots.lines([one], "epoch", "loss"))
+    assert {"first", "$second_", "epoch", "loss"} <= set(texts(plots.lines([one, two], "epoch", "loss", log=True)))
+
+
+def test_logarithmic_axis_has_plain_numbers() -> None:
+    found = texts(plots.lines([plots.Line("lr", [1, 2, 3], [1e-3, 1e-4, 1e-5])], "epoch", "lr", log=True))
+    assert {"0.001", "0.0001", "1e-05"} <= set(found)
+
+
+def test_same_data_same_bytes() -> None:
+    for image_format in ("svg", "png"):
+        assert plots.histogram(curve(2.0), image_format) == plots.histogram(curve(2.0), image_format)
+        assert plots.det({"a": curve(2.0)}, image_format) == plots.det({"a": curve(2.0)}, image_format)
+
+
+def test_png_is_one() -> None:
+    assert plots.det({"a": curve(2.0)}, "png").startswith(b"\x89PNG")
+
+
+def test_lines_differ_in_dash_as_well_as_in_colour() -> None:
+    series = [plots.Line(str(at), [1, 2], [at, at]) for at in range(len(plots.SERIES))]
+    svg = plots.lines(series, "x", "y").decode()
+    dashes = set(re.findall(r"stroke-dasharray: ([^;\"]+)", svg))
+    assert len(dashes) == len(plots.SERIES) - 1

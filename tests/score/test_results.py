@@ -1,0 +1,128 @@
+"""results.json: exactly the agreed fields, the same bytes twice, the commit it came from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ham.errors import DataError
+from ham.score import metrics
+from ham.score.results import (
+    HEADER,
+    ListResult,
+    Results,
+    evaluate,
+    git_commit,
+    read_results,
+    table,
+    text_table,
+    write_results,
+)
+
+FIELDS = ["name", "seed", "commit", "versions", "command", "results"]
+ENTRY = [
+    "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05"
+]  # fmt: skip
+
+
+@pytest.fixture
+def results() -> Results:
+    entry = ListResult("mini/all", "cosine", 1200, 34_000, 0.01984, 0.0151, 0.02409, 0.1234, 0.0567)
+    return Results("run", 7, None, {"ham": "0.1.0"}, "./run.sh --corpus 'mini'", (entry,))
+
+
+def test_round_trip_with_exactly_the_agreed_fields(tmp_path: Path, results: Results) -> None:
+    path = tmp_path / "exp" / "results.json"
+    write_results(path, results)
+    first = path.read_bytes()
+    content = json.loads(first)
+    assert list(content) == FIELDS
+    assert list(content["results"][0]) == ENTRY
+    assert content["results"][0]["list"] == "mini/all"
+    assert read_results(path) == results
+    write_results(path, read_results(path))
+    assert path.read_bytes() == first
+
+
+def test_evaluate_agrees_with_the_metrics() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(600) % 2
+    scores = generator.normal(size=600) + 2 * labels
+    enrol = generator.integers(20, size=600)
+    test = np.where(labels == 1, enrol, (enrol + 1) % 20)
+    found = evaluate("a/b", "cosine", scores, labels, enrol, test, num_resamples=40)
+    assert found.eer == metrics.eer(scores, labels)
+    assert found.min_dcf_p01 == metrics.min_dcf(scores, labels, 0.01)
+    assert found.min_dcf_p05 == metrics.min_dcf(scores, labels, 0.05)
+    assert (found.num_target, found.num_nontarget) == (300, 300)
+    assert 0 < found.eer_low < found.eer < found.eer_high < 0.5
+
+
+def test_table_is_in_per_cent_and_aligned(results: Results) -> None:
+    (row,) = table(results.results)
+    assert row == ("mini/all", "cosine", "1.98 [1.51, 2.41]", "0.123", "0.057", "1,200", "34,000")
+    lines = text_table(HEADER, [row, ("a", *row[1:])]).splitlines()
+    assert len(lines) == 4
+    assert len({len(line) for line in lines}) == 1
+    assert lines[3].startswith("a        ")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{}", "field 'results'"),
+        ("", "something else"),
+        ("[]", "something else"),
+        ('{"results": [{}]}', "field 'list'"),
+        ('{"results": []}', "something else"),
+        ('{"results": [{"list": "a", "colour": 1}]}', "something else"),
+    ],
+)
+def test_other_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "results.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=message):
+        read_results(path)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="stage 6"):
+        read_results(tmp_path / "results.json")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", "-C", folder, *who, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def test_commit_of_a_checkout_and_its_changes(tmp_path: Path) -> None:
+    package = tmp_path / "pkg"
+    package.mkdir()
+    (package / "a.py").write_text("a = 1\n")
+    git(tmp_path, "init", "-q")
+    assert git_commit(package) is None  # no commit yet
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-qm", "one")
+    head = git(tmp_path, "rev-parse", "HEAD").strip()
+    assert git_commit(package) == head
+    (tmp_path / "notes").write_text("not under version control")
+    assert git_commit(package) == head
+    (package / "a.py").write_text("a = 2\n")
+    assert git_commit(package) == f"{head}-dirty"
+
+
+def test_a_package_installed_inside_some_checkout_has_no_commit(tmp_path: Path) -> None:
+    package = tmp_path / ".venv" / "site-packages" / "pkg"
+    package.mkdir(parents=True)
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "commit", "-qm", "one", "--allow-empty")
+    assert git_commit(package) is None
+
+
+def test_no_git_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert git_commit(tmp_path / "pkg") is None

@@ -1,0 +1,186 @@
+"""The front ends against torchaudio, the laws of their sizes, their refusals; SpecAugment's masks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchaudio
+from torch import Tensor
+
+from ham import features
+from ham.errors import ConfigError, DataError
+from ham.features import FRONTENDS, SpecAugment, build
+
+
+def waveforms(batch: int, num_samples: int, seed: int = 0) -> Tensor:
+    """Noise and tones whose loudness runs from near silence to full scale."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(batch, num_samples, generator=generator)
+    time = torch.arange(num_samples) / 16000
+    tones = torch.sin(2 * torch.pi * torch.linspace(150, 6000, batch)[:, None] * time)
+    gain = torch.logspace(-4, -0.6, batch)[:, None]
+    return ((noise + tones) * gain + 0.01).clamp(-1, 1)
+
+
+def published_mel(x: Tensor, **changes: int) -> Tensor:
+    settings = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80, **changes}
+    transform = torchaudio.transforms.MelSpectrogram(
+        f_min=20, f_max=3800 if changes else 7600, window_fn=torch.hamming_window, **settings
+    )
+    padded = F.pad(x[:, None], (1, 0), mode="reflect")[:, 0]
+    logs = (transform(padded[:, 1:] - 0.97 * padded[:, :-1]) + 1e-6).log()
+    return (logs - logs.mean(2, keepdim=True)).transpose(1, 2)
+
+
+def kaldi_one(x: Tensor, window_type: str, num_mel_bins: int) -> Tensor:
+    fbank = torchaudio.compliance.kaldi.fbank(
+        x[None] * 32768, num_mel_bins=num_mel_bins, frame_length=25, frame_shift=10, window_type=window_type, dither=0.0
+    )
+    return fbank - fbank.mean(0)
+
+
+@pytest.mark.parametrize("num_samples", [400, 401, 559, 560, 16000, 32240])
+def test_mel_equals_torchaudio(num_samples: int) -> None:
+    x = waveforms(5, num_samples)
+    found = build("mel")(x)
+    torch.testing.assert_close(found, published_mel(x), rtol=0, atol=2e-5)
+    assert found.dtype == torch.float32
+
+
+def test_mel_of_8_khz() -> None:
+    x = waveforms(3, 8000)
+    found = build("mel", 40, 8000, high_freq_hz=3800.0)(x)
+    expected = published_mel(x, sample_rate=8000, n_fft=256, win_length=200, hop_length=80, n_mels=40)
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("window_type", features.WINDOW_TYPES)
+@pytest.mark.parametrize("num_samples", [400, 559, 560, 12345])
+def test_kaldi_fbank_equals_torchaudio(window_type: str, num_samples: int) -> None:
+    x = waveforms(3, num_samples)
+    found = build("kaldi_fbank", 64, window_type=window_type)(x)
+    for row, wave in zip(found, x, strict=True):
+        # Near silence a band holds 1e-7 of the frame's energy, where two orders of summation differ by 1e-3.
+        torch.testing.assert_close(row, kaldi_one(wave, window_type, 64), rtol=0, atol=2e-3)
+        assert (row - kaldi_one(wave, window_type, 64)).abs().mean() < 1e-5
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+class TestEveryFrontend:
+    def test_rows_do_not_depend_on_the_batch(self, name: str) -> None:
+        x = waveforms(40, 16000)
+        frontend = build(name)
+        together = frontend(x)
+        alone = torch.cat([frontend(row[None]) for row in x[::7]])
+        torch.testing.assert_close(together[::7], alone, rtol=0, atol=2e-5)
+
+    @pytest.mark.parametrize("num_samples", [400, 479, 480, 559, 560, 561, 32240])
+    def test_num_frames_is_what_comes_out(self, name: str, num_samples: int) -> None:
+        frontend = build(name)
+        assert frontend(torch.zeros(1, num_samples)).shape == (1, frontend.num_frames(num_samples), 80)
+
+    def test_published_crop(self, name: str) -> None:
+        frontend = build(name)
+        assert frontend.crop_samples(200) == 200 * 160 + 240
+        assert frontend.num_frames(frontend.crop_samples(200)) == {"mel": 202, "kaldi_fbank": 200}[name]
+
+    def test_silence_is_finite_and_zero(self, name: str) -> None:
+        assert build(name)(torch.zeros(2, 3000)).abs().max() == 0
+
+    def test_mean_over_time_is_zero(self, name: str) -> None:
+        assert build(name)(waveforms(4, 8000)).mean(1).abs().max() < 1e-5
+
+    def test_float32_under_autocast_and_for_half_input(self, name: str) -> None:
+        frontend, x = build(name), waveforms(2, 4000)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = frontend(x)
+        assert torch.equal(found, frontend(x))
+        assert frontend(x.half()).dtype == torch.float32
+
+    def test_leaves_the_waveform_alone_and_has_no_state(self, name: str) -> None:
+        frontend, x = build(name), waveforms(2, 4000)
+        before = x.clone()
+        frontend(x)
+        assert torch.equal(x, before)
+        assert not frontend.state_dict()
+
+    def test_gradient_reaches_the_waveform(self, name: str) -> None:
+        frontend, x = build(name, 20), waveforms(2, 900)[1:].requires_grad_()
+        frontend(x).square().sum().backward()
+        step = torch.zeros_like(x).detach()
+        step[0, 450] = 1e-3
+        with torch.no_grad():
+            rise = (frontend(x + step).square().sum() - frontend(x - step).square().sum()) / 2e-3
+        assert x.grad is not None
+        torch.testing.assert_close(x.grad[0, 450], rise, rtol=2e-2, atol=1e-2)
+
+    def test_short_or_odd_waveforms_are_refused(self, name: str) -> None:
+        frontend = build(name)
+        with pytest.raises(DataError, match=r"at least 400 samples, one frame of 25 ms, found 399; leave out"):
+            frontend(torch.zeros(2, 399))
+        with pytest.raises(DataError, match="found 20"):
+            frontend.num_frames(20)
+        with pytest.raises(DataError, match=r"expected floating-point samples \(B, N\), found \(500,\)"):
+            frontend(torch.zeros(500))
+        with pytest.raises(DataError, match=r"torch\.int16"):
+            frontend(torch.zeros(1, 500, dtype=torch.int16))
+
+    def test_wrong_requests_are_refused(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"low_freq_hz \(default 20.0\).*'low_freq'; did you mean 'low_freq_hz'"):
+            build(name, low_freq=30)
+        with pytest.raises(ConfigError, match=r"0 <= low < high <= 8000 .*found 20.0 and 9000"):
+            build(name, high_freq_hz=9000)
+        with pytest.raises(ConfigError, match="expected 0 <= low"):
+            build(name, low_freq_hz="20")
+        with pytest.raises(ConfigError, match="num_mel_bins: expected a whole number of at least 4, found '80'"):
+            build(name, "80")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"300 bands are narrower.*would be empty; use fewer"):
+            build(name, 300)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one of mel, kaldi_fbank, found 'kaldi_fbnk'; did you mean 'kaldi_fbank'"):
+        build("kaldi_fbnk")
+    with pytest.raises(ConfigError, match="window_type: expected one of hamming, hanning, povey, rectangular"):
+        build("kaldi_fbank", window_type="hann")
+
+
+class TestSpecAugment:
+    def masked(self, batch: int = 4000, frames: int = 30, bands: int = 20, seed: int = 1) -> Tensor:
+        return SpecAugment()(torch.ones(batch, frames, bands), torch.Generator().manual_seed(seed)) == 0
+
+    def test_one_span_of_frames_and_one_of_bands_a_row(self) -> None:
+        masked = self.masked(300)
+        frames, bands = masked.all(2), masked.all(1)
+        assert torch.equal(masked, frames[:, :, None] | bands[:, None, :])
+        for spans in (frames, bands):
+            rises = F.pad(spans.int(), (1, 1)).diff(dim=1).clamp_min(0).sum(1)
+            assert rises.max() == 1
+
+    def test_widths_are_uniform_and_every_place_is_reached(self) -> None:
+        masked = self.masked()
+        for spans, most in ((masked.all(2), 10), (masked.all(1), 8)):
+            counts = torch.bincount(spans.sum(1), minlength=most + 1)
+            assert len(counts) == most + 1
+            expected = len(masked) / (most + 1)
+            assert (counts - expected).abs().max() < 5 * expected**0.5
+            assert spans.any(0).all()
+
+    def test_same_generator_same_masks_and_input_kept(self) -> None:
+        x = torch.ones(3, 20, 10)
+        first = SpecAugment()(x, torch.Generator().manual_seed(5))
+        assert torch.equal(first, SpecAugment()(x, torch.Generator().manual_seed(5)))
+        assert not torch.equal(first, SpecAugment()(x, torch.Generator().manual_seed(6)))
+        assert (x == 1).all()
+
+    def test_widths_of_zero_change_nothing_and_short_features_are_no_error(self) -> None:
+        x = torch.ones(3, 20, 10)
+        assert torch.equal(SpecAugment(0, 0)(x, torch.Generator()), x)
+        short = SpecAugment(10, 8)(torch.ones(500, 2, 3), torch.Generator().manual_seed(0))
+        assert short.shape == (500, 2, 3)
+
+    @pytest.mark.parametrize("widths", [(-1, 8), (10, 2.5), (True, 8)])
+    def test_wrong_widths_are_refused(self, widths: tuple[int, int]) -> None:
+        with pytest.raises(ConfigError, match=r"spec_augment: max_(time|freq)_width: expected a whole number"):
+            SpecAugment(*widths)
