@@ -2,14 +2,14 @@
 #
 # Puts the checkout on PYTHONPATH and a Python with the packages of requirements.txt first on PATH. The packages
 # live in .venv beside this file, or in the folder that HAM_VENV names (several checkouts can share it); what is
-# missing there is installed. More files of requirements may be named: . ./path.sh requirements-dev.txt
+# missing there is installed. A further file of requirements may be named: ham_requirements=requirements-dev.txt
 # shellcheck shell=bash
 
 ham_top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || return 1
 
 ham_environment() {
   local venv=${HAM_VENV:-$ham_top/.venv} python=${HAM_PYTHON:-python3} files=("$ham_top/requirements.txt") file
-  for file in "$@"; do files+=("$ham_top/$file"); done
+  for file in ${ham_requirements:-}; do files+=("$ham_top/$file"); done
   if [ ! -x "$venv/bin/python" ]; then
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
       echo "error: path.sh: expected Python 3.10 or newer as '$python', found $("$python" --version 2>&1 | head -n 1);" \
@@ -60,4 +60,4 @@ ham_heartbeat() {
   while sleep 20; do echo "path.sh: still installing, $((SECONDS - $1)) s" >&2; done
 }
 
-ham_environment "$@"
+ham_environment

@@ -71,13 +71,20 @@ if [ ! -e "$config" ]; then
   done
 fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
-command="./run.sh"
-[ $# = 0 ] || command+=" $(printf '%q ' "$@" | sed 's/ $//; s/\\ / /g')"
+command=./run.sh
+for word in "$@"; do
+  case $word in
+    *[!A-Za-z0-9_./=:,@%+-]* | '') command+=" '${word//\'/\'\\\'\'}'" ;;
+    *) command+=" $word" ;;
+  esac
+done
 
 data_dir=${data_dir:-$corpus_dir/data}
 exp_root=${exp_root:-$corpus_dir/exp}
 # shellcheck source=path.sh
 . "$top/path.sh"
+# Threads that wait for each other by spinning lose most of their speed when another process wants a core.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
 # The lists of words that some options are.

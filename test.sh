@@ -3,8 +3,10 @@
 # what follows is handed to pytest, as in `./test.sh tests/losses -k ham`.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+# shellcheck disable=SC2034 # path.sh reads it
+ham_requirements=requirements-dev.txt
 # shellcheck source=path.sh
-. ./path.sh requirements-dev.txt
+. ./path.sh
 
 selection=(-m "not long")
 if [ "${1:-}" = --long ]; then

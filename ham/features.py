@@ -204,11 +204,10 @@ class Frontend(nn.Module, ABC):
             DataError: if the shape or type is another, or the waveforms are shorter than one frame.
         """
         self._check(waveforms)
-        rows = len(waveforms)
-        if waveforms.device.type == "cpu":
-            rows = max(1, PIECE_SAMPLES // waveforms.shape[1])
+        batch, num_samples = waveforms.shape
+        rows = max(1, PIECE_SAMPLES // num_samples) if waveforms.device.type == "cpu" else batch
         with torch.autocast(waveforms.device.type, enabled=False):
-            return torch.cat([self._features(piece.float()) for piece in waveforms.split(rows)])
+            return torch.cat([self._features(waveforms[i : i + rows].float()) for i in range(0, batch, rows)])
 
     def extra_repr(self) -> str:
         """Settings in force, for the log."""
@@ -332,8 +331,8 @@ class KaldiFbank(Frontend):
     r"""Kaldi's log-Mel filterbank without dither, as in wespeaker, with the mean over time subtracted.
 
     Only whole frames count (``snip_edges``). Of each frame the mean is subtracted, then
-    :math:`y_n = x_n - 0.97 x_{n-1}` with :math:`x_{-1} = x_0`; symmetric window; triangles on Kaldi's Mel scale; energies
-    are floored at float32's epsilon. Without dither a score is the same at every run.
+    :math:`y_n = x_n - 0.97 x_{n-1}` with :math:`x_{-1} = x_0`; symmetric window; triangles on Kaldi's Mel scale;
+    energies are floored at float32's epsilon. Without dither a score is the same at every run.
 
     Args:
         num_mel_bins: ``F``, at least 4.
@@ -379,8 +378,11 @@ class KaldiFbank(Frontend):
         return (num_samples - self.window_samples) // self.hop_samples + 1
 
     def _frames(self, waveforms: Tensor) -> Tensor:
-        """Pre-emphasis first, on the waveform: it leaves 0.03 of a frame's mean, which is subtracted after."""
-        scaled = waveforms * INT16_RANGE
+        """Pre-emphasis first, on the waveform: it leaves 0.03 of a frame's mean, which is subtracted after.
+
+        The waveform's own mean goes before everything: nothing depends on it, but a large one costs digits.
+        """
+        scaled = (waveforms - waveforms.mean(1, keepdim=True)).mul_(INT16_RANGE)
         rest = 1 - PREEMPHASIS
         means = scaled.unfold(1, self.window_samples, self.hop_samples).mean(-1, keepdim=True)
         emphasised = F.pad(torch.sub(scaled[:, 1:], scaled[:, :-1], alpha=PREEMPHASIS), (1, self._beyond))

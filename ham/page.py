@@ -215,6 +215,7 @@ class _Figures:
         return f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
 
     def det_curves(self, experiment: Experiment) -> str:
+        """One figure a trial list, with all of its back-ends."""
         rates = {(r.trial_list, r.backend): r.eer for r in experiment.results.results}
         figures = []
         for name in dict.fromkeys(curve.trial_list for curve in experiment.curves):
@@ -229,6 +230,7 @@ class _Figures:
         return _grid(figures, "pairs")
 
     def histograms(self, curves: Iterable[Curves]) -> str:
+        """One figure a trial list and back-end."""
         figures = [
             self._figure(
                 plots.histogram(curve),
@@ -241,6 +243,7 @@ class _Figures:
         return _grid(figures, "pairs")
 
     def training(self, history: History) -> str:
+        """One figure a quantity that every training logs."""
         return _grid(
             [
                 *self._quantity(history, "loss", "Loss", "loss"),
@@ -266,6 +269,7 @@ class _Figures:
         return [self._figure(picture, title, _from_to(shown[0]))]
 
     def diagnostics(self, history: History) -> str:
+        """One figure a group of diagnostics."""
         figures = []
         for group, names in history.diagnostics().items():
             shown = [Line(name.rpartition("/")[2], *history.values(name)) for name in names]

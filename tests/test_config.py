@@ -95,7 +95,7 @@ def test_a_mistake_is_one_line_with_place_and_cure(tmp_path: Path, text: str, wo
 
 @pytest.mark.parametrize("change", ["train.epochs", "=3", "train.epochs.deep=3", "train.epochs=["])
 def test_a_malformed_change_is_refused(tmp_path: Path, change: str) -> None:
-    with pytest.raises(ConfigError, match="--set|expected"):
+    with pytest.raises(ConfigError, match=r"--set|expected"):
         load_config(write(tmp_path, "train: {epochs: 5}"), [change])
 
 

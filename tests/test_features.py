@@ -23,11 +23,19 @@ def waveforms(batch: int, num_samples: int, seed: int = 0) -> Tensor:
     return ((noise + tones) * gain + 0.01).clamp(-1, 1)
 
 
+def assert_within_noise(found: Tensor, expected: Tensor, reference: Tensor) -> None:
+    """Not further from the same features in float64 than torchaudio's own float32, but for a factor."""
+    error, usual = (found - reference).abs(), (expected - reference).abs()
+    assert error.mean() < 1.5 * usual.mean() + 1e-7
+    assert error.max() < 3 * usual.max() + 1e-5
+    assert usual.max() < 1e-3
+
+
 def published_mel(x: Tensor, **changes: int) -> Tensor:
     settings = {"sample_rate": 16000, "n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80, **changes}
     transform = torchaudio.transforms.MelSpectrogram(
         f_min=20, f_max=3800 if changes else 7600, window_fn=torch.hamming_window, **settings
-    )
+    ).to(x.dtype)
     padded = F.pad(x[:, None], (1, 0), mode="reflect")[:, 0]
     logs = (transform(padded[:, 1:] - 0.97 * padded[:, :-1]) + 1e-6).log()
     return (logs - logs.mean(2, keepdim=True)).transpose(1, 2)
@@ -44,15 +52,15 @@ def kaldi_one(x: Tensor, window_type: str, num_mel_bins: int) -> Tensor:
 def test_mel_equals_torchaudio(num_samples: int) -> None:
     x = waveforms(5, num_samples)
     found = build("mel")(x)
-    torch.testing.assert_close(found, published_mel(x), rtol=0, atol=2e-5)
+    assert_within_noise(found, published_mel(x), published_mel(x.double()))
     assert found.dtype == torch.float32
 
 
 def test_mel_of_8_khz() -> None:
     x = waveforms(3, 8000)
     found = build("mel", 40, 8000, high_freq_hz=3800.0)(x)
-    expected = published_mel(x, sample_rate=8000, n_fft=256, win_length=200, hop_length=80, n_mels=40)
-    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    settings = {"sample_rate": 8000, "n_fft": 256, "win_length": 200, "hop_length": 80, "n_mels": 40}
+    assert_within_noise(found, published_mel(x, **settings), published_mel(x.double(), **settings))
 
 
 @pytest.mark.parametrize("window_type", features.WINDOW_TYPES)
@@ -60,10 +68,8 @@ def test_mel_of_8_khz() -> None:
 def test_kaldi_fbank_equals_torchaudio(window_type: str, num_samples: int) -> None:
     x = waveforms(3, num_samples)
     found = build("kaldi_fbank", 64, window_type=window_type)(x)
-    for row, wave in zip(found, x, strict=True):
-        # Near silence a band holds 1e-7 of the frame's energy, where two orders of summation differ by 1e-3.
-        torch.testing.assert_close(row, kaldi_one(wave, window_type, 64), rtol=0, atol=2e-3)
-        assert (row - kaldi_one(wave, window_type, 64)).abs().mean() < 1e-5
+    expected, reference = (torch.stack([kaldi_one(row, window_type, 64) for row in y]) for y in (x, x.double()))
+    assert_within_noise(found, expected, reference)
 
 
 @pytest.mark.parametrize("name", FRONTENDS)
@@ -86,7 +92,7 @@ class TestEveryFrontend:
         assert frontend.num_frames(frontend.crop_samples(200)) == {"mel": 202, "kaldi_fbank": 200}[name]
 
     def test_silence_is_finite_and_zero(self, name: str) -> None:
-        assert build(name)(torch.zeros(2, 3000)).abs().max() == 0
+        assert build(name)(torch.zeros(2, 3000)).abs().max() < 1e-5
 
     def test_mean_over_time_is_zero(self, name: str) -> None:
         assert build(name)(waveforms(4, 8000)).mean(1).abs().max() < 1e-5

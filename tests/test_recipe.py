@@ -179,7 +179,9 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "status", "words"), REQUESTS, ids=lambda v: " ".join(v) if type(v) is list else "")
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"), REQUESTS, ids=lambda v: " ".join(v) if type(v) is list else ""
+)
 def test_a_wrong_request_is_one_line(recipe: Recipe, arguments: list[str], status: int, words: str) -> None:
     where = ["--data_dir", recipe.folder / "data", "--exp_root", recipe.folder / "exp"]
     done = recipe(*where, *arguments, check=False)

@@ -1,0 +1,1 @@
+"""The commands, one a file: they alone parse arguments, configure logging, print and exit."""

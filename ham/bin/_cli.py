@@ -113,12 +113,12 @@ def at_least(minimum: int) -> Callable[[str], int]:
         What ``add_argument(type=...)`` takes.
     """
 
-    def parse(text: str) -> int:
+    def _parse(text: str) -> int:
         if not text.strip().lstrip("+-").isdecimal() or int(text) < minimum:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, found {text!r}")
         return int(text)
 
-    return parse
+    return _parse
 
 
 def normalise(argv: Sequence[str]) -> list[str]:
@@ -191,6 +191,7 @@ class _Handler(logging.Handler):
     """Writes messages to the standard error of the moment, above a progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Write one message."""
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         tqdm.write(prefix + self.format(record), file=sys.stderr)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from ham.bin._cli import Parser
 from ham.config import Config, load_config
-from ham.losses import LOSSES
 from ham.errors import ConfigError
+from ham.losses import LOSSES
 
 
 def add_config(parser: Parser) -> None:

@@ -136,10 +136,13 @@ def without_bad_files(plan: Plan, bad: Mapping[Path, DataError], max_bad_train_f
     left_out = {utt: str(bad[file]) for utt, file in plan.train.wav.items() if file in bad}
     summary = summarise(list(left_out.values()))
     if len(left_out) > max_bad_train_files:
-        cure = f"leave them out with --max_bad_train_files {len(left_out)}"
-        raise DataError(f"training files that cannot be used: {summary}; or {cure}")
+        allowed = f"--max_bad_train_files allows {max_bad_train_files}"
+        raise DataError(f"{len(left_out)} training files cannot be used and {allowed}: {summary}")
     logger.warning("%d of %d training files are left out: %s", len(left_out), len(plan.train.wav), summary)
-    return replace(plan, train=_without(plan.train, left_out))
+    train = _without(plan.train, left_out)
+    if len(set(train.utt2spk.values())) < 2:
+        raise DataError("training needs at least 2 speakers, and the files left out leave fewer; replace them")
+    return replace(plan, train=train)
 
 
 def _without(part: Part, utts: Collection[str]) -> Part:

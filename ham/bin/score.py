@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,19 +69,21 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     lists = [_read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
-    state = checkpoint.load(options.exp_dir / "average.pt")
-    backends = _backends(_rebuild_loss(state, options.exp_dir / "average.pt"))
+    seed, loss = _trained(options.exp_dir / "average.pt")
+    backends = _backends(loss)
+    rows = [_rows(trial_list, embeddings) for trial_list in lists]  # of all lists, before anything is written
     numbers: list[ListResult] = []
     curves: list[Curves] = []
-    for trial_list in lists:
-        for backend in backends:
-            scores = _score(trial_list, embeddings, backends, backend, options.exp_dir)
+    for trial_list, (enrol, test) in zip(lists, rows, strict=True):
+        for backend, score in backends.items():
+            scores = score(embeddings, enrol, test)
+            _write(options.exp_dir / "scores" / f"{trial_list.name}.{backend}", trial_list.trials, scores)
             number, curve = _measure(trial_list, backend, scores, options.num_resamples)
             numbers.append(number)
             curves.append(curve)
     results = Results(
         name=options.exp_dir.resolve().name,
-        seed=int(state["seed"]),
+        seed=seed,
         commit=git_commit(Path(ham.__file__).parent),
         versions=checkpoint.versions(),
         command=options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
@@ -149,9 +150,11 @@ def _read_list(data_dir: Path, name: str) -> TrialList:
     return TrialList(name, data, data.trials)
 
 
-def _rebuild_loss(state: Mapping[str, Any], place: Path) -> SpeakerLoss:
-    """The trained loss: with its centres, its options and, where it has one, its geometry."""
+def _trained(place: Path) -> tuple[int, SpeakerLoss]:
+    """Seed of the training, and the trained loss: with its centres, its options and, where it has one, its geometry."""
+    state = checkpoint.load(place)
     try:
+        seed = int(state["seed"])
         options = dict(state["config"]["loss"])
         dim, num_speakers = state["config"]["backbone"]["embedding_dim"], state["num_speakers"]
         loss = ham.losses.build(options.pop("name"), dim, num_speakers, **options)
@@ -161,7 +164,7 @@ def _rebuild_loss(state: Mapping[str, Any], place: Path) -> SpeakerLoss:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{place}: the loss does not fit its configuration ({reason}); train again") from error
-    return loss.eval()
+    return seed, loss.eval()
 
 
 def _backends(loss: SpeakerLoss) -> Backends:
@@ -171,16 +174,14 @@ def _backends(loss: SpeakerLoss) -> Backends:
     return backends
 
 
-def _score(
-    trial_list: TrialList, embeddings: EmbeddingTable, backends: Backends, backend: str, exp_dir: Path
-) -> NDArray[np.float32]:
-    trials = trial_list.trials
-    enrol, test = (embeddings.rows(side, str(trial_list.data.path / "trials")) for side in (trials.enrol, trials.test))
-    values = backends[backend](embeddings, enrol, test)
-    path = exp_dir / "scores" / f"{trial_list.name}.{backend}"
-    write_scores(path, Scores(trials.enrol, trials.test, values))
-    logger.info("%s: %d trials scored", path, len(values))
-    return values
+def _rows(trial_list: TrialList, embeddings: EmbeddingTable) -> tuple[Rows, Rows]:
+    place, trials = str(trial_list.data.path / "trials"), trial_list.trials
+    return embeddings.rows(trials.enrol, place), embeddings.rows(trials.test, place)
+
+
+def _write(path: Path, trials: Trials, scores: NDArray[np.float32]) -> None:
+    write_scores(path, Scores(trials.enrol, trials.test, scores))
+    logger.info("%s: %d trials scored", path, len(scores))
 
 
 def _measure(

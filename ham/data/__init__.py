@@ -1,0 +1,1 @@
+"""From recordings to batches: Kaldi directories, audio, the store, augmentation."""

@@ -172,11 +172,13 @@ def _opened(path: Path) -> soundfile.SoundFile:
 def _cure(path: Path) -> str:
     if path.is_symlink():
         return f"the link points to {path.readlink()}: mend it or remove it"
+    if path.is_dir():
+        return "rename the folder"
     return "give yourself permission to read it" if path.exists() else "restore it, or remove it from the lists"
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
-    return str(error.error_string).strip().rstrip(".")
+    return str(error.error_string).removeprefix("Error : ").strip().rstrip(".")
 
 
 def _mono_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
@@ -258,16 +260,19 @@ def _seek_data_chunk(stream: BinaryIO) -> int | None:
 
 def _check_ogg(path: Path, content: bytes) -> None:
     """Refuse an Ogg file with a damaged page or without the page that ends its stream; junk behind is nothing."""
-    start, ended = 0, False
+    start, is_last = 0, False
     while content.startswith(b"OggS", start):
-        sizes = content[start + 27 : start + 27 + (content[start + 26] if len(content) > start + 26 else 0)]
-        page = content[start : start + 27 + len(sizes) + sum(sizes)]
-        if len(page) > 27 and _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
-            cut = "truncated" if len(page) < 27 + len(sizes) + sum(sizes) else "damaged"
-            raise DataError(f"{path}: is {cut}: its page at byte {start} does not match its checksum; copy it again")
-        ended = bool(len(page) > 27 and page[5] & _OGG_LAST)
-        start += max(len(page), 27)
-    if not ended:
+        is_last = False
+        num_segments = int.from_bytes(content[start + 26 : start + 27], "little")
+        end = start + 27 + num_segments + sum(content[start + 27 : start + 27 + num_segments])
+        if end > len(content):
+            break
+        page = content[start:end]
+        if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
+            raise DataError(f"{path}: is damaged: the page at byte {start} breaks its checksum; copy it again")
+        is_last = bool(page[5] & _OGG_LAST)
+        start = end
+    if not is_last:
         raise DataError(f"{path}: is truncated: expected a page that ends the stream; copy it again")
 
 

@@ -68,10 +68,10 @@ def pack_audio(path: Path, wav: Mapping[str, Path], *, sample_rate: int, num_wor
     if is_current(path, request):
         return False
 
-    def decode(utt: str) -> tuple[str, NDArray[np.int16]]:
+    def _decode(utt: str) -> tuple[str, NDArray[np.int16]]:
         return utt, to_int16(read_audio(wav[utt], sample_rate))
 
-    decoded = _ordered(decode, sorted(wav), num_workers)
+    decoded = _ordered(_decode, sorted(wav), num_workers)
     write_store(path, tqdm(decoded, total=len(wav), desc=f"pack {path.name}", unit="utt", delay=2), request)
     return True
 
@@ -94,13 +94,13 @@ def pack_features(
     if is_current(path, request):
         return False
 
-    def compute() -> Iterator[tuple[str, NDArray[np.float32]]]:
+    def _compute() -> Iterator[tuple[str, NDArray[np.float32]]]:
         for index, utt in enumerate(audio.utts):
             samples = torch.from_numpy(audio.read(index)).float() / INT16_SCALE
             with torch.inference_mode():
                 yield utt, frontend(samples[None])[0].numpy()
 
-    write_store(path, tqdm(compute(), total=len(audio), desc=f"pack {path.name}", unit="utt", delay=2), request)
+    write_store(path, tqdm(_compute(), total=len(audio), desc=f"pack {path.name}", unit="utt", delay=2), request)
     return True
 
 

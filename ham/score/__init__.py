@@ -1,0 +1,1 @@
+"""From a trained system to numbers: embeddings, scores, metrics, intervals, pictures."""

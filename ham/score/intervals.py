@@ -98,6 +98,7 @@ class _SortedTrials:
         self.first, self.second = first[order], second[order]
 
     def resampled_eer(self, generator: np.random.Generator) -> float:
+        """EER of one draw of speakers; draws without target or non-target trials are repeated."""
         while True:
             drawn = generator.integers(self.num_speakers, size=self.num_speakers)
             found = self.weighted_eer(np.bincount(drawn, minlength=self.num_speakers))

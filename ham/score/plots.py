@@ -196,7 +196,7 @@ def lines(
     return picture.getvalue()
 
 
-def _plain_number(value: float, _position: int | None = None) -> str:
+def _plain_number(value: float, _position: float = 0) -> str:
     return f"{value:g}"
 
 

@@ -74,6 +74,7 @@ class Loop:
         folder: the experiment's folder.
         described: what every checkpoint holds beside the weights: configuration, speakers, versions.
         validate: gives the validation EER after an epoch; None for none.
+        facts: what the log says first, such as the hardware.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Loop:
         folder: Path,
         described: Mapping[str, Any],
         validate: Callable[[], float] | None,
+        facts: Mapping[str, str],
     ) -> None:
         self.step = step
         self.optimiser = optimiser
@@ -98,6 +100,7 @@ class Loop:
         self.folder = folder
         self.described = described
         self.validate = validate
+        self.facts = facts
         crops = len(data.indices) * settings.crops_per_utterance
         self.steps_per_epoch = num_batches(crops, settings.batch_size)
         self.parameters = [p for group in optimiser.param_groups for p in group["params"]]
@@ -117,6 +120,7 @@ class Loop:
         done = (self.first_epoch - 1) * self.steps_per_epoch
         total = self.settings.epochs * self.steps_per_epoch
         with Monitor(self.folder, first_epoch=self.first_epoch, first_step=done, total_steps=total) as monitor:
+            monitor.start(self.facts)
             for epoch in range(self.first_epoch, self.settings.epochs + 1):
                 self._epoch(epoch, monitor)
 

@@ -29,10 +29,8 @@ class Monitor:
         self._log_path = folder / "train.jsonl"
         drop_from(self._log_path, first_epoch)
         self._log = self._log_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)  # type: ignore[no-untyped-call]
-        self._bar = tqdm(
-            total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True
-        )
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._bar = tqdm(total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True)
 
     def __enter__(self) -> Monitor:
         return self
@@ -41,8 +39,12 @@ class Monitor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.close()
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
         self._log.close()
+
+    def start(self, facts: Mapping[str, str]) -> None:
+        """Log what holds for all that follows, such as the hardware."""
+        self._write({"event": "start", **facts})
 
     def advance(self, num_steps: int = 1) -> None:
         """Move the progress bar; the time left that it shows follows from it."""
@@ -53,15 +55,15 @@ class Monitor:
         self._write({"event": "step", "step": step, **values})
         for key in ("loss", "accuracy", "lr", "margin", "crops_per_s"):
             if key in values:
-                self._board.add_scalar(f"train/{key}", values[key], step)  # type: ignore[no-untyped-call]
+                self._board.add_scalar(f"train/{key}", values[key], step)
         self._bar.set_postfix_str(_postfix(values))
 
     def epoch(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log an epoch."""
         self._write({"event": "epoch", "step": step, **values})
         for key, value in values.items():
-            self._board.add_scalar(f"epoch/{key}", value, step)  # type: ignore[no-untyped-call]
-        self._board.flush()  # type: ignore[no-untyped-call]
+            self._board.add_scalar(f"epoch/{key}", value, step)
+        self._board.flush()
 
     def _write(self, record: Mapping[str, Any]) -> None:
         """Append a line."""

@@ -81,7 +81,7 @@ def test_zero_embedding_has_no_cosine_but_only_if_it_is_asked_for(table: Embeddi
     zero = EmbeddingTable(table.utts, embeddings, "x.npz")
     rows = np.array([1, 2])
     assert len(cosine_scores(zero, rows, rows)) == 2
-    with pytest.raises(DataError, match="x.npz: .*zeros for utt4"):
+    with pytest.raises(DataError, match=r"x.npz: .*zeros for utt4"):
         cosine_scores(zero, rows, np.array([4, 3]))
 
 
@@ -158,3 +158,13 @@ def test_missing_embeddings(tmp_path: Path) -> None:
 
 def test_the_block_bounds_memory() -> None:
     assert backend.BLOCK * 192 * 4 * 2 < 8e6
+
+
+def test_the_number_of_threads_is_as_it_was(table: EmbeddingTable, trials: tuple[Rows, Rows]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        distance_scores(table, *trials, lambda x, y: (x - y).abs().sum(dim=1))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,7 @@ def naive_points(scores: list[float], labels: list[int]) -> list[tuple[float, fl
 
 def naive_eer(scores: list[float], labels: list[int]) -> float:
     points = naive_points(scores, labels)
-    for (miss, fa), (next_miss, next_fa) in zip(points, points[1:], strict=False):
+    for (miss, fa), (next_miss, next_fa) in itertools.pairwise(points):
         if miss - fa <= 0 <= next_miss - next_fa:
             share = (fa - miss) / ((next_miss - next_fa) - (miss - fa))
             return miss + share * (next_miss - miss)

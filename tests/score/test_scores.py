@@ -33,7 +33,7 @@ def test_join_goes_by_key_not_by_line() -> None:
 
 def test_join_refuses_a_trial_without_score_and_the_two_sides_are_not_interchangeable() -> None:
     scores = Scores(("a",), ("b",), np.float32([1]))
-    with pytest.raises(DataError, match="x.cosine: expected a score for 'b a', found none"):
+    with pytest.raises(DataError, match=r"x.cosine: expected a score for 'b a', found none"):
         scores.join(["b"], ["a"], "x.cosine")
 
 

@@ -21,20 +21,20 @@ LOWEST_HZ = 50.0
 
 
 def trim(samples: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
-    """Cut the silence off both ends, leaving a margin of 30 ms.
+    """Leave exactly 30 ms of silence at both ends: espeak-ng begins and ends with more, or with hardly any.
 
     Args:
         samples: shape ``(N,)``.
         rate: samples a second.
 
     Returns:
-        A part of ``samples``; nothing if all of it is silent.
+        A part of ``samples``, with zeros where they end too soon; nothing if all of it is silent.
     """
     loud = np.flatnonzero(np.abs(samples) > SILENCE * np.abs(samples).max(initial=0.0))
     if not loud.size:
         return samples[:0]
     margin = round(MARGIN_S * rate)
-    return samples[max(0, loud[0] - margin) : loud[-1] + 1 + margin]
+    return np.pad(samples, margin)[loud[0] : loud[-1] + 1 + 2 * margin]
 
 
 def resample(samples: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:

@@ -34,15 +34,11 @@ MAX_HOME = 120
 """Bytes of the path of the data folder's parent: espeak-ng copies it into 160 bytes and adds names of its own."""
 
 SYNCHRONOUS, DONT_EXIT = 2, 0x8000  # espeak_AUDIO_OUTPUT and an option of espeak_Initialize, both of speak_lib.h
-RATE, VOLUME, PITCH = 1, 2, 3  # espeak_PARAMETER of speak_lib.h
+RATE, VOLUME = 1, 2  # espeak_PARAMETER of speak_lib.h
 UTF8, CHARACTERS = 1, 1
 
 VOLUME_PERCENT = 60
 """Below espeak's normal 100, because its automatic gain distorts what would be clipped."""
-
-NEUTRAL_PITCH = 50
-PITCH_STEPS_PER_SEMITONE = 50 / 12
-"""espeak's pitch runs from 0 to 99 with the voice's own pitch at 50, and 50 steps are an octave."""
 
 CURE = "reinstall it: pip install --force-reinstall espeakng-loader (see requirements.txt)"
 
@@ -152,13 +148,12 @@ class Synthesiser:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    def speak(self, text: str, *, rate_wpm: int, pitch_shift_semitones: float, seed: int) -> NDArray[np.float32]:
+    def speak(self, text: str, *, rate_wpm: int, seed: int) -> NDArray[np.float32]:
         """Say ``text``.
 
         Args:
             text: English words.
             rate_wpm: words a minute, 80 to 450.
-            pitch_shift_semitones: added to the voice's own pitch, within an octave; rounded to a quarter of a semitone.
             seed: of the library's random numbers (breath noise), 1 to 2**31 - 1.
 
         Returns:
@@ -167,9 +162,8 @@ class Synthesiser:
         Raises:
             HamError: the library has failed.
         """
-        pitch = NEUTRAL_PITCH + round(pitch_shift_semitones * PITCH_STEPS_PER_SEMITONE)
-        for parameter, value in ((RATE, rate_wpm), (VOLUME, VOLUME_PERCENT), (PITCH, pitch)):
-            self._library.espeak_SetParameter(parameter, value, 0)
+        self._library.espeak_SetParameter(RATE, rate_wpm, 0)
+        self._library.espeak_SetParameter(VOLUME, VOLUME_PERCENT, 0)
         self._library.espeak_ng_SetRandSeed(seed)
         self._chunks.clear()
         line = text.encode()

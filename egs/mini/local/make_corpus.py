@@ -74,7 +74,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = OneLineParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--out", type=Path, required=True, help="the corpus's folder")
+    parser.add_argument("--out", type=Path, required=True, default=argparse.SUPPRESS, help="the corpus's folder")
     for field in fields(Request):
         names = dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"])
         help_text = field.name.replace("num_", "number of ").replace("_", " ")
@@ -160,6 +160,8 @@ def make(out: Path, request: Request, num_workers: int) -> str:
         print(f"{out}: made by another request or incomplete; it is made anew", file=sys.stderr)
     start = time.monotonic()
     partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    for leftover in (partial, old):  # of a killed run: in a container process numbers come again
+        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         build(partial, request, num_workers)

@@ -32,52 +32,52 @@ _LEAVE_INTERRUPTS = (signal.SIGINT, signal.SIG_IGN)  # for the parent to answer,
 
 
 class Talker:
-    """A speaker at the microphone: knows how many words fill an utterance, and says some."""
+    """A voice at the microphone: knows how many words fill an utterance, and says some."""
 
-    def __init__(self, speaker: Speaker, synthesiser: Synthesiser, rng: np.random.Generator) -> None:
+    def __init__(self, synthesiser: Synthesiser, rate_wpm: int, rng: np.random.Generator) -> None:
         """Take a seat.
 
         Args:
-            speaker: who speaks.
-            synthesiser: an instance that no other speaker has used, set to the speaker's voice.
-            rng: the source of words and noise.
+            synthesiser: an instance with the voice, which nobody else uses.
+            rate_wpm: words a minute.
+            rng: the source of words and of the seeds of the breath.
         """
-        self._speaker, self._synthesiser, self._rng = speaker, synthesiser, rng
+        self._synthesiser, self._rate_wpm, self._rng = synthesiser, rate_wpm, rng
         self._count = FIRST_GUESS
 
-    def say(self, session: Session) -> NDArray[np.int16]:
-        """Record one utterance of 3 to 4 s.
-
-        Args:
-            session: its conditions.
+    def say(self) -> NDArray[np.float32]:
+        """Say whole words that last 3 to 4 s; if they do not, say more or fewer of them.
 
         Returns:
-            Samples at 16 kHz, shape ``(N,)``.
-        """
-        speech = resample(self._speech(session), ESPEAK_RATE, SAMPLE_RATE).astype(np.float64)
-        noisy = add_noise(
-            tilt(speech, session.tilt_db_per_octave),
-            self._rng,
-            snr_db=session.snr_db,
-            noise_tilt_db_per_octave=session.noise_tilt_db_per_octave,
-        )
-        return finish(noisy, session.peak_db)
+            Samples in -1..1 at espeak-ng's rate, shape ``(N,)``.
 
-    def _speech(self, session: Session) -> NDArray[np.float32]:
-        """Whole words that last 3 to 4 s: say them, and say fewer or more if they do not."""
+        Raises:
+            DataError: no number of words fits.
+        """
         words = draw_words(self._rng, 4 * FIRST_GUESS)
         for _ in range(MOST_TRIES):
-            said = self._synthesiser.speak(
-                " ".join(words[: self._count]),
-                rate_wpm=round(self._speaker.voice.rate_wpm * session.rate_factor),
-                pitch_shift_semitones=session.pitch_shift_semitones,
-                seed=int(self._rng.integers(1, 2**31)),
-            )
-            speech = trim(said, ESPEAK_RATE)
+            text, seed = " ".join(words[: self._count]), int(self._rng.integers(1, 2**31))
+            speech = trim(self._synthesiser.speak(text, rate_wpm=self._rate_wpm, seed=seed), ESPEAK_RATE)
             if SHORTEST_S * ESPEAK_RATE <= speech.size <= LONGEST_S * ESPEAK_RATE:
                 return speech
             self._count += 1 if speech.size < SHORTEST_S * ESPEAK_RATE else -1
-        raise DataError(f"{self._speaker.name}: expected words that last 3 to 4 s, found none in {MOST_TRIES} tries")
+        raise DataError(f"'{text}': expected words that last 3 to 4 s at {self._rate_wpm} a minute, found none")
+
+
+def transmit(speech: NDArray[np.float32], session: Session, rng: np.random.Generator) -> NDArray[np.int16]:
+    """Bring speech through the channel of a session.
+
+    Args:
+        speech: samples at espeak-ng's rate, shape ``(N,)``.
+        session: tilt, noise and level.
+        rng: the source of noise.
+
+    Returns:
+        Samples at 16 kHz, shape ``(N * 320 // 441,)``.
+    """
+    tilted = tilt(resample(speech, ESPEAK_RATE, SAMPLE_RATE).astype(np.float64), session.tilt_db_per_octave)
+    noise_tilt = session.noise_tilt_db_per_octave
+    return finish(add_noise(tilted, rng, snr_db=session.snr_db, noise_tilt_db_per_octave=noise_tilt), session.peak_db)
 
 
 def record(speaker: Speaker, *, wav: Path, seed: int, num_utterances: int) -> None:
@@ -90,12 +90,13 @@ def record(speaker: Speaker, *, wav: Path, seed: int, num_utterances: int) -> No
         num_utterances: in each session.
     """
     rng = np.random.default_rng((seed, AUDIO_STREAM, speaker.index))
-    with Synthesiser(ACCENTS[speaker.accent], speaker.voice.variant_text()) as synthesiser:
-        talker = Talker(speaker, synthesiser, rng)
-        for session, paths in zip(speaker.sessions, speaker.paths(num_utterances), strict=True):
+    for session, paths in zip(speaker.sessions, speaker.paths(num_utterances), strict=True):
+        (wav / paths[0]).parent.mkdir(parents=True)
+        voice = speaker.voice.shifted(session.pitch_shift_semitones)
+        with Synthesiser(ACCENTS[speaker.accent], voice.variant_text()) as synthesiser:
+            talker = Talker(synthesiser, round(voice.rate_wpm * session.rate_factor), rng)
             for path in paths:
-                (wav / path).parent.mkdir(parents=True, exist_ok=True)
-                soundfile.write(wav / path, talker.say(session), SAMPLE_RATE, subtype="PCM_16")
+                soundfile.write(wav / path, transmit(talker.say(), session, rng), SAMPLE_RATE, subtype="PCM_16")
 
 
 def record_all(speakers: Sequence[Speaker], wav: Path, request: Request, num_workers: int) -> None:

@@ -1,13 +1,14 @@
 """Who speaks and under which conditions: voices for espeak-ng, and the sessions in which a voice is recorded.
 
-A voice holds only what was measured to change the sound: the width of formant 5 and above, all of formants 7 and 8,
-and a roughness below 3 do nothing in espeak-ng 1.52 and are left alone. A session leaves the voice's formants as they
-are and disturbs all that a listener should not rely on: pitch, rate, spectral tilt, level and noise.
+A voice holds only what was measured to change the sound. The widths of formants 5 and above, all of formants 7 and 8,
+the strength of voiced consonants and a roughness below 3 do next to nothing in espeak-ng 1.52 and are left alone. A
+session leaves the formants as they are and disturbs what a listener should not rely on: pitch, rate, spectral tilt,
+level and noise.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class Voice:
         flutter: amount of the slow wavering of the pitch.
         roughness: 3 to 7; how much weaker every second period is.
         voicing_percent: strength of the voiced part.
-        consonants_percent: strength of the noise of unvoiced and of voiced consonants.
+        consonants_percent: strength of the noise of unvoiced consonants.
         breath: strength of the breath noise around formants 1 to 8.
         stress_add: lengthening of the eight degrees of stress, from unstressed to emphatic.
     """
@@ -63,9 +64,22 @@ class Voice:
     flutter: int
     roughness: int
     voicing_percent: int
-    consonants_percent: tuple[int, int]
+    consonants_percent: int
     breath: tuple[int, ...]
     stress_add: tuple[int, ...]
+
+    def shifted(self, semitones: float) -> Voice:
+        """The same voice at another pitch; its formants stay.
+
+        Args:
+            semitones: how much higher.
+
+        Returns:
+            The voice with its range of pitch moved.
+        """
+        factor = 2 ** (semitones / 12)
+        low, high = (round(pitch * factor) for pitch in (self.pitch_low_hz, self.pitch_high_hz))
+        return replace(self, pitch_low_hz=low, pitch_high_hz=high)
 
     def variant_text(self) -> str:
         """The lines of the voice's variant file; what they mean: espeak-ng's docs/voices.md."""
@@ -73,7 +87,7 @@ class Voice:
         lines = [f"pitch {self.pitch_low_hz} {self.pitch_high_hz}"]
         lines += [f"formant {n} {' '.join(map(str, values))}" for n, values in enumerate(formants)]
         lines += [f"flutter {self.flutter}", f"roughness {self.roughness}", f"voicing {self.voicing_percent}"]
-        lines += [f"consonants {' '.join(map(str, self.consonants_percent))}"]
+        lines += [f"consonants {self.consonants_percent}"]
         lines += [f"breath {' '.join(map(str, self.breath))}", f"stressAdd {' '.join(map(str, self.stress_add))}"]
         return "\n".join(lines) + "\n"
 
@@ -123,7 +137,7 @@ def draw_voice(rng: np.random.Generator, sex: str) -> Voice:
         flutter=round(rng.uniform(0, 12)),
         roughness=int(rng.integers(3, 8)),
         voicing_percent=round(rng.uniform(70, 110)),
-        consonants_percent=(round(rng.uniform(70, 120)), round(rng.uniform(70, 120))),
+        consonants_percent=round(rng.uniform(70, 120)),
         breath=tuple(round(breath * rng.uniform(0.5, 1.5)) for _ in range(8)),
         stress_add=tuple(round(rng.uniform(-15, 25)) for _ in range(8)),
     )

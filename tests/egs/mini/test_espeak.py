@@ -8,6 +8,7 @@ import espeakng_loader
 import numpy as np
 import pytest
 from espeak import Synthesiser
+from numpy.typing import NDArray
 
 from ham.errors import HamError
 
@@ -15,11 +16,11 @@ VOICE = "pitch 100 140\nflutter 9\nbreath 6 6 6 6 6 6 6 6\n"
 WORDS = "apple tower window"
 
 
-def speak(synthesiser: Synthesiser, seed: int = 1) -> np.ndarray:
-    return synthesiser.speak(WORDS, rate_wpm=165, pitch_shift_semitones=0.0, seed=seed)
+def speak(synthesiser: Synthesiser, seed: int = 1) -> NDArray[np.float32]:
+    return synthesiser.speak(WORDS, rate_wpm=165, seed=seed)
 
 
-def test_speech_is_there_and_not_clipped():
+def test_speech_is_there_and_not_clipped() -> None:
     with Synthesiser("gmw/en-US", VOICE) as synthesiser:
         samples = speak(synthesiser)
     assert samples.dtype == np.float32
@@ -27,7 +28,7 @@ def test_speech_is_there_and_not_clipped():
     assert 0.05 < np.abs(samples).max() < 0.99
 
 
-def test_an_instance_knows_nothing_of_earlier_ones():
+def test_an_instance_knows_nothing_of_earlier_ones() -> None:
     with Synthesiser("gmw/en-US", VOICE) as first:
         alone = speak(first)
         assert not np.array_equal(speak(first), alone), "espeak-ng keeps no state; fresh instances are not needed"
@@ -37,7 +38,7 @@ def test_an_instance_knows_nothing_of_earlier_ones():
                 assert np.array_equal(speak(second), alone)
 
 
-def test_the_seed_changes_the_breath():
+def test_the_seed_changes_the_breath() -> None:
     spoken = []
     for seed in (1, 1, 2):
         with Synthesiser("gmw/en-US", VOICE) as synthesiser:
@@ -46,7 +47,7 @@ def test_the_seed_changes_the_breath():
     assert not np.array_equal(spoken[0], spoken[2])
 
 
-def test_neither_folders_nor_the_installed_data_are_touched(tmp_path, monkeypatch):
+def test_neither_folders_nor_the_installed_data_are_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(Path(espeakng_loader.get_data_path()).rglob("*"))
     with Synthesiser("gmw/en-US", VOICE) as synthesiser:
@@ -62,14 +63,14 @@ def one_line(error: pytest.ExceptionInfo[HamError]) -> str:
     return str(error.value)
 
 
-def test_a_missing_library_is_reported_with_its_cure(tmp_path, monkeypatch):
+def test_a_missing_library_is_reported_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: str(tmp_path / "none.so"))
     with pytest.raises(HamError) as error, Synthesiser("gmw/en-US", ""):
         pass
     assert "pip install" in one_line(error)
 
 
-def test_a_damaged_library_is_reported_with_its_cure(tmp_path, monkeypatch):
+def test_a_damaged_library_is_reported_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / espeak.DATA_NAME).symlink_to(espeakng_loader.get_data_path())
     (tmp_path / "broken.so").write_bytes(b"not a library")
     monkeypatch.setattr(espeakng_loader, "get_library_path", lambda: str(tmp_path / "broken.so"))
@@ -78,14 +79,14 @@ def test_a_damaged_library_is_reported_with_its_cure(tmp_path, monkeypatch):
     assert "pip install" in one_line(error)
 
 
-def test_an_unknown_language_file_is_reported():
+def test_an_unknown_language_file_is_reported() -> None:
     with pytest.raises(HamError, match="gmw/xx") as error, Synthesiser("gmw/xx", ""):
         pass
     one_line(error)
 
 
 @pytest.mark.parametrize("length", [50, espeak.MAX_HOME - 20])
-def test_a_path_within_the_limit_works(length, tmp_path, monkeypatch):
+def test_a_path_within_the_limit_works(length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as short:
         folder = Path(short) / ("x" * (length - len(short)))
         folder.mkdir()
@@ -94,7 +95,7 @@ def test_a_path_within_the_limit_works(length, tmp_path, monkeypatch):
             assert speak(synthesiser).size
 
 
-def test_a_path_beyond_the_limit_is_refused_with_its_cure(tmp_path, monkeypatch):
+def test_a_path_beyond_the_limit_is_refused_with_its_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ("x" * espeak.MAX_HOME)
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

@@ -10,12 +10,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import make_corpus
 import pytest
 import soundfile
 from plan import Request
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -36,7 +39,7 @@ def cell(row: dict[str, str]) -> tuple[str, str]:
     return row["sex"], row["accent"]
 
 
-def test_all_that_is_promised_is_there(tiny):
+def test_all_that_is_promised_is_there(tiny: Path) -> None:
     assert {path.name for path in tiny.iterdir()} == {
         "README.md", "request.json", "sessions.tsv", "speakers.tsv", "splits", "trials", "wav"
     }  # fmt: skip
@@ -46,7 +49,7 @@ def test_all_that_is_promised_is_there(tiny):
     assert "make_corpus.py --out <folder> --seed 7 --num_train_speakers 8 --num_test_speakers 8" in readme
 
 
-def test_every_utterance_is_sound_of_three_to_four_seconds(tiny):
+def test_every_utterance_is_sound_of_three_to_four_seconds(tiny: Path) -> None:
     for path in tiny.glob("wav/*/*/*.flac"):
         info = soundfile.info(path)
         assert (info.samplerate, info.channels, info.format, info.subtype) == (16000, 1, "FLAC", "PCM_16")
@@ -54,13 +57,15 @@ def test_every_utterance_is_sound_of_three_to_four_seconds(tiny):
         assert soundfile.read(path)[0].std() > 1e-3
 
 
-def test_any_number_of_workers_gives_the_same_bytes(tiny, tmp_path, command, tiny_options):
+def test_any_number_of_workers_gives_the_same_bytes(
+    tiny: Path, tmp_path: Path, command: Command, tiny_options: tuple[str, ...]
+) -> None:
     done = command("--out", tmp_path / "again", "--seed", 7, "--num_workers", 2, *tiny_options)
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path / "again") == digests(tiny)
 
 
-def test_another_seed_gives_other_voices_and_sound(tiny, tmp_path, command):
+def test_another_seed_gives_other_voices_and_sound(tiny: Path, tmp_path: Path, command: Command) -> None:
     few = ("--num_train_speakers", 2, "--num_test_speakers", 2, "--num_sessions", 2, "--num_utterances", 1)
     for seed in (7, 8):
         assert command("--out", tmp_path / str(seed), "--seed", seed, *few).returncode == 0
@@ -69,7 +74,7 @@ def test_another_seed_gives_other_voices_and_sound(tiny, tmp_path, command):
     assert not [name for name in first if name.endswith(".flac") and first[name] == second[name]]
 
 
-def test_cells_are_balanced(tiny):
+def test_cells_are_balanced(tiny: Path) -> None:
     rows = speakers(tiny).values()
     train = Counter(cell(row) for row in rows if row["split"] == "train")
     test = Counter(cell(row) for row in rows if row["split"] == "test")
@@ -80,7 +85,7 @@ def test_cells_are_balanced(tiny):
 
 
 @pytest.mark.parametrize("name", ["all", "hard"])
-def test_trials_keep_the_rules(tiny, name):
+def test_trials_keep_the_rules(tiny: Path, name: str) -> None:
     rows, made = speakers(tiny), trials(tiny, name)
     assert len({frozenset(trial[1:]) for trial in made}) == len(made)
     for label, enrol, test in made:
@@ -97,14 +102,14 @@ def test_trials_keep_the_rules(tiny, name):
     assert Counter(label for label, _, _ in made) == {"1": 32, "0": 448 if name == "all" else 64}
 
 
-def test_training_and_test_speakers_are_disjoint(tiny):
+def test_training_and_test_speakers_are_disjoint(tiny: Path) -> None:
     train = {line.split()[0] for line in (tiny / "splits" / "train_list.txt").read_text().splitlines()}
     test = {path.split("/")[0] for trial in trials(tiny, "all") for path in trial[1:]}
     assert len(train) == len(test) == 8
     assert not train & test
 
 
-def test_a_complete_corpus_is_left_alone(tiny, command, tiny_options):
+def test_a_complete_corpus_is_left_alone(tiny: Path, command: Command, tiny_options: tuple[str, ...]) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.rglob("*")}
     start = time.monotonic()
     done = command("--out", tiny, "--seed", 7, "--num_workers", 2, *tiny_options)
@@ -115,7 +120,7 @@ def test_a_complete_corpus_is_left_alone(tiny, command, tiny_options):
 
 
 @pytest.mark.parametrize("damage", ["other request", "missing file"])
-def test_another_or_incomplete_corpus_is_made_anew(tmp_path, command, damage):
+def test_another_or_incomplete_corpus_is_made_anew(tmp_path: Path, command: Command, damage: str) -> None:
     few = ("--num_train_speakers", 2, "--num_test_speakers", 2, "--num_sessions", 2, "--num_utterances", 1)
     out = tmp_path / "mini"
     assert command("--out", out, *few).returncode == 0
@@ -132,7 +137,7 @@ def test_another_or_incomplete_corpus_is_made_anew(tmp_path, command, damage):
     assert list(tmp_path.iterdir()) == [out]
 
 
-def test_a_folder_of_something_else_is_never_replaced(tmp_path, command):
+def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path, command: Command) -> None:
     (tmp_path / "precious.txt").write_text("mine")
     done = command("--out", tmp_path)
     assert done.returncode == 2
@@ -151,7 +156,9 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path, command):
         (["--num_speakers", "4"], "--num_speakers"),
     ],
 )
-def test_a_wrong_request_is_one_line_and_status_2(tmp_path, capfd, options, named):
+def test_a_wrong_request_is_one_line_and_status_2(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], options: list[str], named: str
+) -> None:
     out = tmp_path / "mini"
     try:
         status = make_corpus.main(["--out", str(out), *options])
@@ -164,14 +171,14 @@ def test_a_wrong_request_is_one_line_and_status_2(tmp_path, capfd, options, name
     assert not list(tmp_path.iterdir())
 
 
-def test_a_missing_out_is_status_2(command):
+def test_a_missing_out_is_status_2(command: Command) -> None:
     done = command("--seed", 1)
     assert done.returncode == 2
     assert "--out" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_espeak_that_cannot_be_loaded_is_one_line_and_status_1(tmp_path, command):
+def test_espeak_that_cannot_be_loaded_is_one_line_and_status_1(tmp_path: Path, command: Command) -> None:
     (tmp_path / "espeakng_loader.py").write_text("def get_library_path(): return '/nowhere/libespeak-ng.so'\n")
     path = f"{tmp_path}{os.pathsep}{Path(__file__).parents[3]}"
     done = command("--out", tmp_path / "mini", PYTHONPATH=path)
@@ -182,14 +189,16 @@ def test_espeak_that_cannot_be_loaded_is_one_line_and_status_1(tmp_path, command
     assert not list(tmp_path.glob(".mini*"))
 
 
-def test_a_place_that_cannot_be_written_is_one_line_and_status_1(tmp_path, capfd):
+def test_a_place_that_cannot_be_written_is_one_line_and_status_1(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").touch()
     assert make_corpus.main(["--out", str(tmp_path / "file" / "mini")]) == 1
     assert capfd.readouterr().err.count("\n") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_leaves_nothing_behind(tmp_path, number):
+def test_a_stopped_run_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     script = Path(make_corpus.__file__)
     environment = {**os.environ, "PYTHONPATH": str(script.parents[3]), "TMPDIR": str(tmp_path / "tmp")}
     (tmp_path / "tmp").mkdir()
@@ -206,18 +215,18 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path, number):
     assert not list((tmp_path / "tmp").iterdir())
 
 
-def test_the_request_is_kept(tiny):
+def test_the_request_is_kept(tiny: Path) -> None:
     stored = json.loads((tiny / "request.json").read_text())
     assert stored["seed"] == 7
     assert stored["num_sessions"] == stored["num_utterances"] == 2
 
 
-def test_an_empty_folder_may_be_filled(tmp_path):
+def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     assert make_corpus.stands(tmp_path, Request()) == "nothing"
     assert make_corpus.stands(tmp_path / "none", Request()) == "nothing"
 
 
-def test_a_copy_elsewhere_is_as_complete(tiny, tmp_path):
+def test_a_copy_elsewhere_is_as_complete(tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny, tmp_path / "copy")
     wanted = Request(7, 8, 8, 2, 2)
     assert make_corpus.stands(tmp_path / "copy", wanted) == "complete"

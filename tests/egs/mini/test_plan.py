@@ -16,13 +16,13 @@ def cells(request: Request, split: str) -> Counter[tuple[str, str]]:
     return Counter(speaker.cell for speaker in plan(request) if speaker.split == split)
 
 
-def test_the_default_is_balanced_exactly():
+def test_the_default_is_balanced_exactly() -> None:
     assert cells(Request(), "train") == dict.fromkeys(ALL_CELLS, 26)
     assert cells(Request(), "test") == dict.fromkeys(ALL_CELLS, 6)
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 8, 13, 16, 17, 50])
-def test_any_counts_are_balanced_as_far_as_they_go(count):
+def test_any_counts_are_balanced_as_far_as_they_go(count: int) -> None:
     request = Request(num_train_speakers=count, num_test_speakers=count)
     train, test = cells(request, "train"), cells(request, "test")
     assert train.total() == test.total() == count
@@ -32,7 +32,7 @@ def test_any_counts_are_balanced_as_far_as_they_go(count):
     assert max(test.values()) - min(test.values()) <= 1
 
 
-def test_names_and_order_tell_nothing():
+def test_names_and_order_tell_nothing() -> None:
     speakers = plan(Request())
     assert [speaker.name for speaker in speakers] == [f"mini{i:04d}" for i in range(1, 257)]
     half = speakers[:128]
@@ -42,22 +42,22 @@ def test_names_and_order_tell_nothing():
         assert all(abs(seen[value] - whole[value] / 2) < 15 for value in whole), of
 
 
-def test_the_seed_decides_everything():
+def test_the_seed_decides_everything() -> None:
     assert plan(Request(seed=5)) == plan(Request(seed=5))
     assert plan(Request(seed=5)) != plan(Request(seed=6))
 
 
-def test_more_utterances_leave_the_speakers_as_they_are():
+def test_more_utterances_leave_the_speakers_as_they_are() -> None:
     assert plan(Request(num_utterances=1)) == plan(Request(num_utterances=9))
 
 
-def test_every_speaker_and_session_is_its_own():
+def test_every_speaker_and_session_is_its_own() -> None:
     speakers = plan(Request())
     assert len({speaker.voice for speaker in speakers}) == 256
     assert len({session for speaker in speakers for session in speaker.sessions}) == 256 * 3
 
 
-def test_paths_are_by_speaker_session_and_utterance():
+def test_paths_are_by_speaker_session_and_utterance() -> None:
     speaker = plan(Request(num_sessions=2))[0]
     assert speaker.paths(2) == [
         ["mini0001/s1/01.flac", "mini0001/s1/02.flac"],
@@ -69,12 +69,12 @@ def test_paths_are_by_speaker_session_and_utterance():
     ("name", "value"),
     [("seed", -1), ("num_train_speakers", 1), ("num_test_speakers", 1), ("num_sessions", 1), ("num_utterances", 0)],
 )
-def test_counts_that_give_no_corpus_are_refused(name, value):
+def test_counts_that_give_no_corpus_are_refused(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=f"--{name}: expected at least {value + 1} .* found {value}"):
         plan(replace(Request(), **{name: value}))
 
 
-def test_the_stored_request_tells_requests_apart():
+def test_the_stored_request_tells_requests_apart() -> None:
     assert Request().to_json() == Request().to_json()
     assert Request().to_json() != Request(num_utterances=5).to_json()
     assert Request(num_train_speakers=3, num_test_speakers=4, num_sessions=5, num_utterances=6).num_files == 210

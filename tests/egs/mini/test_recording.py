@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import recording
 from channel import SAMPLE_RATE
+from espeak import SAMPLE_RATE as ESPEAK_RATE
 from espeak import Synthesiser
 from plan import Request, plan
-from recording import Talker, record, record_all
+from recording import Talker, record, record_all, transmit
 from voices import ACCENTS, Session
 
 from ham.errors import DataError
@@ -18,33 +21,47 @@ PLAIN = Session(0.0, 1.0, 0.0, -3.0, 40.0, 0.0)
 
 
 @pytest.fixture
-def talker():
+def synthesiser() -> Iterator[Synthesiser]:
     speaker = plan(REQUEST)[0]
-    with Synthesiser(ACCENTS[speaker.accent], speaker.voice.variant_text()) as synthesiser:
-        yield Talker(speaker, synthesiser, np.random.default_rng(0))
+    with Synthesiser(ACCENTS[speaker.accent], speaker.voice.variant_text()) as instance:
+        yield instance
 
 
-@pytest.mark.parametrize("rate_factor", [0.7, 1.0, 1.5])
-def test_words_are_added_or_dropped_until_the_length_fits(talker, rate_factor):
+@pytest.mark.parametrize("rate_wpm", [110, 165, 250])
+def test_words_are_added_or_dropped_until_the_length_fits(synthesiser: Synthesiser, rate_wpm: int) -> None:
+    talker = Talker(synthesiser, rate_wpm, np.random.default_rng(0))
     for _ in range(4):
-        samples = talker.say(replace(PLAIN, rate_factor=rate_factor))
-        assert 3 * SAMPLE_RATE <= samples.size <= 4 * SAMPLE_RATE
+        assert 3 * ESPEAK_RATE <= talker.say().size <= 4 * ESPEAK_RATE
 
 
-def test_an_utterance_ends_in_silence_not_in_a_word(talker):
-    samples = talker.say(replace(PLAIN, snr_db=90.0)).astype(float)
-    edge = SAMPLE_RATE // 100
+def test_words_that_never_fit_are_an_error(synthesiser: Synthesiser, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recording, "LONGEST_S", 3.0)
+    with pytest.raises(DataError, match="165 a minute"):
+        Talker(synthesiser, 165, np.random.default_rng(0)).say()
+
+
+def test_an_utterance_begins_and_ends_in_silence_not_in_a_word(synthesiser: Synthesiser) -> None:
+    rng = np.random.default_rng(0)
+    speech = Talker(synthesiser, 165, rng).say()
+    samples = transmit(speech, replace(PLAIN, snr_db=90.0), rng).astype(float)
+    assert samples.size == speech.size * 320 // 441
+    edge = SAMPLE_RATE // 50
     assert np.abs(samples[:edge]).max() < 0.03 * np.abs(samples).max()
     assert np.abs(samples[-edge:]).max() < 0.03 * np.abs(samples).max()
 
 
-def test_words_that_never_fit_are_an_error(talker, monkeypatch):
-    monkeypatch.setattr(recording, "LONGEST_S", 3.0)
-    with pytest.raises(DataError, match="mini0001"):
-        talker.say(PLAIN)
+def test_the_session_is_heard(synthesiser: Synthesiser) -> None:
+    speech = Talker(synthesiser, 165, np.random.default_rng(0)).say()
+
+    def high_db(session: Session) -> float:
+        power = np.abs(np.fft.rfft(transmit(speech, session, np.random.default_rng(0)))) ** 2
+        return float(10 * np.log10(power[power.size // 2 :].sum() / power.sum()))
+
+    assert high_db(replace(PLAIN, tilt_db_per_octave=2.0)) > high_db(PLAIN) + 3
+    assert high_db(replace(PLAIN, snr_db=0.0)) > high_db(PLAIN) + 3
 
 
-def test_a_speaker_does_not_depend_on_those_before(tmp_path):
+def test_a_speaker_does_not_depend_on_those_before(tmp_path: Path) -> None:
     speakers = plan(REQUEST)
     options = {"seed": REQUEST.seed, "num_utterances": 1}
     for speaker in speakers[:3]:
@@ -57,6 +74,6 @@ def test_a_speaker_does_not_depend_on_those_before(tmp_path):
         assert (tmp_path / "forward" / path).read_bytes() == (tmp_path / "backward" / path).read_bytes()
 
 
-def test_more_workers_than_speakers_are_no_trouble(tmp_path):
+def test_more_workers_than_speakers_are_no_trouble(tmp_path: Path) -> None:
     record_all(plan(REQUEST)[:1], tmp_path / "wav", REQUEST, num_workers=4)
     assert len(list((tmp_path / "wav").rglob("*.flac"))) == 2

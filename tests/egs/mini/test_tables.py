@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from plan import Request, plan
@@ -13,19 +14,19 @@ SPEAKERS = plan(REQUEST)
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     write_lists(SPEAKERS, folder, REQUEST)
     write_tables(SPEAKERS, folder)
     return folder
 
 
-def read(path):
+def read(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
-def test_speakers_hold_hierarchy_and_voice(root):
+def test_speakers_hold_hierarchy_and_voice(root: Path) -> None:
     rows = read(root / "speakers.tsv")
     assert list(rows[0]) == ["speaker", "sex", "accent", "split", *(field.name for field in fields(Voice))]
     for row, speaker in zip(rows, SPEAKERS, strict=True):
@@ -35,14 +36,14 @@ def test_speakers_hold_hierarchy_and_voice(root):
         assert tuple(map(int, row["formant_percent"].split(","))) == speaker.voice.formant_percent
 
 
-def test_sessions_hold_their_parameters(root):
+def test_sessions_hold_their_parameters(root: Path) -> None:
     rows = read(root / "sessions.tsv")
     assert list(rows[0]) == ["speaker", "session", *(field.name for field in fields(Session))]
     wanted = [(speaker.name, f"s{i}", s.snr_db) for speaker in SPEAKERS for i, s in enumerate(speaker.sessions, 1)]
     assert [(row["speaker"], row["session"], float(row["snr_db"])) for row in rows] == wanted
 
 
-def test_the_training_list_is_every_training_utterance(root):
+def test_the_training_list_is_every_training_utterance(root: Path) -> None:
     lines = (root / "splits" / "train_list.txt").read_text().splitlines()
     assert len(set(lines)) == len(lines) == 9 * 3 * 2
     train = {speaker.name for speaker in SPEAKERS if speaker.split == "train"}
@@ -50,7 +51,7 @@ def test_the_training_list_is_every_training_utterance(root):
     assert all(line.split()[1].startswith(line.split()[0] + "/s") for line in lines)
 
 
-def test_lists_of_another_seed_differ(root, tmp_path):
+def test_lists_of_another_seed_differ(root: Path, tmp_path: Path) -> None:
     request = Request(num_train_speakers=9, num_test_speakers=48, seed=3)
     write_lists(plan(request), tmp_path / "", request)
     first = (tmp_path / "trials" / "all.txt").read_bytes()

@@ -5,7 +5,7 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 import trials
-from trials import make_trials, nontarget_blocks, sample, target_blocks
+from trials import Block, make_trials, nontarget_blocks, sample, target_blocks
 
 RECORDINGS = {
     speaker: [[f"{speaker}/s{s}/{u}" for u in range(2)] for s in range(3)] for speaker in ("a", "b", "c", "d")
@@ -22,11 +22,11 @@ def session_of(path: str) -> str:
     return path.rsplit("/", 1)[0]
 
 
-def expand(blocks):
+def expand(blocks: list[Block]) -> list[frozenset[str]]:
     return [frozenset(pair) for first, second in blocks for pair in product(first, second)]
 
 
-def test_target_blocks_are_all_pairs_across_sessions():
+def test_target_blocks_are_all_pairs_across_sessions() -> None:
     wanted = {
         frozenset(pair)
         for pair in combinations(PATHS, 2)
@@ -38,7 +38,7 @@ def test_target_blocks_are_all_pairs_across_sessions():
 
 
 @pytest.mark.parametrize("cells", [None, CELLS])
-def test_nontarget_blocks_are_all_pairs_of_speakers(cells):
+def test_nontarget_blocks_are_all_pairs_of_speakers(cells: dict[str, int] | None) -> None:
     wanted = {
         frozenset((x, y))
         for x, y in combinations(PATHS, 2)
@@ -49,7 +49,7 @@ def test_nontarget_blocks_are_all_pairs_of_speakers(cells):
     assert len(got) == len(wanted)
 
 
-def test_a_sample_has_no_pair_twice_and_can_be_all():
+def test_a_sample_has_no_pair_twice_and_can_be_all() -> None:
     blocks = nontarget_blocks(RECORDINGS)
     drawn = sample(blocks, 50, np.random.default_rng(0))
     assert len(set(drawn)) == len(drawn) == 50
@@ -58,7 +58,7 @@ def test_a_sample_has_no_pair_twice_and_can_be_all():
     assert [frozenset(pair) for pair in everything] == expand(blocks)
 
 
-def test_a_sample_is_even_over_blocks():
+def test_a_sample_is_even_over_blocks() -> None:
     blocks = nontarget_blocks(RECORDINGS)
     counts = np.zeros(len(blocks))
     for seed in range(200):
@@ -68,7 +68,9 @@ def test_a_sample_is_even_over_blocks():
 
 
 @pytest.mark.parametrize(("most", "targets", "nontargets"), [(20, 10, 10), (100, 48, 52), (1000, 48, 216)])
-def test_half_are_targets_where_there_are_enough(most, targets, nontargets, monkeypatch):
+def test_half_are_targets_where_there_are_enough(
+    most: int, targets: int, nontargets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trials, "NUM_TRIALS", most)
     made = make_trials(target_blocks(RECORDINGS), nontarget_blocks(RECORDINGS), np.random.default_rng(0))
     labels = [label for label, _, _ in made]

@@ -1,0 +1,129 @@
+"""Where the time of a training step goes, and what batching the extraction gains.
+
+``python -m benchmarks.training --config conf/mini.yaml`` prints two tables and writes JSON. Noise stands in for speech:
+its content does not change the work. Target: gathering the crops takes at most 3 % of a step, augmentation and features
+together at most 25 % of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ham.bin._system import build_augmenter, build_backbone, build_frontend, build_loss, pick_device
+from ham.config import Config, load_config
+from ham.data.dataset import CropBatches, training_set
+from ham.data.sampler import plan_epoch
+from ham.data.store import INT16_SCALE, ArrayStore, write_store
+from ham.score.embeddings import extract
+
+NUM_UTTS = 512
+NUM_SPEAKERS = 64
+RATE = 16000
+
+
+def make_store(folder: Path) -> ArrayStore:
+    """A store of 3 to 6 s of noise an utterance."""
+    rng = np.random.default_rng(0)
+    items = (
+        (f"s{i % NUM_SPEAKERS:02d}-{i:03d}", rng.normal(0, 2000, rng.integers(3 * RATE, 6 * RATE)).astype(np.int16))
+        for i in range(NUM_UTTS)
+    )
+    write_store(folder / "store", items, {"sample_rate": RATE})
+    return ArrayStore(folder / "store")
+
+
+def median_s(work: Callable[[], object], repeats: int) -> float:
+    """Median time of a call, after one that is not counted."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        work()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times[1:])
+
+
+def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats: int) -> dict[str, float]:
+    """Seconds of each part of a step."""
+    data = training_set(store, {utt: utt[:3] for utt in store.utts})
+    frontend = build_frontend(config).to(device)
+    samples = frontend.crop_samples(config.data.crop_frames)
+    batches = CropBatches(store, data, plan_epoch(NUM_UTTS, seed=1, epoch=1), config.data.batch_size, samples)
+    backbone, loss = build_backbone(config).to(device), build_loss(config, NUM_SPEAKERS).to(device)
+    augmenter = build_augmenter(config.augment, None, None)
+    generator = torch.Generator(device).manual_seed(0)
+    batch = batches[0]
+    waveforms, labels = batch.rows.to(device).float() / INT16_SCALE, batch.labels.to(device)
+    features = frontend(waveforms)
+    embeddings = backbone(features).detach()
+
+    def backbone_both() -> None:
+        backbone(features).square().mean().backward()
+
+    def loss_both() -> None:
+        loss(embeddings.clone().requires_grad_(), labels).loss.backward()
+
+    parts: dict[str, Callable[[], object]] = {
+        "gather crops": lambda: batches[0],
+        "front end": lambda: frontend(waveforms),
+        "backbone, forward and backward": backbone_both,
+        "loss, forward and backward": loss_both,
+    }
+    if augmenter is not None:
+        parts["augment"] = lambda: augmenter(waveforms, labels, generator)
+    return {name: median_s(work, repeats) for name, work in parts.items()}
+
+
+def extraction(config: Config, store: ArrayStore, device: torch.device) -> dict[str, float]:
+    """Seconds to embed all utterances, one by one and in batches of 16."""
+    backbone, frontend = build_backbone(config).to(device), build_frontend(config).to(device)
+    indices = np.arange(len(store))[:128]
+    return {
+        f"batches of {size}": median_s(
+            lambda size=size: extract(backbone, frontend, store, indices, device=device, batch_size=size), 3
+        )
+        for size in (1, 16)
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=Path, default=Path("conf/mini.yaml"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/training.json"))
+    options = parser.parse_args()
+    torch.set_flush_denormal(True)
+    config, device = load_config(options.config), pick_device(options.device)
+    with tempfile.TemporaryDirectory() as folder:
+        store = make_store(Path(folder))
+        parts = step_parts(config, store, device, options.repeats)
+        whole = extraction(config, store, device)
+    total = sum(parts.values())
+    print(f"{options.config}, batch of {config.data.batch_size} crops, {device}, {torch.get_num_threads()} threads\n")
+    print("| part of a step | ms | share |\n|---|---:|---:|")
+    for name, seconds in parts.items():
+        print(f"| {name} | {1000 * seconds:.1f} | {100 * seconds / total:.1f} % |")
+    print(f"| together | {1000 * total:.1f} | {config.data.batch_size / total:.0f} crops/s |")
+    print("\n| extraction of 128 utterances | s |\n|---|---:|")
+    for name, seconds in whole.items():
+        print(f"| {name} | {seconds:.2f} |")
+    record = {"config": str(options.config), "device": str(device), "machine": platform.processor(), "step_s": parts}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({**record, "extraction_s": whole}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""ResNet over the time-frequency plane (He et al. 2016) in the manner of wespeaker's recipe."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ham.backbones.base import Backbone
+from ham.backbones.pooling import AttentiveStatisticsPooling, StatisticsPooling
+from ham.features import check_count, choose
+
+POOLINGS = ("statistics", "attentive")
+"""Temporal statistics pooling as published, or attentive statistics pooling with global context."""
+
+STRIDES = (1, 2, 2, 2)
+"""Strides of the four stages, in frequency and in time: three halvings."""
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions with batch normalisation, and a shortcut.
+
+    Args:
+        in_channels: channels of the input.
+        channels: channels of the result.
+        stride: in frequency and in time.
+    """
+
+    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != channels:
+            projection = nn.Conv2d(in_channels, channels, 1, bias=False)
+            self.shortcut = nn.Sequential(projection, nn.BatchNorm2d(channels))
+
+    def forward(self, x: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Transform a batch.
+
+        Args:
+            x: shape ``(B, C, F, T)``, 0 on padded frames.
+            padded: True on frames that do not count, shape ``(B, 1, 1, T)``; None if all do.
+
+        Returns:
+            The result, shape ``(B, C', F', T')`` with ``F'`` and ``T'`` divided by the stride and rounded up, 0 on
+            padded frames, and the mask of its frames.
+        """
+        # The stride of the 1x1 convolution is taken here: oneDNN's own writes out of bounds in its backward pass where
+        # channels come last and are fewer than 16 (https://github.com/uxlfoundation/oneDNN/issues/6035).
+        shortcut = self.shortcut(x[:, :, :: self.stride, :: self.stride])
+        if padded is not None:
+            # Frame t of the result stands on frame t * stride: ceil(length / stride) of them count.
+            padded = padded[..., :: self.stride]
+        y = _zero(F.relu(self.norm1(self.conv1(x)), inplace=True), padded)
+        y = self.norm2(self.conv2(y)).add_(shortcut)
+        return _zero(F.relu(y, inplace=True), padded), padded
+
+
+class ResNet(Backbone):
+    """Base of the residual networks; subclasses give ``name`` and ``num_blocks``.
+
+    A 3x3 convolution; four stages of ``width`` times 1, 2, 4, 8 channels; pooling over time of the flattened channel x
+    frequency map; one linear map.
+
+    Args:
+        num_mel_bins: ``F``.
+        embedding_dim: ``D``.
+        width: channels of the first stage.
+        pooling: one of ``POOLINGS``.
+
+    Attributes:
+        num_blocks: blocks of each stage.
+    """
+
+    num_blocks: ClassVar[tuple[int, int, int, int]]
+
+    def __init__(self, num_mel_bins: int, embedding_dim: int, *, width: int = 32, pooling: str = "statistics") -> None:
+        super().__init__(num_mel_bins, embedding_dim)
+        width = check_count(self._place("width"), width)
+        pooling = choose(self._place("pooling"), pooling, POOLINGS)
+        self.stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
+        self.stem_norm = nn.BatchNorm2d(width)
+        self.blocks = nn.ModuleList()
+        channels, num_bands = width, self.num_mel_bins
+        for stage, (count, stride) in enumerate(zip(self.num_blocks, STRIDES, strict=True)):
+            for index in range(count):
+                self.blocks.append(BasicBlock(channels, width << stage, stride if index == 0 else 1))
+                channels = width << stage
+            num_bands = -(-num_bands // stride)
+        pool = StatisticsPooling if pooling == "statistics" else AttentiveStatisticsPooling
+        self.pooling = pool(channels * num_bands)
+        self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
+        # The memory order in which CPUs and tensor cores convolve fastest; state dictionaries do not see it.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
+        x = features.transpose(1, 2).unsqueeze(1)
+        if padded is not None:
+            padded = padded.transpose(1, 2).unsqueeze(1)
+        x = _zero(F.relu(self.stem_norm(self.stem(x)), inplace=True), padded)
+        for block in self.blocks:
+            x, padded = block(x, padded)
+        frames = x.permute(0, 3, 1, 2).flatten(2)
+        pooled = self.pooling(frames, None if padded is None else padded[:, 0].transpose(1, 2))
+        return torch.as_tensor(self.embed(pooled))
+
+
+class ResNet18(ResNet):
+    """Blocks 2-2-2-2; the rest as ``ResNet``."""
+
+    name: ClassVar[str] = "resnet18"
+    num_blocks: ClassVar[tuple[int, int, int, int]] = (2, 2, 2, 2)
+
+
+class ResNet34(ResNet):
+    """Blocks 3-4-6-3: 6.6 M parameters as published, at 80 bands and embeddings of 256."""
+
+    name: ClassVar[str] = "resnet34"
+    num_blocks: ClassVar[tuple[int, int, int, int]] = (3, 4, 6, 3)
+
+
+def _zero(x: Tensor, padded: Tensor | None) -> Tensor:
+    """Zero the padded frames."""
+    return x if padded is None else x.masked_fill(padded, 0.0)

@@ -1,0 +1,218 @@
+"""The command over small real folders: what it leaves behind, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ham.bin._cli import run
+from ham.bin.prepare_data import CACHE, main
+from ham.data import audio
+from ham.data.kaldi_dir import read_data_dir
+
+RATE = 16000
+
+
+def write_voice(path: Path, seed: int, rate: int = RATE, num_channels: int = 1) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shape = (rate // 5 + seed, num_channels)
+    soundfile.write(path, 0.1 * np.random.default_rng(seed).standard_normal(shape), rate)
+
+
+def make_root(path: Path, speakers: str = "abcdef") -> Path:
+    for number, speaker in enumerate(speakers):
+        for session in range(2):
+            for utt in range(2):
+                write_voice(path / f"wav/{speaker}/r{session}/{utt}.flac", 4 * number + 2 * session + utt)
+    return path
+
+
+def add_list(root: Path, name: str, speakers: str) -> None:
+    (root / "trials").mkdir(exist_ok=True)
+    lines = [f"1 {spk}/r0/0.flac {spk}/r1/0.flac" for spk in speakers]
+    lines += [f"0 {speakers[0]}/r0/0.flac {spk}/r1/0.flac" for spk in speakers[1:]]
+    (root / "trials" / name).write_text("\n".join(lines) + "\n")
+
+
+class Command:
+    """The command with its data folder, and what it said last."""
+
+    def __init__(self, data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.data_dir = data_dir
+        self._capsys = capsys
+        self.err = ""
+
+    def __call__(self, *argv: object) -> int:
+        self._capsys.readouterr()
+        status = run(main, [*map(str, argv), "--data_dir", str(self.data_dir)])
+        out, self.err = self._capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in self.err
+        return status
+
+    def content(self) -> dict[str, bytes]:
+        files = (path for path in self.data_dir.rglob("*") if path.is_file() and path.name != CACHE)
+        return {str(path.relative_to(self.data_dir)): path.read_bytes() for path in files}
+
+
+@pytest.fixture
+def command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(tmp_path / "data", capsys)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = make_root(tmp_path / "corpus")
+    add_list(made, "easy.txt", "ab")
+    return made
+
+
+def test_directories_are_complete_and_valid(command: Command, root: Path) -> None:
+    assert command("--train-roots", root, "--test-roots", root) == 0
+    train = read_data_dir(command.data_dir / "train")
+    assert list(train.spk2utt) == ["corpus-c", "corpus-d", "corpus-e", "corpus-f"]
+    assert train.trials is None
+    test = read_data_dir(command.data_dir / "test/corpus/easy")
+    assert list(test.wav) == ["corpus-a-r0-0", "corpus-a-r1-0", "corpus-b-r0-0", "corpus-b-r1-0"]
+    assert test.trials is not None
+    assert test.trials.labels.tolist() == [1, 1, 0]
+    assert test.wav["corpus-b-r1-0"] == root / "wav/b/r1/0.flac"
+    assert test.utt2dur["corpus-b-r1-0"] == (RATE // 5 + 6) / RATE
+    assert f"{command.data_dir}/train: 16 utterances of 4 speakers" in command.err
+    assert "2 target and 1 non-target trials" in command.err
+
+
+def test_repeating_says_so_and_decodes_nothing(command: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Path] = []
+    inspect = audio.inspect_audio
+    monkeypatch.setattr(audio, "inspect_audio", lambda path: (decoded.append(path), inspect(path))[1])
+    argv = ("--train_roots", root, "--test_roots", root)
+    assert command(*argv) == 0
+    before = command.content()
+    assert len(decoded) == len(set(decoded)) == 20
+    assert "already prepared" not in command.err
+    assert command(*argv) == 0
+    assert len(decoded) == 20
+    assert command.err.endswith("data: was already prepared, nothing has changed\n")
+    write_voice(root / "wav/c/r0/0.flac", 99)
+    assert command(*argv) == 0
+    assert decoded[20:] == [root / "wav/c/r0/0.flac"]
+    assert "already prepared" not in command.err
+    changed = {name for name, content in command.content().items() if content != before[name]}
+    assert changed == {"train/utt2dur"}
+
+
+def test_a_damaged_directory_is_written_again(command: Command, root: Path) -> None:
+    assert command("--train_roots", root) == 0
+    before = command.content()
+    (command.data_dir / "train/utt2spk").write_text("x y\n")
+    assert command("--train_roots", root) == 0
+    assert command.content() == before
+
+
+def test_an_earlier_request_leaves_nothing(command: Command, root: Path, tmp_path: Path) -> None:
+    other = make_root(tmp_path / "other", "ab")
+    assert command("--train_roots", root, "--test_roots", root, other) == 0
+    (command.data_dir / "store").mkdir()
+    assert command("--test_roots", other) == 0
+    assert {path.name for path in command.data_dir.iterdir()} == {"test", "store", CACHE}
+    assert [path.name for path in (command.data_dir / "test").iterdir()] == ["other"]
+    assert "test/corpus/easy: removed" in command.err
+
+
+def test_the_seed_decides_generated_lists(command: Command, tmp_path: Path) -> None:
+    root = make_root(tmp_path / "corpus", "abcdefghij")
+    contents = []
+    for seed in (1, 2, 1):
+        assert command("--train_roots", root, "--test_roots", root, "--seed", seed) == 0
+        contents.append(command.content())
+    assert contents[0] == contents[2] != contents[1]
+    assert "made 'all' of" in command.err
+
+
+def test_bad_training_files_stop_the_run_beyond_the_budget(command: Command, root: Path) -> None:
+    for speaker in "cd":
+        (root / f"wav/{speaker}/r0/0.flac").write_text("no audio")
+    assert command("--train_roots", root) == 1
+    assert command.err.count("is not audio") == 2
+    assert command.err.startswith(
+        "error: 2 training files cannot be used and --max_bad_train_files allows 0: 2 problems: "
+    )
+    assert command("--train_roots", root, "--max-bad-train-files", 1) == 1
+    assert command.content() == {}
+    assert command("--train_roots", root, "--max-bad-train-files", 2) == 0
+    assert "warning: 2 of 16 training files are left out: 2 problems: " in command.err
+    assert len(read_data_dir(command.data_dir / "train").wav) == 14
+
+
+def test_a_budget_cannot_leave_fewer_than_two_speakers(command: Command, tmp_path: Path) -> None:
+    root = make_root(tmp_path / "corpus", "ab")
+    for path in (root / "wav/b").rglob("*.flac"):
+        path.write_bytes(b"")
+    assert command("--train_roots", root, "--max_bad_train_files", 9) == 1
+    assert "at least 2 speakers" in command.err
+
+
+def test_a_bad_test_file_always_stops_the_run(command: Command, root: Path) -> None:
+    for name in ("r0/0.flac", "r1/0.flac"):
+        (root / "wav/a" / name).write_bytes(b"")
+    assert command("--train_roots", root, "--test_roots", root, "--max_bad_train_files", 9) == 1
+    assert "test files are never left out" in command.err
+    assert "2 problems: " in command.err
+    assert command.content() == {}
+
+
+def test_what_was_decoded_before_a_failure_is_remembered(command: Command, root: Path) -> None:
+    (root / "wav/c/r0/0.flac").write_text("no audio")
+    assert command("--train_roots", root) == 1
+    assert len(json.loads((command.data_dir / CACHE).read_text())["files"]) == 15
+
+
+def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> None:
+    write_voice(root / "wav/c/r0/0.flac", 1, rate=44100)
+    write_voice(root / "wav/c/r0/1.flac", 2, rate=8000, num_channels=2)
+    write_voice(root / "wav/c/r1/1.flac", 3, rate=8000)
+    assert command("--train_roots", root) == 0
+    assert "3 files are resampled to 16000 Hz when they are read: 2 at 8000 Hz, 1 at 44100 Hz\n" in command.err
+    assert "1 files have more than one channel" in command.err
+    assert command("--train_roots", root) == 0
+    assert "3 files are resampled" in command.err
+
+
+@pytest.mark.parametrize(
+    ("argv", "status", "words"),
+    [
+        ([], 2, "expected --train_roots or --test_roots"),
+        (["--train_roots", "nowhere"], 2, "nowhere: no such folder"),
+        (["--train_roots", ""], 2, "empty word"),
+        (["--train_root", "x"], 2, "did you mean --train_roots?"),
+        (["--train_roots", "x", "--num_workers", "0"], 2, "at least 1"),
+        (["--train_roots", "x", "--max_bad_train_files", "-1"], 2, "at least 0"),
+        (["--train_roots", "."], 1, "found no folder 'wav'"),
+    ],
+)
+def test_wrong_requests_end_in_one_line(argv: Sequence[str], status: int, words: str, command: Command) -> None:
+    assert command(*argv) == status
+    assert words in command.err
+    assert command.err.count("\n") == 1
+
+
+def test_foreign_files_are_not_removed(command: Command, root: Path) -> None:
+    precious = command.data_dir / "train/notes.txt"
+    precious.parent.mkdir(parents=True)
+    precious.write_text("years of work")
+    assert command("--train_roots", root) == 1
+    assert "also holds 'notes.txt'" in command.err
+    assert command("--test_roots", root) == 1
+    assert precious.exists()
+
+
+def test_a_data_dir_that_is_a_file_is_one_line(command: Command, root: Path) -> None:
+    command.data_dir.write_text("")
+    assert command("--train_roots", root) == 1
+    assert command.err == f"error: {command.data_dir}: File exists\n"

@@ -1,0 +1,208 @@
+"""Stage 6 end to end on a small experiment, and each way in which it can be asked for the wrong thing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import ham.losses
+from ham.bin import score
+from ham.bin._cli import run
+from ham.score import metrics
+from ham.score.scores import read_scores
+
+DIM, NUM_SPEAKERS, UTTS = 8, 6, 4
+
+
+def write_list(folder: Path, seed: int) -> list[tuple[str, str, str]]:
+    """A data directory of one trial list: every speaker's first two utterances against all others, some of them."""
+    folder.mkdir(parents=True)
+    utts = {f"s{s}-{u}": f"s{s}" for s in range(NUM_SPEAKERS) for u in range(UTTS)}
+    pairs = [(a, b) for a in utts for b in utts if a < b]
+    keep = np.random.default_rng(seed).random(len(pairs)) < 0.7
+    trials = [
+        (a, b, "target" if utts[a] == utts[b] else "nontarget")
+        for (a, b), kept in zip(pairs, keep, strict=True)
+        if kept
+    ]
+    (folder / "wav.scp").write_text("".join(f"{utt} {utt}.wav\n" for utt in utts))
+    (folder / "utt2spk").write_text("".join(f"{utt} {spk}\n" for utt, spk in utts.items()))
+    (folder / "utt2dur").write_text("".join(f"{utt} 3.5\n" for utt in utts))
+    speakers = dict.fromkeys(utts.values())
+    lines = [f"{spk} {' '.join(utt for utt in utts if utts[utt] == spk)}\n" for spk in speakers]
+    (folder / "spk2utt").write_text("".join(lines))
+    (folder / "trials").write_text("".join(" ".join(trial) + "\n" for trial in trials))
+    return trials
+
+
+def write_model(exp_dir: Path, name: str) -> ham.losses.SpeakerLoss:
+    loss = ham.losses.build(name, DIM, NUM_SPEAKERS)
+    config = {"loss": {"name": name}, "backbone": {"name": "x", "embedding_dim": DIM}}
+    state = {"config": config, "num_speakers": NUM_SPEAKERS, "loss": loss.state_dict(), "backbone": {}, "seed": 5}
+    torch.save(state, exp_dir / "average.pt")
+    return loss
+
+
+def write_embeddings(exp_dir: Path, scale: float = 0.1) -> tuple[list[str], NDArray[np.float32]]:
+    utts = [f"s{s}-{u}" for s in range(NUM_SPEAKERS) for u in range(UTTS)]
+    generator = np.random.default_rng(0)
+    centres = np.repeat(generator.normal(size=(NUM_SPEAKERS, DIM)), UTTS, axis=0)
+    embeddings = (scale * (centres + 0.8 * generator.normal(size=centres.shape))).astype(np.float32)
+    np.savez(exp_dir / "embeddings.npz", utts=np.array(utts), embeddings=embeddings)
+    return utts, embeddings
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for seed, name in enumerate(("mini/all", "mini/hard", "real/dev")):
+        write_list(tmp_path / "data" / "test" / name, seed)
+    exp_dir = tmp_path / "exp" / "run1"
+    exp_dir.mkdir(parents=True)
+    write_embeddings(exp_dir)
+    write_model(exp_dir, "ham_softmax")
+    return tmp_path
+
+
+def score_it(root: Path, *options: str) -> int:
+    where = ["--data_dir", str(root / "data"), "--exp_dir", str(root / "exp" / "run1"), "--num_resamples", "30"]
+    return run(score.main, [*where, *options])
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_everything_is_scored_and_measured(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert score_it(root) == 0
+    exp_dir = root / "exp" / "run1"
+    results = json.loads((exp_dir / "results.json").read_text())
+    found = [(entry["list"], entry["backend"]) for entry in results["results"]]
+    lists = ["mini/all", "mini/hard", "real/dev"]
+    assert found == [(name, backend) for name in lists for backend in ("cosine", "hyperbolic")]
+    assert (results["name"], results["seed"]) == ("run1", 5)
+    assert set(results["versions"]) == {"ham", "python", "torch", "numpy"}
+    assert results["command"].startswith("python -m ham.bin.score --data_dir ")
+    assert all(name in capsys.readouterr().out for name in ["mini/hard"])
+
+
+def test_numbers_come_from_the_score_files_and_these_from_the_embeddings(root: Path) -> None:
+    exp_dir = root / "exp" / "run1"
+    loss = write_model(exp_dir, "ham_softmax")
+    utts, embeddings = write_embeddings(exp_dir)
+    assert score_it(root) == 0
+    row = {utt: x.astype(np.float64) for utt, x in zip(utts, embeddings, strict=True)}
+    for entry in json.loads((exp_dir / "results.json").read_text())["results"]:
+        trials = [line.split() for line in (root / "data/test" / entry["list"] / "trials").read_text().splitlines()]
+        scores = read_scores(exp_dir / "scores" / f"{entry['list']}.{entry['backend']}")
+        labels = [int(label == "target") for *_, label in trials]
+        assert entry["num_target"] == sum(labels)
+        assert list(zip(scores.enrol, scores.test, strict=True)) == [(a, b) for a, b, _ in trials]
+        assert entry["eer"] == metrics.eer(scores.values, labels)
+        assert entry["min_dcf_p01"] == metrics.min_dcf(scores.values, labels)
+        for value, (a, b, _) in zip(scores.values.tolist(), trials, strict=True):
+            x, y = torch.from_numpy(row[a])[None], torch.from_numpy(row[b])[None]
+            cosine = torch.nn.functional.cosine_similarity(x, y)
+            expected = cosine if entry["backend"] == "cosine" else -loss.distance(x, y)
+            assert value == pytest.approx(float(expected.detach()), rel=1e-5, abs=1e-6)
+
+
+def test_twice_the_same_bytes(root: Path) -> None:
+    assert score_it(root) == 0
+    first = snapshot(root / "exp" / "run1")
+    assert score_it(root) == 0
+    assert snapshot(root / "exp" / "run1") == first
+    assert not [name for name in first if "tmp" in name]
+
+
+@pytest.mark.parametrize("name", ["softmax", "aam_softmax"])
+def test_loss_without_distance_is_scored_by_cosine_only(root: Path, name: str) -> None:
+    write_model(root / "exp" / "run1", name)
+    assert score_it(root, "--command", "./run.sh --stage 6") == 0
+    results = json.loads((root / "exp/run1/results.json").read_text())
+    assert {entry["backend"] for entry in results["results"]} == {"cosine"}
+    assert results["command"] == "./run.sh --stage 6"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "lists"),
+    [
+        (["all"], ["mini/all", "mini/hard", "real/dev"]),
+        (["mini"], ["mini/all", "mini/hard"]),
+        (["real/dev", "mini/all"], ["mini/all", "real/dev"]),
+        (["real/dev,mini/all"], ["mini/all", "real/dev"]),
+        (["real/dev mini/all"], ["mini/all", "real/dev"]),
+    ],
+)
+def test_choice_of_lists(root: Path, wanted: list[str], lists: list[str]) -> None:
+    (root / "data/test/mini/.half").mkdir()
+    (root / "data/test/mini/.half/trials").write_text("")
+    assert score.find_lists(root / "data", wanted) == lists
+
+
+def refused(root: Path, capsys: pytest.CaptureFixture[str], status: int, *options: str) -> str:
+    """Run, expect one line on standard error and nothing written; return the line."""
+    before = snapshot(root)
+    capsys.readouterr()
+    assert score_it(root, *options) == status
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert snapshot(root) == before
+    return lines[0]
+
+
+def test_unknown_list_and_option(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(root, capsys, 2, "--test_sets", "mini/al")
+    assert "'mini/al'" in line
+    assert "mini/all mini/hard real/dev" in line
+    assert "--num_resamples" in refused(root, capsys, 2, "--num_resample", "3")
+    assert "num_resamples" in refused(root, capsys, 2, "--num_resamples", "0")
+
+
+def test_no_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(root, capsys, 1, "--data_dir", str(root / "exp"))
+    assert "stage 2" in line
+
+
+def test_missing_embedding(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    utts, embeddings = write_embeddings(root / "exp/run1")
+    np.savez(root / "exp/run1/embeddings.npz", utts=np.array(utts[1:]), embeddings=embeddings[1:])
+    assert "needs the embedding of s0-0" in refused(root, capsys, 1)
+
+
+def test_embedding_twice_and_nan(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    utts, embeddings = write_embeddings(root / "exp/run1")
+    np.savez(root / "exp/run1/embeddings.npz", utts=np.array([*utts, utts[3]]), embeddings=embeddings[[*range(24), 3]])
+    assert "several for s0-3" in refused(root, capsys, 1)
+    embeddings[7, 2] = np.nan
+    np.savez(root / "exp/run1/embeddings.npz", utts=np.array(utts), embeddings=embeddings)
+    assert "NaN or infinity in those of s1-3" in refused(root, capsys, 1)
+
+
+def test_model_missing_damaged_or_not_of_this_loss(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "exp/run1/average.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "num_speakers": 9}, path)
+    assert "does not fit its configuration" in refused(root, capsys, 1)
+    torch.save({key: value for key, value in state.items() if key != "num_speakers"}, path)
+    assert "'num_speakers'" in refused(root, capsys, 1)
+    torch.save({**state, "config": {**state["config"], "loss": {"name": "ham_sotfmax"}}}, path)
+    assert "ham_softmax" in refused(root, capsys, 2)
+    path.write_bytes(b"no checkpoint")
+    refused(root, capsys, 1)
+    path.unlink()
+    refused(root, capsys, 1)
+
+
+def test_as_a_command(root: Path) -> None:
+    command = [sys.executable, "-m", "ham.bin.score", "--data-dir", str(root / "data"), "--exp-dir"]
+    done = subprocess.run([*command, str(root / "exp/run1"), "--num-resamples=5"], capture_output=True, text=True)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 6)
+    failed = subprocess.run([*command, str(root / "nowhere")], capture_output=True, text=True)
+    assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)

@@ -1,0 +1,125 @@
+"""Stage 4's refusals; the training itself is shown by tests/test_recipe.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ham.bin import extract, make_store, train
+from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.errors import CheckpointError, ConfigError, DataError
+
+CHANGES = [
+    "train.epochs=2",
+    "train.average_last=1",
+    "data.batch_size=4",
+    "data.valid_speakers=2",
+    "data.crop_frames=20",
+]
+SYSTEM = "backbone: {name: resnet18, width: 4, embedding_dim: 8}\naugment: {mode: off}\nloss: {name: am_softmax}\n"
+
+
+class Lab:
+    """A small data directory with its options."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data_dir, self.exp_dir, self.config = folder / "data", folder / "exp/a", folder / "tiny.yaml"
+        self.config.write_text(SYSTEM, encoding="utf-8")
+        rng = np.random.default_rng(0)
+        wav, utt2spk, utt2dur = {}, {}, {}
+        for i in range(24):
+            utt, path = f"s{i % 6}-u{i:02d}", folder / f"{i}.flac"
+            soundfile.write(path, 0.1 * rng.normal(size=8000), 16000)
+            wav[utt], utt2spk[utt], utt2dur[utt] = path, utt[:2], 0.5
+        write_data_dir(self.data_dir / "train", wav, utt2spk, utt2dur)
+        utts = sorted(wav)
+        trials = Trials(tuple(utts[:6]), tuple(utts[1:7]), np.array([1, 1, 1, 0, 1, 1], np.int8))
+        test = {u: u for u in utts[:7]}
+        write_data_dir(
+            self.data_dir / "test/r/l",
+            {u: wav[u] for u in test},
+            {u: utt2spk[u] for u in test},
+            dict.fromkeys(test, 0.5),
+            trials,
+        )
+
+    def system(self, *changes: str) -> list[str]:
+        return ["--config", str(self.config), "--set", *CHANGES, *changes]
+
+    def pack(self, *extra: str) -> None:
+        make_store.main(["--data_dir", str(self.data_dir), *self.system(), *extra])
+
+    def train(self, *extra: str, changes: tuple[str, ...] = ()) -> None:
+        place = ["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"]
+        train.main([*place, *self.system(*changes), *extra])
+
+    def extract(self) -> None:
+        extract.main(["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"])
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path)
+
+
+def test_without_a_store_the_cure_is_named(lab: Lab) -> None:
+    with pytest.raises(DataError, match="run stage 3"):
+        lab.train()
+
+
+def test_a_store_of_other_utterances_is_refused(lab: Lab) -> None:
+    lab.pack()
+    lines = (lab.data_dir / "train/wav.scp").read_text().splitlines(keepends=True)
+    for name in ("wav.scp", "utt2spk", "utt2dur"):
+        path = lab.data_dir / "train" / name
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
+    spk2utt = lab.data_dir / "train/spk2utt"
+    spk2utt.write_text(spk2utt.read_text().replace(lines[0].split()[0] + " ", "", 1))
+    with pytest.raises(DataError, match="made from another"):
+        lab.train()
+
+
+def test_too_few_speakers_are_refused(lab: Lab) -> None:
+    lab.pack()
+    with pytest.raises(DataError, match=r"data\.valid_speakers"):
+        lab.train(changes=("data.valid_speakers=5",))
+
+
+def test_train_refuse_extract(lab: Lab) -> None:
+    lab.pack()
+    with pytest.raises(CheckpointError, match="run stage 4 first"):
+        lab.extract()
+    lab.train()
+    with pytest.raises(ConfigError, match=r"optimiser\.lr: 0\.001 -> 0\.01"):
+        lab.train(changes=("optimiser.lr=1e-2",))
+    with pytest.raises(ConfigError, match=r"seed: 1 -> 2"):
+        lab.train("--seed", "2")
+    lab.extract()
+    with np.load(lab.exp_dir / "embeddings.npz", allow_pickle=False) as archive:
+        assert archive["embeddings"].shape == (7, 8)
+    newest = lab.exp_dir / "checkpoints/epoch_0002.pt"
+    newest.write_bytes(newest.read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="damaged"):
+        lab.extract()
+
+
+def test_an_unfinished_training_is_not_averaged(lab: Lab) -> None:
+    lab.pack()
+    lab.train(changes=("train.average_last=2",))
+    (lab.exp_dir / "checkpoints/epoch_0002.pt").unlink()
+    with pytest.raises(CheckpointError, match="stopped after epoch 1 of 2"):
+        lab.extract()
+    with pytest.raises(ConfigError, match="--resume"):
+        lab.train(changes=("train.average_last=2",))
+    lab.train("--resume", "true", changes=("train.average_last=2",))
+    lab.extract()
+
+
+def test_a_device_that_is_not_there_is_refused(lab: Lab) -> None:
+    with pytest.raises(ConfigError, match="--device cuda:77"):
+        lab.train("--device", "cuda:77")
+    with pytest.raises(ConfigError, match="--device gpu"):
+        lab.train("--device", "gpu")

@@ -1,0 +1,237 @@
+"""What is written is read back; every broken rule is found, with its file, line and cure."""
+
+from __future__ import annotations
+
+import gc
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ham.data.kaldi_dir import (
+    FILES,
+    DataDir,
+    Trials,
+    invert,
+    label_problems,
+    read_data_dir,
+    read_lines,
+    read_trials,
+    remove_data_dir,
+    write_data_dir,
+    write_trials,
+)
+from ham.errors import DataError
+
+UTT2SPK = {"b-s1-x": "b", "a-s1-x": "a", "a-s2-y": "a", "é-s1-x": "é"}
+WAV = {utt: Path(f"/data/with space/{utt}.wav") for utt in UTT2SPK}
+UTT2DUR = {utt: 1.5 + number / 16000 for number, utt in enumerate(UTT2SPK)}
+TRIALS = Trials(("b-s1-x", "a-s1-x", "b-s1-x"), ("a-s1-x", "a-s2-y", "a-s1-x"), np.array([0, 1, 0], np.int8))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_data_dir(tmp_path / "dir", WAV, UTT2SPK, UTT2DUR, TRIALS)
+    return tmp_path / "dir"
+
+
+def problem(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        read_data_dir(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_files_are_those_of_kaldi(folder: Path) -> None:
+    texts = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+    assert texts == {
+        "wav.scp": "".join(f"{utt} /data/with space/{utt}.wav\n" for utt in sorted(UTT2SPK)),
+        "utt2spk": "a-s1-x a\na-s2-y a\nb-s1-x b\né-s1-x é\n",
+        "spk2utt": "a a-s1-x a-s2-y\nb b-s1-x\né é-s1-x\n",
+        "utt2dur": "a-s1-x 1.500063\na-s2-y 1.500125\nb-s1-x 1.500000\né-s1-x 1.500188\n",
+        "trials": "b-s1-x a-s1-x nontarget\na-s1-x a-s2-y target\nb-s1-x a-s1-x nontarget\n",
+    }
+
+
+def test_what_was_written_is_read(folder: Path) -> None:
+    read = read_data_dir(folder)
+    assert (read.path, read.wav, read.utt2spk) == (folder, WAV, UTT2SPK)
+    assert list(read.wav) == list(read.utt2spk) == list(read.utt2dur) == sorted(UTT2SPK)
+    assert {utt: round(dur * 16000) for utt, dur in read.utt2dur.items()} == {
+        utt: round(dur * 16000) for utt, dur in UTT2DUR.items()
+    }
+    assert read.spk2utt == invert(UTT2SPK) == {"a": ["a-s1-x", "a-s2-y"], "b": ["b-s1-x"], "é": ["é-s1-x"]}
+    assert read.trials is not None
+    assert (read.trials.enrol, read.trials.test) == (TRIALS.enrol, TRIALS.test)
+    assert read.trials.labels.dtype == np.int8
+    assert (len(read.trials), read.trials.num_target, read.trials.num_nontarget) == (3, 1, 2)
+
+
+def test_a_directory_without_trials_has_none(folder: Path) -> None:
+    written = write_data_dir(folder, WAV, UTT2SPK, UTT2DUR)
+    assert isinstance(written, DataDir)
+    assert written.trials is None
+    assert {path.name for path in folder.iterdir()} == set(FILES) - {"trials"}
+
+
+def test_windows_line_ends_marks_and_empty_last_lines_are_dropped(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n")
+    assert read_data_dir(folder).wav == WAV
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("utt2spk", "b-s1-x b", "b-s1-x b c", "utt2spk:3: expected '<utt> <spk>', found 3 fields: 'b-s1-x b c'"),
+        ("utt2spk", "b-s1-x b\n", "\n", "utt2spk:3: expected '<utt> <spk>', found 0 fields: ''"),
+        ("utt2spk", "b-s1-x b", "b-s1-x c", "utt2spk:3: expected an utterance that begins with its speaker 'c'"),
+        ("utt2spk", "b-s1-x b\n", "b-s1-x b\nb-s1-x b\n", "utt2spk:4: expected one line for 'b-s1-x'"),
+        ("utt2spk", "a-s2-y", "a-r2-y", "utt2spk:2: expected C order, found 'a-r2-y' after 'a-s1-x'; sort it"),
+        ("utt2spk", "é-s1-x é\n", "", "wav.scp:4: 'é-s1-x' is not in utt2spk"),
+        ("wav.scp", "b-s1-x", "b-s9-x", "wav.scp:3: 'b-s9-x' is not in utt2spk"),
+        ("utt2dur", "b-s1-x 1.500000\n", "", "utt2dur: no line for 'b-s1-x' of utt2spk"),
+        ("utt2dur", "1.500000", "0", "utt2dur:3: expected seconds above 0, found '0'"),
+        ("utt2dur", "1.500000", "-1", "utt2dur:3: expected seconds above 0, found '-1'"),
+        ("utt2dur", "1.500000", "nan", "utt2dur:3: expected seconds above 0, found 'nan'"),
+        ("utt2dur", "1.500000", "inf", "utt2dur:3: expected seconds above 0, found 'inf'"),
+        ("utt2dur", "1.500000", "long", "utt2dur:3: expected seconds above 0, found 'long'"),
+        ("wav.scp", "/data/with space/b-s1-x.wav", "sox b.wav -t wav - |", "wav.scp:3: expected the path"),
+        ("spk2utt", "a a-s1-x a-s2-y", "a a-s2-y a-s1-x", "spk2utt:1: expected what utt2spk says"),
+        ("spk2utt", "b b-s1-x\n", "", "spk2utt:2: expected what utt2spk says, 'b b-s1-x', found 'é é-s1-x'"),
+        ("spk2utt", "b b-s1-x\n", "b b-s1-x\nc c-1\n", "spk2utt:3: expected what utt2spk says, 'é é-s1-x'"),
+        ("trials", "a-s2-y target", "a-s2-y", "trials:2: expected '<enrol> <test> target|nontarget', found"),
+        ("trials", "a-s2-y target", "a-s2-y 1", "trials:2: expected '<enrol> <test> target|nontarget', found"),
+        ("trials", "a-s2-y target", "a-s9-y target", "trials:2: expected utterances of utt2spk, found 'a-s1-x a-s9"),
+        ("trials", "target\n", "target\nb-s1-x a-s1-x target\n", "trials:2: 'b-s1-x' and 'a-s1-x' have the other"),
+        ("trials", "target\n", "target\na-s1-x b-s1-x target\n", "trials:2: 'a-s1-x' and 'b-s1-x' have the other"),
+        ("trials", "a-s2-y target", "a-s2-y nontarget", "trials: expected trials of both kinds, found 0 target and 3"),
+    ],
+)  # fmt: skip
+def test_a_broken_rule_is_found_with_its_place(name: str, old: str, new: str, expected: str, folder: Path) -> None:
+    edit(folder / name, old, new)
+    assert f"{folder}/{expected}" in problem(folder)
+
+
+def test_a_pipe_gets_its_cure(folder: Path) -> None:
+    edit(folder / "wav.scp", "b-s1-x.wav", "b-s1-x.sph | ")
+    assert "found a pipe" in problem(folder)
+    assert "keep the output in a file" in problem(folder)
+
+
+def test_problems_are_counted_and_five_shown(folder: Path) -> None:
+    (folder / "utt2spk").write_text("".join(f"b{number} a\n" for number in range(7)))
+    found = problem(folder)
+    assert found.startswith("7 problems: ")
+    assert found.count("begins with its speaker") == 5
+    assert found.endswith("and 2 more")
+
+
+@pytest.mark.parametrize("name", FILES[:4])
+def test_missing_and_empty_files_are_named(name: str, folder: Path) -> None:
+    (folder / name).write_text("")
+    assert name in problem(folder)
+    (folder / name).unlink()
+    assert f"found no {name}; prepare it again" in problem(folder)
+
+
+def test_a_missing_directory_is_named(tmp_path: Path) -> None:
+    assert "no such data directory" in problem(tmp_path / "none")
+
+
+def test_other_encodings_are_named_with_the_line(folder: Path) -> None:
+    (folder / "utt2spk").write_bytes("a-1 a\né-1 é\n".encode("latin-1"))
+    found = problem(folder)
+    assert f"{folder}/utt2spk:2: expected UTF-8, found byte 0xe9" in found
+    assert "iconv" in found
+    with pytest.raises(DataError, match="no such file"):
+        read_lines(folder / "none")
+
+
+def test_only_line_feeds_end_lines(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("a\x0bb\u2028c\n\nd", encoding="utf-8")
+    assert read_lines(tmp_path / "x") == ["a\x0bb\u2028c", "", "d"]
+
+
+def test_trials_alone_accept_any_name_and_keep_repeated_lines(tmp_path: Path) -> None:
+    write_trials(tmp_path / "trials", TRIALS)
+    assert len(read_trials(tmp_path / "trials")) == 3
+    with pytest.raises(DataError, match=r"2 problems: .*:1: expected utterances"):
+        read_trials(tmp_path / "trials", ["a-s1-x", "a-s2-y"])
+    (tmp_path / "trials").write_text("")
+    with pytest.raises(DataError, match="found 0 target and 0 non-target"):
+        read_trials(tmp_path / "trials")
+
+
+def test_contradictions_agree_with_a_naive_search() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        names = rng.integers(0, 5, size=(2, 12)).astype(str)
+        labels = rng.permuted(np.repeat(np.array([0, 1], np.int8), 6))
+        trials = Trials(tuple(map(str, names[0])), tuple(map(str, names[1])), labels)
+        seen: dict[frozenset[str], int] = {}
+        naive = 0
+        for enrol, test, label in zip(trials.enrol, trials.test, labels.tolist(), strict=True):
+            pair = frozenset((enrol, test))
+            naive += seen.get(pair, label) != label
+            seen[pair] = label
+        assert len(label_problems(Path("trials"), trials)) == naive
+
+
+def test_invalid_content_leaves_the_old_directory(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(DataError, match="begins with its speaker"):
+        write_data_dir(folder, WAV, {**UTT2SPK, "a-s1-x": "z"}, UTT2DUR)
+    with pytest.raises(DataError, match="found 3 fields"):
+        write_data_dir(folder, {"a b": Path("x")}, {"a b": "a"}, {"a b": 1.0})
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["dir"]
+
+
+def test_leftovers_of_an_interrupted_run_do_no_harm(folder: Path) -> None:
+    (folder.parent / ".dir.new" / "deep").mkdir(parents=True)
+    (folder.parent / ".dir.old").mkdir()
+    write_data_dir(folder, WAV, UTT2SPK, UTT2DUR)
+    assert [path.name for path in folder.parent.iterdir()] == ["dir"]
+
+
+def test_foreign_files_are_never_deleted(folder: Path, tmp_path: Path) -> None:
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"also holds 'thesis\.tex'; move it away"):
+        write_data_dir(folder, WAV, UTT2SPK, UTT2DUR)
+    with pytest.raises(DataError, match=r"thesis\.tex"):
+        remove_data_dir(folder)
+    assert (folder / "thesis.tex").exists()
+    with pytest.raises(DataError, match="it is a file"):
+        write_data_dir(folder / "thesis.tex", WAV, UTT2SPK, UTT2DUR)
+
+
+def test_a_linked_directory_is_written_where_it_points(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    write_data_dir(tmp_path / "link", WAV, UTT2SPK, UTT2DUR)
+    assert (tmp_path / "link").is_symlink()
+    assert not (folder / "trials").exists()
+    remove_data_dir(tmp_path / "link")
+    assert not folder.exists()
+    remove_data_dir(tmp_path / "nowhere")
+
+
+def test_reading_is_fast_and_leaves_the_collector_on(tmp_path: Path) -> None:
+    utts = [f"s{number % 1000:04d}-x-{number:06d}" for number in range(50_000)]
+    write_data_dir(
+        tmp_path / "dir",
+        dict.fromkeys(utts, Path("/a/b.wav")),
+        {utt: utt[:5] for utt in utts},
+        dict.fromkeys(utts, 1.0),
+    )
+    start = time.process_time()
+    assert len(read_data_dir(tmp_path / "dir").spk2utt) == 1000
+    assert time.process_time() - start < 2.0  # about 0.3 s: a million utterances in a few seconds
+    assert gc.isenabled()

@@ -1,0 +1,219 @@
+"""Scanning a folder of speech and reading its lists: ids, and every way in which a layout can be wrong."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from ham.data.roots import (
+    Root,
+    clashes,
+    open_root,
+    plain_word,
+    read_sexes,
+    read_train_list,
+    read_trial_list,
+    speaker_folder,
+)
+from ham.errors import DataError
+
+FILES = ("a/x/1.wav", "a/x/2.FLAC", "a/y/1.ogg", "b/x/1.wav", "b/x/1.2.wav")
+
+
+def make_root(path: Path, files: tuple[str, ...] = FILES) -> Path:
+    """Empty files: nothing here opens audio."""
+    for file in files:
+        (path / "wav" / file).parent.mkdir(parents=True, exist_ok=True)
+        (path / "wav" / file).touch()
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    return open_root(make_root(tmp_path / "corpus"))
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problem(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        open_root(path)
+    return str(caught.value)
+
+
+def test_ids_hold_root_speaker_session_and_stem(root: Root) -> None:
+    assert root.name == "corpus"
+    assert root.utts == {
+        "a/x/1.wav": "corpus-a-x-1",
+        "a/x/2.FLAC": "corpus-a-x-2",
+        "a/y/1.ogg": "corpus-a-y-1",
+        "b/x/1.2.wav": "corpus-b-x-1.2",
+        "b/x/1.wav": "corpus-b-x-1",
+    }
+    assert list(root.utts) == sorted(root.utts)
+    assert root.speakers == {"a": "corpus-a", "b": "corpus-b"}
+    assert all(utt.startswith(root.speakers[speaker_folder(path)]) for path, utt in root.utts.items())
+
+
+def test_white_space_becomes_an_underscore(tmp_path: Path) -> None:
+    root = open_root(make_root(tmp_path / "my corpus", ("Ann Lee/day 1/take  2.wav", "Bo/x/1.wav")))
+    assert root.utts["Ann Lee/day 1/take  2.wav"] == "my_corpus-Ann_Lee-day_1-take_2"
+    assert root.speakers == {"Ann Lee": "my_corpus-Ann_Lee", "Bo": "my_corpus-Bo"}
+    assert [plain_word(name) for name in ("a b", " a\tb\u3000c ", "  ", "é")] == ["a_b", "a_b_c", "_", "é"]
+
+
+def test_hidden_and_other_files_are_left_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files = (*FILES, "a/x/._1.wav", ".cache/x/1.wav", "a/x/1.txt", "README", "a/x/notes.TXT")
+    with caplog.at_level(logging.INFO, "ham"):
+        assert set(open_root(make_root(tmp_path / "r", files)).utts) == set(FILES)
+    assert caplog.messages == [
+        f"{tmp_path}/r/wav: files that are not audio are left aside: 2 of .txt, 1 of no extension"
+    ]
+
+
+def test_linked_speakers_are_followed_and_loops_end(root: Root, tmp_path: Path) -> None:
+    (tmp_path / "other/wav").mkdir(parents=True)
+    (tmp_path / "other/wav/c").symlink_to(root.path / "wav/a")
+    assert "other-c-x-1" in open_root(tmp_path / "other").utts.values()
+    (tmp_path / "other/wav/d").mkdir()
+    (tmp_path / "other/wav/d/up").symlink_to(tmp_path / "other/wav/d")
+    assert len(open_root(tmp_path / "other").utts) == 3
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        (("1.wav",), ["/wav/1.wav: expected wav/<speaker>/<session>", "found 0 folders above"]),
+        (("a/1.wav",), ["found 1 folders above"]),
+        (("a/x/deep/1.wav",), ["found 3 folders above"]),
+        (("a/x/1.m4a",), ["/wav/a/x/1.m4a: expected .wav, .flac, .ogg, found .m4a", "ffmpeg"]),
+        (tuple(f"a/{n}.wav" for n in range(7)), ["7 problems", "and 2 more"]),
+        (("a/x/1.wav", "a/x/1.flac"), ["'a/x/1.flac' and 'a/x/1.wav' would both be utterance 'r-a-x-1'"]),
+        (("a/x/1.wav", "a/x/1.WAV"), ["would both be utterance"]),
+        (("a/b-c/1.wav", "a/b/c-1.wav"), ["would both be utterance 'r-a-b-c-1'"]),
+        (("a b/x/1.wav", "a_b/x/2.wav"), ["'a b' and 'a_b' would both be speaker 'r-a_b'"]),
+        (("a/x/1.txt",), ["found no audio file"]),
+        (("a/x/b\nc.wav",), ["without line ends"]),
+    ],
+)
+def test_wrong_layouts_are_refused(files: tuple[str, ...], words: list[str], tmp_path: Path) -> None:
+    found = problem(make_root(tmp_path / "r", files))
+    assert all(word in found for word in words)
+    assert "\n" not in found
+
+
+def test_names_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
+    make_root(tmp_path / "r", (os.fsdecode(b"a/x/\xe9.wav"), "é/x/ü.wav"))
+    assert "/wav/'a/x/\\udce9.wav': expected a name in UTF-8" in problem(tmp_path / "r")
+
+
+def test_a_root_without_wav_is_refused(tmp_path: Path) -> None:
+    make_root(tmp_path / "r")
+    (tmp_path / "r/wav").rename(tmp_path / "r/audio")
+    assert "found no folder 'wav'; move the speakers' folders into it" in problem(tmp_path / "r")
+    make_root(tmp_path / "s")
+    assert f"give its parent, {tmp_path}/s" in problem(tmp_path / "s/wav")
+
+
+def test_the_training_list_is_read(root: Root) -> None:
+    write(root.train_list, "b b/x/1.wav\r\na\ta/y/1.ogg\n\n")
+    assert read_train_list(root) == ["b/x/1.wav", "a/y/1.ogg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a a/x/1.wav\na\n", ":2: expected '<speaker> <path>', found 'a'"),
+        ("a a/x/9.wav\n", ":1: expected a file below"),
+        ("b a/x/1.wav\n", ":1: expected the speaker of 'a/x/1.wav', 'a', found 'b'"),
+        ("a a/x/1.wav\na a/x/1.wav\n", ":2: 'a/x/1.wav' is in line 1 too"),
+        ("", "is empty"),
+        ("a a/x/9.wav\n" * 8, "8 problems: "),
+    ],
+)
+def test_wrong_training_lists_are_refused(text: str, words: str, root: Root) -> None:
+    write(root.train_list, text)
+    with pytest.raises(DataError) as caught:
+        read_train_list(root)
+    assert f"{root.train_list}" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_trials_keep_their_order_and_their_repetitions(root: Root) -> None:
+    text = "0 b/x/1.wav a/x/1.wav\n1 a/x/1.wav a/x/2.FLAC\n0 b/x/1.wav a/x/1.wav\n"
+    trials = read_trial_list(root, write(root.path / "trials/t.txt", text))
+    assert trials.enrol == ("corpus-b-x-1", "corpus-a-x-1", "corpus-b-x-1")
+    assert trials.test == ("corpus-a-x-1", "corpus-a-x-2", "corpus-a-x-1")
+    assert trials.labels.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("1 a/x/1.wav", ":3: expected '1|0 <path> <path>', found 2 fields: '1 a/x/1.wav'"),
+        ("1 a/x/1.wav a/x/2.FLAC 0.7", ":3: expected '1|0 <path> <path>', found 4 fields"),
+        ("", ":3: expected '1|0 <path> <path>', found 0 fields"),
+        ("a/x/1.wav a/x/2.FLAC 1", "found 'a/x/1.wav'; the label comes first"),
+        ("a/x/1.wav a/x/2.FLAC target", "the label comes first"),
+        ("2 a/x/1.wav a/x/2.FLAC", ":3: expected the label 1 (same speaker) or 0, found '2'"),
+        ("1 a/x/1.wav a/x/3.wav", "found no 'a/x/3.wav'; restore the file"),
+        ("1 wav/a/x/1.wav a/x/2.FLAC", "leave out 'wav/'"),
+        ("1 a/x/1.wav a/y/1.wav", "there is 'a/y/1.ogg': correct the list"),
+        ("1 a/x/1.wav b/x/1.wav", ":3: 'corpus-a-x-1' and 'corpus-b-x-1' have the other label in line 2"),
+    ],
+)
+def test_wrong_trials_are_refused_with_file_and_line(line: str, words: str, root: Root) -> None:
+    text = f"1 a/x/1.wav a/x/2.FLAC\n0 a/x/1.wav b/x/1.wav\n{line}\n0 a/x/1.wav b/x/1.wav\n"
+    path = write(root.path / "trials/t.txt", text)
+    with pytest.raises(DataError) as caught:
+        read_trial_list(root, path)
+    assert f"{path}" in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_list_of_one_kind_is_refused(root: Root) -> None:
+    for text in ("", "1 a/x/1.wav a/x/2.FLAC\n"):
+        with pytest.raises(DataError, match="both kinds"):
+            read_trial_list(root, write(root.path / "trials/t.txt", text))
+
+
+def test_labels_against_the_folders_are_believed_with_a_warning(root: Root, caplog: pytest.LogCaptureFixture) -> None:
+    text = "0 a/x/1.wav a/x/2.FLAC\n1 a/x/1.wav b/x/1.wav\n0 a/y/1.ogg b/x/1.wav\n"
+    path = write(root.path / "trials/t.txt", text)
+    assert read_trial_list(root, path).labels.tolist() == [0, 1, 0]
+    assert caplog.messages == [
+        f"{path}: 2 of 3 labels disagree with the speakers' folders, the first in line 1; 1 means the same speaker"
+    ]
+
+
+def test_trial_lists_are_the_text_files(root: Root) -> None:
+    assert root.trial_lists == []
+    for name in ("b.txt", "a.txt", "._a.txt", "notes.md"):
+        write(root.path / "trials" / name, "")
+    assert [path.name for path in root.trial_lists] == ["a.txt", "b.txt"]
+
+
+def test_sexes_come_from_either_column(tmp_path: Path) -> None:
+    path = tmp_path / "speakers.tsv"
+    assert read_sexes(path) == {}
+    write(path, "speaker\tage\tsex_estimated\nann\t7\tF\nbo\t8\t m \ncy\t9\t\ndi\t3\t?\n")
+    assert read_sexes(path) == {"ann": "f", "bo": "m"}
+    write(path, "sex\tsex_estimated\tspeaker\nf\tm\tann\n")
+    assert read_sexes(path) == {"ann": "f"}
+    for text in ("", "speaker\tage\nann\t7\n", "name\tsex\nann\tf\n"):
+        write(path, text)
+        assert read_sexes(path) == {}
+    write(path, "speaker\tsex\nann\tf\nbo\n")
+    with pytest.raises(DataError, match=r"speakers\.tsv:3: expected 2 columns like the heading, found 1"):
+        read_sexes(path)
+
+
+def test_clashes_name_the_first_and_each_later_one() -> None:
+    assert list(clashes(["aa", "b", "ac", "ad"], lambda word: word[0])) == [("aa", "ac"), ("aa", "ad")]

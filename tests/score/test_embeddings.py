@@ -1,0 +1,85 @@
+"""Extraction: the batch changes nothing; files hold the contract."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import kaldiio
+import numpy as np
+import pytest
+import torch
+
+from ham import backbones, features
+from ham.data.store import ArrayStore, write_store
+from ham.errors import DataError
+from ham.score.embeddings import batches_by_length, extract, read_source, write_ark, write_embeddings
+
+CPU = torch.device("cpu")
+OPTIONS = {
+    "ecapa_tdnn": {"channels": 32, "mfa_channels": 48, "attention_channels": 16, "se_channels": 8},
+    "resnet18": {"width": 4},
+    "resnet34": {"width": 4, "pooling": "attentive"},
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArrayStore:
+    rng = np.random.default_rng(0)
+    lengths = rng.integers(3000, 30000, 21)
+    items = [(f"u{i:02d}", rng.normal(0, 3000, n).astype(np.int16)) for i, n in enumerate(lengths)]
+    write_store(tmp_path / "s", items, {"sample_rate": 16000})
+    return ArrayStore(tmp_path / "s")
+
+
+def backbone_of(name: str, frontend: features.Frontend) -> backbones.base.Backbone:
+    torch.manual_seed(0)
+    backbone = backbones.build(name, 80, 24, **OPTIONS[name])
+    for _ in range(3):  # batch normalisation needs statistics that are not those of its start
+        backbone(frontend(torch.randn(8, 8000)))
+    return backbone
+
+
+@pytest.mark.parametrize("frontend_name", ["mel", "kaldi_fbank"])
+@pytest.mark.parametrize("name", OPTIONS)
+def test_batches_of_1_and_16_agree(store: ArrayStore, name: str, frontend_name: str) -> None:
+    frontend = features.build(frontend_name)
+    backbone = backbone_of(name, frontend)
+    chosen = np.arange(len(store))
+    one = extract(backbone, frontend, store, chosen, device=CPU, batch_size=1)
+    many = extract(backbone, frontend, store, chosen, device=CPU, batch_size=16)
+    assert np.abs(one - many).max() <= 1e-5 * max(1.0, np.abs(one).max())
+    few = extract(backbone, frontend, store, [3, 0], device=CPU)
+    np.testing.assert_allclose(few, one[[3, 0]], atol=1e-4)
+    assert backbone.training
+
+
+def test_batches_cover_everything_once_and_stay_small() -> None:
+    lengths = np.random.default_rng(1).integers(10, 1000, 97)
+    batches = batches_by_length(lengths, 8, 3000)
+    assert sorted(np.concatenate(batches)) == list(range(97))
+    assert all(len(b) == 1 or len(b) * lengths[b].max() <= 3000 for b in batches)
+    assert all(len(b) <= 8 for b in batches)
+    tops = [lengths[b].max() for b in batches]
+    assert tops == sorted(tops, reverse=True)
+
+
+def test_a_broken_model_is_named_with_its_utterance(store: ArrayStore) -> None:
+    frontend = features.build("mel")
+    backbone = backbone_of("ecapa_tdnn", frontend)
+    with torch.no_grad():
+        next(backbone.parameters()).fill_(float("nan"))
+    with pytest.raises(DataError, match="that of u00"):
+        extract(backbone, frontend, store, [0, 1], device=CPU)
+
+
+def test_files(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    write_embeddings(tmp_path / "embeddings.npz", ["a", "b", "c"], rows, "made from this")
+    with np.load(tmp_path / "embeddings.npz", allow_pickle=False) as archive:
+        assert archive["utts"].tolist() == ["a", "b", "c"]
+        np.testing.assert_array_equal(archive["embeddings"], rows)
+    assert read_source(tmp_path / "embeddings.npz") == "made from this"
+    assert read_source(tmp_path / "none.npz") is None
+    write_ark(tmp_path / "embeddings.ark", ["a", "b", "c"], rows)
+    read = kaldiio.load_scp(str(tmp_path / "embeddings.scp"))
+    np.testing.assert_array_equal(read["b"], rows[1])

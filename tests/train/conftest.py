@@ -1,0 +1,94 @@
+"""A small training problem: noise whose colour is the speaker's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ham import backbones, features, losses
+from ham.data.augment import Augmenter, Materials, build_kinds
+from ham.data.dataset import TrainingSet, training_set
+from ham.data.speed import SpeedPerturbation
+from ham.data.store import ArrayStore, write_store
+from ham.features import SpecAugment
+from ham.train.loop import Loop, LoopSettings
+from ham.train.schedules import learning_rate
+from ham.train.step import TrainingStep
+
+NUM_SAMPLES = 4000
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArrayStore:
+    rng = np.random.default_rng(0)
+    items = []
+    for i in range(24):
+        tone = np.sin(2 * np.pi * (200 + 150 * (i % 4)) * np.arange(6000) / 16000)
+        items.append((f"s{i % 4}-u{i:02d}", (5000 * tone + rng.normal(0, 500, 6000)).astype(np.int16)))
+    items.sort()
+    write_store(tmp_path / "store", items, {"sample_rate": 16000})
+    return ArrayStore(tmp_path / "store")
+
+
+@pytest.fixture
+def data(store: ArrayStore) -> TrainingSet:
+    return training_set(store, {utt: utt[:2] for utt in store.utts})
+
+
+@pytest.fixture
+def make_step() -> Callable[..., TrainingStep]:
+    def make(
+        *, keep_clean: bool = False, augment: bool = False, speed: bool = False, loss: str = "am_softmax"
+    ) -> TrainingStep:
+        torch.manual_seed(0)
+        perturbation = SpeedPerturbation(4) if speed else None
+        kinds = build_kinds(["noise", "speech"], Materials())
+        return TrainingStep(
+            frontend=features.build("mel", num_mel_bins=24),
+            backbone=backbones.build("resnet18", 24, 16, width=4),
+            loss=losses.build(loss, 16, perturbation.num_classes if perturbation else 4),
+            mask=SpecAugment(0, 0),
+            augmenter=Augmenter(kinds, probability=1.0) if augment else None,
+            keep_clean=keep_clean,
+            speed=perturbation,
+            crop_samples=NUM_SAMPLES,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_loop(store: ArrayStore, data: TrainingSet, tmp_path: Path) -> Callable[..., Loop]:
+    def make(step: TrainingStep, folder: str = "exp", epochs: int = 3, lr: float = 1e-2) -> Loop:
+        settings = LoopSettings(
+            epochs=epochs,
+            batch_size=8,
+            crops_per_utterance=1,
+            crop_rows=4400,
+            num_workers=0,
+            seed=5,
+            clip_grad_norm=5.0,
+            keep_checkpoints=2,
+            lr_at=partial(learning_rate, name="cosine", lr=lr, num_epochs=epochs, warmup_epochs=0.5),
+            margin_at=None,
+        )
+        (tmp_path / folder).mkdir(exist_ok=True)
+        return Loop(
+            step=step,
+            optimiser=torch.optim.Adam([*step.backbone.parameters(), *step.loss.parameters()], lr=lr),
+            store=store,
+            data=data,
+            settings=settings,
+            device=torch.device("cpu"),
+            folder=tmp_path / folder,
+            described={"seed": 5},
+            validate=None,
+            facts={},
+        )
+
+    return make

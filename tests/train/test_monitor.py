@@ -1,0 +1,37 @@
+"""The log of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ham.train.monitor import Monitor, drop_from
+
+
+def read(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+
+
+def test_events_are_lines_of_json_and_curves(tmp_path: Path) -> None:
+    with Monitor(tmp_path, first_epoch=1, first_step=0, total_steps=4) as monitor:
+        monitor.start({"hardware": "two cores"})
+        monitor.step(2, {"epoch": 1, "loss": 1.5, "lr": 1e-3})
+        monitor.epoch(4, {"epoch": 1, "loss": 1.25, "valid_eer": float("nan")})
+    start, step, epoch = read(tmp_path)
+    assert start == {"event": "start", "hardware": "two cores"}
+    assert step == {"event": "step", "step": 2, "epoch": 1, "loss": 1.5, "lr": 1e-3}
+    assert epoch == {"event": "epoch", "step": 4, "epoch": 1, "loss": 1.25, "valid_eer": None}
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> None:
+    lines = [json.dumps({"event": "step", "epoch": e, "step": e * 10 + k}) for e in (1, 2, 3) for k in (1, 2)]
+    (tmp_path / "train.jsonl").write_text("\n".join(lines) + '\n{"event": "st', encoding="utf-8")
+    with Monitor(tmp_path, first_epoch=3, first_step=20, total_steps=30) as monitor:
+        monitor.step(31, {"epoch": 3})
+    assert [r["step"] for r in read(tmp_path)] == [11, 12, 21, 22, 31]
+
+
+def test_no_log_is_no_trouble(tmp_path: Path) -> None:
+    drop_from(tmp_path / "train.jsonl", 1)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,83 @@
+"""Validation: chosen from the training speakers, never a test list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ham.backbones.base import Backbone
+from ham.data.store import ArrayStore, write_store
+from ham.train import validation
+from ham.train.validation import choose_speakers, validation_eer, validation_set
+
+UTT2SPK = {f"s{i % 10}-u{i:03d}": f"s{i % 10}" for i in range(60)} | {"lonely-u1": "lonely"}
+
+
+def test_the_choice_is_seeded_and_takes_only_speakers_with_trials() -> None:
+    chosen = choose_speakers(UTT2SPK, 4, seed=1)
+    assert len(set(chosen)) == 4
+    assert chosen == choose_speakers(dict(reversed(UTT2SPK.items())), 4, seed=1)
+    assert any(choose_speakers(UTT2SPK, 4, seed=s) != chosen for s in range(2, 6))
+    assert all("lonely" not in choose_speakers(UTT2SPK, 10, seed=s) for s in range(5))
+    assert choose_speakers(UTT2SPK, 0, seed=1) == ()
+
+
+def store_of(tmp_path: Path) -> ArrayStore:
+    rng = np.random.default_rng(0)
+    items = []
+    for utt in sorted(UTT2SPK):
+        pitch = 80 + 40 * (hash_of(UTT2SPK[utt]) % 11)
+        tone = 8000 * np.sin(2 * np.pi * pitch * np.arange(3000) / 16000)
+        items.append((utt, (tone + rng.normal(0, 50, 3000)).astype(np.int16)))
+    write_store(tmp_path / "s", items, {"sample_rate": 16000})
+    return ArrayStore(tmp_path / "s")
+
+
+def hash_of(speaker: str) -> int:
+    return int(speaker[1:]) if speaker[1:].isdigit() else 10
+
+
+class Spectrum(nn.Module):
+    """(B, N) samples to (B, T, F): magnitudes of 500-sample pieces."""
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        return torch.fft.rfft(waveforms.unfold(1, 500, 500)).abs()
+
+
+class Mean(Backbone):
+    """Mean over the frames that are speech."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        return features.mean(1)
+
+
+def test_a_perfect_embedding_has_no_errors_and_a_constant_one_half(tmp_path: Path) -> None:
+    store = store_of(tmp_path)
+    valid = validation_set(store, UTT2SPK, choose_speakers(UTT2SPK, 5, seed=1))
+    assert len(valid.indices) == 30
+    assert validation_eer(Mean(), Spectrum(), store, valid, device=torch.device("cpu")) == 0.0
+
+    class Constant(Mean):
+        def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+            return torch.ones(len(features), 3)
+
+    assert validation_eer(Constant(), Spectrum(), store, valid, device=torch.device("cpu")) == 0.5
+
+
+def test_many_utterances_are_thinned_evenly(tmp_path: Path, monkeypatch: object) -> None:
+    store = store_of(tmp_path)
+    names = tuple(f"s{i}" for i in range(10))
+    original = validation.MAX_UTTERANCES
+    try:
+        validation.MAX_UTTERANCES = 20
+        valid = validation_set(store, UTT2SPK, names)
+    finally:
+        validation.MAX_UTTERANCES = original
+    assert len(valid.indices) == 20
+    assert np.bincount(valid.speakers).tolist() == [2] * 10
