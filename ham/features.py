@@ -10,12 +10,9 @@ before the transform, the shape of the bands and the floor of the logarithm.
 
 from __future__ import annotations
 
-import difflib
-import inspect
-import numbers
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -27,6 +24,7 @@ import torchaudio.functional as audio
 from torch import Tensor, nn
 
 from ham.errors import ConfigError, DataError
+from ham.schema import check_count, check_options, choose, keyword_options
 
 FRAME_LENGTH_MS = 25
 """Length of a frame; 400 samples at 16 kHz."""
@@ -45,91 +43,6 @@ INT16_RANGE = 32768.0
 
 WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular")
 """Windows of ``kaldi_fbank``; povey is Kaldi's own default, hamming what wespeaker uses."""
-
-
-def closest(value: object, names: Iterable[str]) -> str:
-    """End of a message that suggests the name most like a misspelt one.
-
-    Args:
-        value: what was found.
-        names: the names that exist.
-
-    Returns:
-        ``"; did you mean '<name>'?"``, or nothing where no name is alike.
-    """
-    near = difflib.get_close_matches(value, list(names), n=1) if isinstance(value, str) else []
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def choose(place: str, value: object, choices: Iterable[str]) -> str:
-    """Check a word against the words that exist.
-
-    Args:
-        place: what the word stands for, the beginning of the message.
-        value: the word asked for.
-        choices: the words that exist, in the order to show them.
-
-    Returns:
-        ``value``, known to be one of ``choices``.
-
-    Raises:
-        ConfigError: if it is none of them; the message lists them and suggests the closest.
-    """
-    names = list(choices)
-    if isinstance(value, str) and value in names:
-        return value
-    raise ConfigError(f"{place}: expected one of {', '.join(names)}, found {value!r}{closest(value, names)}")
-
-
-def check_count(place: str, value: object, *, least: int = 1) -> int:
-    """Check that an option is a whole number of at least ``least``.
-
-    Args:
-        place: the option, the beginning of the message.
-        value: the value asked for; a truth value is no number.
-        least: smallest value that makes sense.
-
-    Returns:
-        The value as an int.
-
-    Raises:
-        ConfigError: if it is not a whole number or too small.
-    """
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least:
-        return int(value)
-    raise ConfigError(f"{place}: expected a whole number of at least {least}, found {value!r}")
-
-
-def keyword_options(cls: type[object]) -> dict[str, Any]:
-    """Options that a constructor takes, with their defaults: the constructor is the schema.
-
-    Args:
-        cls: a class of a table of names.
-
-    Returns:
-        Its keyword-only parameters, in order.
-    """
-    parameters = inspect.signature(cls).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
-
-
-def check_options(place: str, found: Iterable[str], known: Mapping[str, Any]) -> None:
-    """Refuse an option that a constructor does not take.
-
-    Args:
-        place: whose options they are, the beginning of the message.
-        found: names of the options asked for.
-        known: the options that exist, with their defaults.
-
-    Raises:
-        ConfigError: for the first unknown one; the message lists all options and suggests the closest.
-    """
-    for option in found:
-        if option not in known:
-            listed = ", ".join(f"{key} (default {value})" for key, value in known.items())
-            raise ConfigError(
-                f"{place}: expected one of the options {listed}, found {option!r}{closest(option, known)}"
-            )
 
 
 class Frontend(nn.Module, ABC):

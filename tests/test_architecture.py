@@ -14,7 +14,7 @@ MODULES = {
     for path in sorted((REPOSITORY / "ham").rglob("*.py"))
 }
 
-LEAVES = {"ham.errors", "ham.geometry", "ham.features"}
+LEAVES = {"ham.errors", "ham.schema", "ham.geometry", "ham.features"}
 # What a module of each layer may import; a name stands for itself and all below it, one ending in ":" for itself
 # only. `bases` are what training knows of losses and backbones: the tables of names are for commands alone.
 BASES = {"ham.losses.base", "ham.backbones.base"}
@@ -23,9 +23,10 @@ LAYERS: dict[str, set[str]] = {
     "ham.errors": set(),
     "ham.config": {"ham.errors"},
     "ham.geometry": {"ham.errors", "ham.geometry"},
-    "ham.features": {"ham.errors"},
-    "ham.losses": {"ham.errors", "ham.geometry", "ham.losses"},
-    "ham.backbones": {"ham.errors", "ham.features", "ham.backbones"},
+    "ham.schema": {"ham.errors"},
+    "ham.features": {"ham.errors", "ham.schema"},
+    "ham.losses": {"ham.errors", "ham.schema", "ham.geometry", "ham.losses"},
+    "ham.backbones": {"ham.errors", "ham.schema", "ham.backbones"},
     "ham.data": {*LEAVES, "ham.data"},
     "ham.score": {*LEAVES, *BASES, "ham.data", "ham.score"},
     "ham.train": {*LEAVES, *BASES, "ham:", "ham.data", "ham.score", "ham.train"},

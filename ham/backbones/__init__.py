@@ -12,7 +12,7 @@ from typing import Any
 from ham.backbones.base import Backbone
 from ham.backbones.ecapa_tdnn import EcapaTdnn
 from ham.backbones.resnet import ResNet18, ResNet34
-from ham.features import check_options, choose
+from ham.schema import check_options, choose
 
 __all__ = ["BACKBONES", "Backbone", "build"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ham.errors import DataError
-from ham.features import check_count, keyword_options
+from ham.schema import check_count, keyword_options
 
 
 class Backbone(nn.Module, ABC):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ham.backbones.base import Backbone
 from ham.backbones.pooling import AttentiveStatisticsPooling, masked_mean, over_frames
 from ham.errors import ConfigError
-from ham.features import check_count
+from ham.schema import check_count
 
 FIRST_KERNEL = 5
 """Frames that the first convolution sees."""

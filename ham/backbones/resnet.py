@@ -10,13 +10,17 @@ from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
 from ham.backbones.pooling import AttentiveStatisticsPooling, StatisticsPooling
-from ham.features import check_count, choose
+from ham.schema import check_count, choose
 
 POOLINGS = ("statistics", "attentive")
 """Temporal statistics pooling as published, or attentive statistics pooling with global context."""
 
 STRIDES = (1, 2, 2, 2)
 """Strides of the four stages, in frequency and in time: three halvings."""
+
+SHORTEST = 9
+"""Frames below which an utterance is padded: the last halving then meets 3 frames. On 1 or 2, oneDNN's 3x3 convolution
+of stride 2 in bfloat16 reads memory that nobody wrote (seen in torch 2.11)."""
 
 
 class BasicBlock(nn.Module):
@@ -100,6 +104,7 @@ class ResNet(Backbone):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
+        features, padded = _lengthen(features, padded)
         x = features.transpose(1, 2).unsqueeze(1)
         if padded is not None:
             padded = padded.transpose(1, 2).unsqueeze(1)
@@ -123,6 +128,16 @@ class ResNet34(ResNet):
 
     name: ClassVar[str] = "resnet34"
     num_blocks: ClassVar[tuple[int, int, int, int]] = (3, 4, 6, 3)
+
+
+def _lengthen(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Pad features to ``SHORTEST`` frames, with the mask that says so."""
+    missing = SHORTEST - features.shape[1]
+    if missing <= 0:
+        return features, padded
+    if padded is None:
+        padded = features.new_zeros((*features.shape[:2], 1), dtype=torch.bool)
+    return F.pad(features, (0, 0, 0, missing)), F.pad(padded, (0, 0, 0, missing), value=True)
 
 
 def _zero(x: Tensor, padded: Tensor | None) -> Tensor:

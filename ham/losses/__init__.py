@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from ham.errors import ConfigError
-from ham.losses.base import BatchError, LossOutput, SpeakerLoss, choose, closest
+from ham.losses.base import BatchError, LossOutput, SpeakerLoss
 from ham.losses.ensemble import EhAmSoftmax
 from ham.losses.hyperbolic import HamSoftmax, HSoftmax
 from ham.losses.margin import AamSoftmax, AmSoftmax, RamSoftmax
 from ham.losses.softmax import ScaledSoftmax, Softmax
+from ham.schema import check_options, choose
 
 __all__ = ["LOSSES", "BatchError", "LossOutput", "SpeakerLoss", "build"]
 
@@ -49,16 +49,5 @@ def build(name: str, embedding_dim: int, num_speakers: int, **options: Any) -> S
         ConfigError: if the name, an option or a value is not one that the loss knows.
     """
     loss = LOSSES[choose("loss", name, LOSSES)]
-    known = loss.options()
-    for option in options:
-        if option not in known:
-            raise ConfigError(_unknown_option(loss, option))
+    check_options(f"loss {loss.name}", options, loss.options())
     return loss(embedding_dim, num_speakers, **options)
-
-
-def _unknown_option(loss: type[SpeakerLoss], option: str) -> str:
-    known = loss.options()
-    if not known:
-        return f"loss {loss.name}: has no options, found {option!r}"
-    listed = ", ".join(f"{key} (default {value})" for key, value in known.items())
-    return f"loss {loss.name}: expected one of the options {listed}, found {option!r}{closest(option, known)}"

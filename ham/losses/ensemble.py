@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ham.losses.base import check_number
 from ham.losses.hyperbolic import HamSoftmax
 from ham.losses.margin import RamSoftmax
+from ham.schema import check_number
 
 
 class EhAmSoftmax(HamSoftmax):

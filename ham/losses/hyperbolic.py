@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from ham.geometry import poincare
 from ham.geometry.poincare import BallPoints
-from ham.losses.base import SpeakerLoss, check_number, choose
+from ham.losses.base import SpeakerLoss
+from ham.schema import check_number, choose
 
 CENTRE_STD = 1e-3
 """Standard deviation of every coordinate of a centre at the start (released code)."""

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ham.errors import ConfigError
 from ham.losses import base
 
 
@@ -46,32 +45,6 @@ def test_equal_logits_do_not_count_as_right() -> None:
     loss = Nearest(3, 3)
     out = loss(torch.zeros(6, 3), torch.tensor([0, 1, 2, 0, 1, 2]))
     assert out.accuracy.item() == pytest.approx(1 / 3)
-
-
-def test_choose_returns_the_name_or_lists_the_choices() -> None:
-    assert base.choose("place", "b", ["a", "b"]) == "b"
-    with pytest.raises(
-        ConfigError, match=r"^place: expected one of alpha, beta, found 'alpa'; did you mean 'alpha'\?$"
-    ):
-        base.choose("place", "alpa", iter(["alpha", "beta"]))
-    with pytest.raises(ConfigError, match=r"^place: expected one of alpha, beta, found None$"):
-        base.choose("place", None, ["alpha", "beta"])
-    assert base.closest("zzz", ["alpha"]) == ""
-
-
-def test_check_number_takes_the_range_and_nothing_else() -> None:
-    assert base.check_number("p", 1, least=1, most=2) == 1.0
-    assert base.check_number("p", 2.0, above=1, most=2) == 2.0
-    for value in (1, 2.1, math.nan, math.inf, "1.5", True, None, [1.5], 1 + 1j):
-        with pytest.raises(ConfigError, match=r"^p: expected a finite number above 1 and at most 2, found "):
-            base.check_number("p", value, above=1, most=2)
-
-
-def test_check_count_takes_whole_numbers() -> None:
-    assert base.check_count("p", 3, least=3) == 3
-    for value in (2, 3.0, "3", True, None):
-        with pytest.raises(ConfigError, match=r"^p: expected a whole number of at least 3 \(so\), found "):
-            base.check_count("p", value, least=3, why="so")
 
 
 @pytest.mark.parametrize("labels", [[0, 4], [0, 5], [-1, 2]])

@@ -48,12 +48,14 @@ class Spectrum(nn.Module):
 
 
 class Mean(Backbone):
-    """Mean over the frames that are speech."""
+    """Mean over the frames."""
+
+    name = "mean"
 
     def __init__(self) -> None:
-        nn.Module.__init__(self)
+        super().__init__(num_mel_bins=251, embedding_dim=251)
 
-    def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
         return features.mean(1)
 
 
@@ -64,7 +66,7 @@ def test_a_perfect_embedding_has_no_errors_and_a_constant_one_half(tmp_path: Pat
     assert validation_eer(Mean(), Spectrum(), store, valid, device=torch.device("cpu")) == 0.0
 
     class Constant(Mean):
-        def forward(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
             return torch.ones(len(features), 3)
 
     assert validation_eer(Constant(), Spectrum(), store, valid, device=torch.device("cpu")) == 0.5

@@ -1,0 +1,129 @@
+"""What makes a constructor a schema: reading its options, and checks whose errors name the place and the choices."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+import numbers
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ham.errors import ConfigError
+
+
+def closest(value: object, names: Iterable[str]) -> str:
+    """End of a message that suggests the name most like a misspelt one.
+
+    Args:
+        value: what was found.
+        names: the names that exist.
+
+    Returns:
+        ``"; did you mean '<name>'?"``, or nothing where no name is alike.
+    """
+    near = difflib.get_close_matches(value, list(names), n=1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def choose(place: str, value: object, choices: Iterable[str]) -> str:
+    """Check a word against the words that exist.
+
+    Args:
+        place: what the word stands for, the beginning of the message.
+        value: the word asked for.
+        choices: the words that exist, in the order to show them.
+
+    Returns:
+        ``value``, known to be one of ``choices``.
+
+    Raises:
+        ConfigError: if it is none of them; the message lists them and suggests the closest.
+    """
+    names = list(choices)
+    if isinstance(value, str) and value in names:
+        return value
+    raise ConfigError(f"{place}: expected one of {', '.join(names)}, found {value!r}{closest(value, names)}")
+
+
+def check_number(
+    place: str, value: object, *, above: float = -math.inf, least: float = -math.inf, most: float = math.inf
+) -> float:
+    """Check that an option is a finite number in its range.
+
+    Args:
+        place: the option, the beginning of the message: ``"loss ham_softmax: scale"``.
+        value: the value asked for; a truth value or a string is no number.
+        above: the value must be greater than this.
+        least: the value must be at least this.
+        most: the value must be at most this.
+
+    Returns:
+        The value as a float.
+
+    Raises:
+        ConfigError: if it is not a number, not finite, or outside the range.
+    """
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = float(value) if isinstance(value, numbers.Real) and is_number else math.nan
+    if math.isfinite(number) and number > above and least <= number <= most:
+        return number
+    bounds = [(f"above {above:g}", above), (f"at least {least:g}", least), (f"at most {most:g}", most)]
+    range_ = " and ".join(text for text, bound in bounds if math.isfinite(bound))
+    cure = "; write it without quotes and with a decimal point, as in 5.0e-5" if isinstance(value, str) else ""
+    raise ConfigError(f"{place}: expected a finite number {range_}, found {value!r}{cure}")
+
+
+def check_count(place: str, value: object, *, least: int = 1, why: str = "") -> int:
+    """Check that an option is a whole number of at least ``least``.
+
+    Args:
+        place: the option, the beginning of the message.
+        value: the value asked for.
+        least: smallest value that makes sense.
+        why: a reason to add to the message.
+
+    Returns:
+        The value as an int.
+
+    Raises:
+        ConfigError: if it is not a whole number or too small.
+    """
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least:
+        return int(value)
+    reason = f" ({why})" if why else ""
+    raise ConfigError(f"{place}: expected a whole number of at least {least}{reason}, found {value!r}")
+
+
+def keyword_options(cls: type[object]) -> dict[str, Any]:
+    """Options that a constructor takes, with their defaults: the constructor is the schema.
+
+    Args:
+        cls: a class of a table of names.
+
+    Returns:
+        Its keyword-only parameters, in order.
+    """
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def check_options(place: str, found: Iterable[str], known: Mapping[str, Any]) -> None:
+    """Refuse an option that a constructor does not take.
+
+    Args:
+        place: whose options they are, the beginning of the message.
+        found: names of the options asked for.
+        known: the options that exist, with their defaults.
+
+    Raises:
+        ConfigError: for the first unknown one; the message lists all options and suggests the closest.
+    """
+    for option in found:
+        if not known:
+            raise ConfigError(f"{place}: has no options, found {option!r}")
+        if option not in known:
+            listed = ", ".join(f"{key} (default {value})" for key, value in known.items())
+            raise ConfigError(
+                f"{place}: expected one of the options {listed}, found {option!r}{closest(option, known)}"
+            )
