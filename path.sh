@@ -8,9 +8,22 @@
 ham_top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd) || return 1
 
 ham_environment() {
+  local lock status=0
+  lock=${HAM_VENV:-$ham_top/.venv}.lock
+  # Two commands that meet a missing environment must not both make it.
+  if command -v flock >/dev/null && mkdir -p "$(dirname "$lock")" && { exec {ham_lock}>"$lock"; } 2>/dev/null; then
+    flock "$ham_lock"
+    ham_prepare {ham_lock}>&- || status=$?
+    exec {ham_lock}>&-
+    return "$status"
+  fi
+  ham_prepare
+}
+
+ham_prepare() {
   local venv=${HAM_VENV:-$ham_top/.venv} python=${HAM_PYTHON:-python3} files=("$ham_top/requirements.txt") file
   for file in ${ham_requirements:-}; do files+=("$ham_top/$file"); done
-  if [ ! -x "$venv/bin/python" ]; then
+  if ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then # missing, or left half made
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
       echo "error: path.sh: expected Python 3.10 or newer as '$python', found $("$python" --version 2>&1 | head -n 1);" \
         "install one, or name it: HAM_PYTHON=/path/to/python3.11" >&2
@@ -57,7 +70,7 @@ ham_install_failed() {
 
 # ham_heartbeat STARTED: where there is no terminal for pip's bars, a line now and then.
 ham_heartbeat() {
-  while sleep 20; do echo "path.sh: still installing, $((SECONDS - $1)) s" >&2; done
+  while sleep 20 && kill -0 "$$" 2>/dev/null; do echo "path.sh: still installing, $((SECONDS - $1)) s" >&2; done
 }
 
 ham_environment

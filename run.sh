@@ -1,6 +1,10 @@
 #!/usr/bin/env bash
 # The recipe, from speech to an EER table. `./run.sh` alone runs stages 1 to 7 of the corpus `mini`.
 set -euo pipefail
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  echo "error: run.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2
+  exit 2
+fi
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=local/log.sh
 . "$top/local/log.sh"
@@ -15,7 +19,8 @@ config=          # the system, a file of conf/; the corpus names the default
 loss=            # a loss in place of the configuration's, with its published settings
 set=             # changes of the configuration, "train.epochs=3 loss.margin=0.3"
 exp_name=        # default: <configuration>_<loss>, and _seed<N> for another seed than 1
-seed=1           # of weights, crops, augmentation, validation speakers, generated trials, the mini corpus
+seed=1           # of weights, crops, augmentation, validation speakers
+data_seed=1      # stage 2: of generated trials and test speakers
 device=auto      # auto, cpu, cuda, cuda:N
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint
@@ -28,7 +33,7 @@ train_roots=     # folders of training speech, "A B"
 test_roots=      # folders of test speech
 data_dir=        # default egs/<corpus>/data
 exp_root=        # default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed device num_workers resume max_bad_train_files
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume max_bad_train_files
   batch_size format musan rirs train_roots test_roots data_dir exp_root)
 
 help_message() {
@@ -52,20 +57,22 @@ for ((i = 0; i < $#; i++)); do
   esac
 done
 corpora=$(cd "$top/egs" && for f in */conf/corpus.sh; do printf '%s ' "${f%%/*}"; done)
-[[ " $corpora" == *" $corpus "* && -n $corpus ]] || fail 2 "run.sh: --corpus '$corpus': no such corpus; choose one of: $corpora"
+[[ $corpus =~ ^[A-Za-z0-9_-]+$ && -f $top/egs/$corpus/conf/corpus.sh ]] || fail 2 "run.sh: --corpus '$corpus': no such corpus; choose one of: $corpora"
 corpus_dir=$top/egs/$corpus
 # shellcheck source=/dev/null
 . "$corpus_dir/conf/corpus.sh"
 [[ ! -v corpus_options ]] || option_names+=("${corpus_options[@]}")
 parse_options "$@"
 
-for name in stage stop_stage seed num_workers batch_size max_bad_train_files; do
-  [[ ${!name} =~ ^[0-9]+$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
+for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files; do
+  [[ ${!name} =~ ^[0-9]{1,18}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
 done
-[ "$stage" -le "$stop_stage" ] || fail 2 "run.sh: --stage $stage comes after --stop_stage $stop_stage"
+if [ "$stage" -gt 7 ] || [ "$stop_stage" -gt 7 ]; then
+  fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; the last one is 7"
+fi
 [ "$stage" -ge 1 ] || fail 2 "run.sh: --stage: expected 1 to 7, found $stage"
-[ "$stop_stage" -le 7 ] || fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; --stop_stage is at most 7"
-if [ ! -e "$config" ]; then
+[ "$stage" -le "$stop_stage" ] || fail 2 "run.sh: --stage $stage comes after --stop_stage $stop_stage"
+if [ ! -f "$config" ]; then
   for place in "$top/$config" "$top/conf/$config" "$top/conf/$config.yaml"; do
     [ -f "$place" ] && config=$place && break
   done
@@ -90,13 +97,18 @@ export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-34359738368}
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
-# The lists of words that some options are.
+# The lists of words that some options are; a list that is one folder may hold spaces.
 read -ra train_list <<<"$train_roots"
+[ ! -d "$train_roots" ] || train_list=("$train_roots")
 read -ra test_list <<<"$test_roots"
+[ ! -d "$test_roots" ] || test_list=("$test_roots")
 read -ra changes <<<"$set"
 system=(--config "$config" --loss "$loss" --set "${changes[@]}")
+# ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
+ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
+
 if [ -z "$exp_name" ]; then
-  exp_name=$(python -m ham.bin.exp_name --seed "$seed" "${system[@]}") || exit $?
+  exp_name=$(ham exp_name --seed "$seed" "${system[@]}") || exit $?
 fi
 exp_dir=$exp_root/$exp_name
 
@@ -108,34 +120,34 @@ fi
 
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
   log "stage 2: data directories in $data_dir"
-  python -m ham.bin.prepare_data --data_dir "$data_dir" --seed "$seed" --num_workers "$num_workers" \
+  ham prepare_data --data_dir "$data_dir" --seed "$data_seed" --num_workers "$num_workers" \
     --max_bad_train_files "$max_bad_train_files" --train_roots "${train_list[@]}" --test_roots "${test_list[@]}"
 fi
 
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
   log "stage 3: audio store in $data_dir/store"
-  python -m ham.bin.make_store --data_dir "$data_dir" --num_workers "$num_workers" \
+  ham make_store --data_dir "$data_dir" --num_workers "$num_workers" \
     ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} "${system[@]}"
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
-  python -m ham.bin.train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
+  ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
     --resume "$resume" --musan "$musan" --rirs "$rirs" "${system[@]}"
 fi
 
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
-  python -m ham.bin.extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
+  ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
     --batch_size "$batch_size" --format "$format"
 fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   log "stage 6: score the trials, in $exp_dir/scores"
-  python -m ham.bin.score --data_dir "$data_dir" --exp_dir "$exp_dir" --command "$command"
+  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --command "$command"
 fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
   log "stage 7: report in $exp_dir"
-  python -m ham.bin.report --exp_dir "$exp_dir"
+  ham report --exp_dir "$exp_dir"
 fi

@@ -2,6 +2,10 @@
 # Environment, lint, types and tests in one command. `./test.sh --long` runs the tests that take minutes as well;
 # what follows is handed to pytest, as in `./test.sh tests/losses -k ham`.
 set -euo pipefail
+if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
+  echo "error: test.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2
+  exit 2
+fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck disable=SC2034 # path.sh reads it
 ham_requirements=requirements-dev.txt
@@ -14,7 +18,7 @@ if [ "${1:-}" = --long ]; then
   shift
 fi
 
-mapfile -t scripts < <(find . -name .venv -prune -o -name '*.sh' -print; echo .ci/run)
+scripts=(./*.sh .ci/run local/*.sh egs/*/*.sh egs/*/*/*.sh)
 echo "== ruff, shellcheck, mypy" >&2
 ruff check .
 ruff format --check .

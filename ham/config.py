@@ -381,6 +381,8 @@ def _check_sense(config: Config, where: str) -> None:
             f"{where}: train.average_last: {config.train.average_last} epochs cannot be averaged, "
             f"train.epochs is {config.train.epochs}"
         )
+    if config.data.valid_speakers == 1:
+        raise ConfigError(f"{where}: data.valid_speakers: one speaker makes no trials; use 0 or at least 2")
     if config.margin.end_epoch < config.margin.start_epoch:
         raise ConfigError(f"{where}: margin.end_epoch: expected at least margin.start_epoch")
 

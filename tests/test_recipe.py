@@ -129,6 +129,7 @@ def test_killed_training_resumes_to_the_same_weights(tiny: Tiny) -> None:
         np.testing.assert_array_equal(resumed["embeddings"], whole["embeddings"])
     log = [json.loads(line) for line in (tiny.folder / "exp/killed/train.jsonl").read_text().splitlines()]
     steps = [record["step"] for record in log if record["event"] == "epoch"]
+    assert len(steps) == 2
     assert steps == sorted(set(steps))
 
 
@@ -160,7 +161,38 @@ def test_noise_and_rooms_from_folders_and_speed_as_new_speakers(tiny: Tiny) -> N
     assert (tiny.folder / "exp/musan/embeddings.scp").exists()
 
 
+def test_another_test_list_needs_stage_3_again(tiny: Tiny) -> None:
+    data = tiny.folder / "data3"
+    shutil.copytree(tiny.folder / "data", data)
+    options = [*tiny.options, "--data_dir", data]
+    shutil.rmtree(data / "test/mini/hard")
+    lines = (data / "test/mini/all/utt2dur").read_text().splitlines()
+    changed = [f"{line.split()[0]} 9.5" for line in lines]
+    (data / "test/mini/all/utt2dur").write_text("\n".join(changed) + "\n", encoding="utf-8")
+    done = tiny.recipe("--stage", "5", *options, check=False)
+    assert done.returncode == 1
+    assert "run stage 3" in done.stderr
+
+
+def test_augmentation_material_is_part_of_the_experiment(tiny: Tiny) -> None:
+    done = tiny.recipe("--stage", "4", *tiny.options, "--musan", tiny.folder, check=False)
+    assert done.returncode == 2
+    assert "materials.musan: False -> True" in done.stderr
+
+
+def test_a_folder_named_ham_where_the_user_stands_is_not_run(tiny: Tiny) -> None:
+    if sys.version_info < (3, 11):
+        pytest.skip("Python 3.10 always puts the current folder first")
+    (tiny.folder / "ham/bin").mkdir(parents=True)
+    (tiny.folder / "ham/__init__.py").write_text("raise SystemExit('the wrong ham')", encoding="utf-8")
+    tiny.recipe("--stage", "7", *tiny.options)
+
+
 REQUESTS = [
+    (["--stage", "9"], 2, "not built yet"),
+    (["--set", "augment.kinds=[noize]"], 2, "unknown kind 'noize'"),
+    (["--set", "data.valid_speakers=1"], 2, "at least 2"),
+    (["--seed", "99999999999999999999"], 2, "whole number"),
     (["--satge", "1"], 2, "unknown option --satge"),
     (["--stage"], 2, "--stage needs a value"),
     (["--stage", "x"], 2, "whole number"),

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ham import backbones, features, losses
 from ham.backbones.base import Backbone
 from ham.config import AugmentConfig, Config, OptimiserConfig
-from ham.data.augment import Augmenter, Materials, build_kinds
+from ham.data.augment import Augmenter, Materials, build_kinds, check_kinds
+from ham.data.speed import SpeedPerturbation
 from ham.data.store import ArrayStore
-from ham.errors import ConfigError
+from ham.errors import ConfigError, DataError
 from ham.features import Frontend
 from ham.losses.base import SpeakerLoss
 
 logger = logging.getLogger(__name__)
+
+DURATION_SLACK_S = 2e-3
+"""Durations in utt2dur are rounded, and resampling rounds to a sample."""
 
 SAMPLE_RATE = 16000
 """Hz; every corpus and every published front end here uses it."""
@@ -64,11 +71,40 @@ def check_parts(config: Config) -> None:
         ConfigError: from the part concerned, or if a margin schedule meets a loss without a margin.
     """
     build_frontend(config)
+    if config.augment.mode != "off":
+        check_kinds(config.augment.kinds)
+    SpeedPerturbation(2, speeds=config.data.speed_perturb)
     with torch.device("meta"):
         build_backbone(config)
         loss = build_loss(config, 2)
     if config.margin.name != "constant" and not loss.has_margin:
         raise ConfigError(f"margin.name: {config.margin.name}: the loss {config.loss.name} has no margin; use constant")
+
+
+def resolve(config: Config) -> Config:
+    """Check the parts and spell out every option's default, so that an experiment outlives a change of defaults."""
+    check_parts(config)
+
+    def _full(block: Any, part: Any) -> Any:
+        return replace(block, options={**part.options(), **block.options})
+
+    return replace(
+        config,
+        frontend=_full(config.frontend, features.FRONTENDS[config.frontend.name]),
+        backbone=_full(config.backbone, backbones.BACKBONES[config.backbone.name]),
+        loss=_full(config.loss, losses.LOSSES[config.loss.name]),
+    )
+
+
+def check_current(store: ArrayStore, utt2dur: Mapping[str, float]) -> None:
+    """Refuse a store that was made from other recordings than a data directory's now.
+
+    Raises:
+        DataError: if an utterance is missing, superfluous or of another duration.
+    """
+    have = dict(zip(store.utts, (store.lengths / store.sample_rate).tolist(), strict=True))
+    if have.keys() != utt2dur.keys() or any(abs(have[utt] - s) > DURATION_SLACK_S for utt, s in utt2dur.items()):
+        raise DataError(f"{store.path}: made from other recordings than the data directory names now; run stage 3")
 
 
 def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | None) -> Augmenter | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ham.bin._cli import Parser, run
+from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import add_config, read_config
 from ham.bin._system import check_parts
 
@@ -13,7 +13,7 @@ from ham.bin._system import check_parts
 def main(argv: Sequence[str]) -> None:
     """Check the configuration and print the name."""
     parser = Parser(prog="ham.bin.exp_name", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=at_least(0), default=1, help="the experiment's seed")
     add_config(parser)
     options = parser.parse_args(argv)
     config = read_config(options)

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from ham.bin._cli import Parser, run
-from ham.bin._system import build_backbone, build_frontend, pick_device
+from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
+from ham.bin.make_store import test_lists
 from ham.config import from_dict
+from ham.data.kaldi_dir import read_data_dir
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError
 from ham.score.embeddings import extract, read_source, write_ark, write_embeddings
@@ -40,6 +42,7 @@ def main(argv: Sequence[str]) -> None:
     backbone = build_backbone(config)
     backbone.load_state_dict(model["backbone"])
     store = ArrayStore(options.data_dir / "store" / "test")
+    check_current(store, test_durations(options.data_dir))
     source = f"{weights_digest(model)} {store.meta['files']}"
     target = options.exp_dir / "embeddings.npz"
     if options.format == "npz" and read_source(target) == source:
@@ -67,7 +70,7 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
     """Average the last ``train.average_last`` epochs of a finished training into ``average.pt``.
 
     Returns:
-        What ``average.pt`` holds: ``config``, ``seed``, ``data``, ``num_speakers``, ``speakers``, ``epochs``,
+        What ``average.pt`` holds: ``config``, ``seed``, ``fingerprint``, ``num_speakers``, ``speakers``, ``epochs``,
         and the averaged ``backbone`` and ``loss``.
 
     Raises:
@@ -85,7 +88,7 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
         )
     wanted = list(range(block["epochs"] - block["average_last"] + 1, block["epochs"] + 1))
     states = [checkpoint.load(checkpoint.epoch_path(folder, epoch)) for epoch in wanted[:-1]] + [last]
-    kept = ("config", "seed", "data", "num_speakers", "speakers", "valid_speakers", "versions", "schedules")
+    kept = ("config", "seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules")
     model: dict[str, Any] = {key: last[key] for key in kept}
     model["epochs"] = wanted
     for part in ("backbone", "loss"):
@@ -93,6 +96,11 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
     checkpoint.save(exp_dir / "average.pt", model)
     logger.info("%s/average.pt: mean of epochs %d to %d", exp_dir, wanted[0], wanted[-1])
     return model
+
+
+def test_durations(data_dir: Path) -> dict[str, float]:
+    """Duration in seconds of every utterance of the test lists together."""
+    return {utt: s for folder in test_lists(data_dir) for utt, s in read_data_dir(folder).utt2dur.items()}
 
 
 def weights_digest(model: dict[str, Any]) -> str:

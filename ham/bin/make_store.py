@@ -12,7 +12,7 @@ import numpy as np
 
 from ham.bin._cli import Parser, run
 from ham.bin._options import add_config, read_config
-from ham.bin._system import SAMPLE_RATE, build_frontend, check_parts
+from ham.bin._system import SAMPLE_RATE, build_frontend, resolve
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import read_data_dir
 from ham.data.pack import pack_audio, pack_features
@@ -33,8 +33,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
-    config = read_config(options)
-    check_parts(config)
+    config = resolve(read_config(options))
     wanted = {"train": read_data_dir(options.data_dir / "train").wav, "test": test_recordings(options.data_dir)}
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
         if folder is not None:
@@ -45,6 +44,20 @@ def main(argv: Sequence[str]) -> None:
         _pack_features(options.data_dir / "store", config)
 
 
+def test_lists(data_dir: Path) -> list[Path]:
+    """The data directories of the test lists; hidden folders, left by a write that was killed, are none.
+
+    Raises:
+        DataError: if there is no test list.
+    """
+    base = data_dir / "test"
+    found = sorted(path.parent for path in base.glob("*/*/trials"))
+    folders = [f for f in found if not any(part.startswith(".") for part in f.relative_to(base).parts)]
+    if not folders:
+        raise DataError(f"{base}: expected <root>/<list>/trials, found none; run stage 2")
+    return folders
+
+
 def test_recordings(data_dir: Path) -> dict[str, Path]:
     """The recordings of all test lists together; an utterance of several lists comes once.
 
@@ -52,10 +65,7 @@ def test_recordings(data_dir: Path) -> dict[str, Path]:
         DataError: if there is no test list, or two lists give one utterance different files.
     """
     together: dict[str, Path] = {}
-    folders = sorted(p.parent for p in (data_dir / "test").glob("*/*/trials"))
-    if not folders:
-        raise DataError(f"{data_dir}/test: expected <root>/<list>/trials, found none; run stage 2")
-    for folder in folders:
+    for folder in test_lists(data_dir):
         for utt, wav in read_data_dir(folder).wav.items():
             if together.setdefault(utt, wav) != wav:
                 raise DataError(f"{folder}/wav.scp: {utt} is {wav} here and {together[utt]} in another list")
@@ -73,7 +83,7 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
     if not folder.is_dir():
         raise ConfigError(f"--{what} {folder}: no such folder")
     base = folder / "simulated_rirs" if (folder / "simulated_rirs").is_dir() else folder
-    files = sorted(p for p in base.rglob("*") if p.suffix.lower() in (".wav", ".flac"))
+    files = sorted(p for p in base.rglob("[!.]*") if p.suffix.lower() in (".wav", ".flac"))
     missing = [name for name in ("noise", "music", "speech") if not (folder / name).is_dir()]
     if what == "musan" and missing:
         raise ConfigError(f"--musan {folder}: expected the folders noise, music and speech; missing: {missing[0]}")

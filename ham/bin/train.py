@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import yaml
 
-from ham.bin._cli import Parser, run
+from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import add_config, boolean, read_config
 from ham.bin._system import (
     build_augmenter,
@@ -21,10 +21,11 @@ from ham.bin._system import (
     build_frontend,
     build_loss,
     build_optimiser,
-    check_parts,
+    check_current,
     pick_device,
+    resolve,
 )
-from ham.config import Config, differences, dump, to_dict
+from ham.config import Config, differences, to_dict
 from ham.data.dataset import TrainingSet, training_set
 from ham.data.kaldi_dir import read_data_dir
 from ham.data.pack import content_fingerprint
@@ -56,17 +57,16 @@ class Prepared:
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training, or say that it is done."""
     options = _parser().parse_args(argv)
-    config = read_config(options)
-    check_parts(config)
+    config = resolve(read_config(options))
     device = pick_device(options.device)
     prepared = prepare(options.data_dir, config, options.seed)
-    request = {**to_dict(config), "seed": options.seed, "data": prepared.fingerprint}
+    request = describe(config, options, prepared)
     folder = options.exp_dir
     last = _last_epoch(folder, request, options.resume)
     if last == config.train.epochs:
         logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
         return
-    _write_request(folder, config, request)
+    _write_request(folder, request)
     torch.manual_seed(options.seed)
     torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
     loop = build_loop(prepared, config, options, device)
@@ -81,7 +81,9 @@ def _parser() -> Parser:
     parser = Parser(prog="ham.bin.train", description=__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="folder that holds train/ and store/")
     parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder, made if missing")
-    parser.add_argument("--seed", type=int, default=1, help="of weights, order, augmentation, validation speakers")
+    parser.add_argument(
+        "--seed", type=at_least(0), default=1, help="of weights, order, augmentation, validation speakers"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
@@ -96,10 +98,10 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     Raises:
         DataError: if the store does not belong to the data directory, or too few speakers are left.
     """
-    utt2spk = read_data_dir(data_dir / "train").utt2spk
+    train = read_data_dir(data_dir / "train")
+    utt2spk = train.utt2spk
     store = ArrayStore(data_dir / "store" / "train")
-    if set(store.utts) != set(utt2spk):
-        raise DataError(f"{store.path}: made from another {data_dir}/train; run stage 3 again")
+    check_current(store, train.utt2dur)
     aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
     data = training_set(store, utt2spk, aside)
     if len(data.speakers) < 2:
@@ -121,8 +123,9 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
     store = prepared.store
     if config.features == "stored":
         store = ArrayStore(options.data_dir / "store" / "train_features")
-        if store.utts != prepared.store.utts:
-            raise DataError(f"{store.path}: made from another {prepared.store.path}; run stage 3 again")
+        same = (prepared.store.utts, prepared.store.meta.get("files"), to_dict(config)["frontend"])
+        if (store.utts, store.meta.get("files"), store.meta.get("frontend")) != same:
+            raise DataError(f"{store.path}: made from other audio or by another front end; run stage 3 again")
     _announce(prepared, config, step, num_speakers, device)
     return Loop(
         step=step,
@@ -223,7 +226,7 @@ def _described(prepared: Prepared, config: Config, seed: int, num_speakers: int)
     return {
         "config": to_dict(config),
         "seed": seed,
-        "data": prepared.fingerprint,
+        "fingerprint": prepared.fingerprint,
         "num_speakers": num_speakers,
         "speakers": list(prepared.data.speakers),
         "valid_speakers": list(prepared.aside),
@@ -258,7 +261,7 @@ def _last_epoch(folder: Path, request: dict[str, Any], resume: bool) -> int:
     saved = checkpoint.saved_epochs(folder / "checkpoints")
     if not saved:
         return 0
-    lines = differences(_read_request(folder), request)
+    lines = differences(_decisive(_read_request(folder)), _decisive(request))
     if lines:
         raise ConfigError(
             f"{folder}: another configuration made this experiment ({'; '.join(lines)}); choose another --exp_name "
@@ -270,6 +273,23 @@ def _last_epoch(folder: Path, request: dict[str, Any], resume: bool) -> int:
             "delete the folder"
         )
     return saved[-1]
+
+
+def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]:
+    """All that an experiment is made of; another one in any of it is another experiment."""
+    materials = {"musan": bool(options.musan), "rirs": bool(options.rirs)}
+    return {
+        **to_dict(config),
+        "seed": options.seed,
+        "fingerprint": prepared.fingerprint,
+        "materials": materials,
+    }
+
+
+def _decisive(request: dict[str, Any]) -> dict[str, Any]:
+    """The request without what changes no number: how many processes gather the crops."""
+    data = {key: value for key, value in request.get("data", {}).items() if key != "num_workers"}
+    return {**request, "data": data}
 
 
 def _read_request(folder: Path) -> dict[str, Any]:
@@ -285,12 +305,11 @@ def _read_request(folder: Path) -> dict[str, Any]:
     return dict(tree) if isinstance(tree, dict) else {}
 
 
-def _write_request(folder: Path, config: Config, request: dict[str, Any]) -> None:
+def _write_request(folder: Path, request: dict[str, Any]) -> None:
     """Write the resolved configuration, with seed and fingerprint of the data."""
     folder.mkdir(parents=True, exist_ok=True)
-    extra = yaml.safe_dump({key: request[key] for key in ("seed", "data")}, sort_keys=False)
     part = folder / ".config.yaml.part"
-    part.write_text(dump(config) + extra, encoding="utf-8")
+    part.write_text(yaml.safe_dump(request, sort_keys=False, default_flow_style=None), encoding="utf-8")
     part.replace(folder / "config.yaml")
 
 

@@ -166,6 +166,22 @@ def available_kinds(materials: Materials) -> tuple[str, ...]:
     return tuple(name for name in published if name != "music" or materials.noise_store is not None)
 
 
+def check_kinds(names: Sequence[str]) -> None:
+    """Check the names of kinds.
+
+    Args:
+        names: to be keys of ``KINDS``, each once.
+
+    Raises:
+        ConfigError: if one is unknown or repeated.
+    """
+    unknown = [name for name in names if name not in KINDS]
+    if unknown:
+        raise ConfigError(f"augmentation: unknown kind '{unknown[0]}', choose from {', '.join(KINDS)}")
+    if len(set(names)) < len(names):
+        raise ConfigError(f"augmentation: every kind may be listed once, found {', '.join(names)}")
+
+
 def build_kinds(names: Sequence[str], materials: Materials) -> dict[str, Effect]:
     """Make effects with the published settings.
 
@@ -180,11 +196,7 @@ def build_kinds(names: Sequence[str], materials: Materials) -> dict[str, Effect]
         ConfigError: if a name is unknown or repeated, or its material is missing.
         DataError: if a store lacks the recordings or has another sample rate.
     """
-    unknown = [name for name in names if name not in KINDS]
-    if unknown:
-        raise ConfigError(f"augmentation: unknown kind '{unknown[0]}', choose from {', '.join(KINDS)}")
-    if len(set(names)) < len(names):
-        raise ConfigError(f"augmentation: every kind may be listed once, found {', '.join(names)}")
+    check_kinds(names)
     for store in (materials.noise_store, materials.room_store):
         if store is not None and store.sample_rate != materials.sample_rate:
             place, rate = store.path, store.sample_rate

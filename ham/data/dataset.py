@@ -30,6 +30,10 @@ class Batch:
     labels: Tensor
     entries: Tensor
 
+    def pin_memory(self) -> Batch:
+        """The batch in page-locked memory, from which a copy to a GPU does not wait; the loader calls this."""
+        return Batch(self.rows.pin_memory(), self.labels.pin_memory(), self.entries.pin_memory())
+
 
 @dataclass(frozen=True)
 class TrainingSet:

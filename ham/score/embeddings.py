@@ -111,7 +111,7 @@ def read_source(path: Path) -> str | None:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return str(archive["source"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
@@ -119,9 +119,16 @@ def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) 
     """Write Kaldi's ``embeddings.ark`` and ``embeddings.scp`` beside each other through kaldiio."""
     import kaldiio  # only whoever asks for this format needs it
 
-    with kaldiio.WriteHelper(f"ark,scp:{path},{path.with_suffix('.scp')}") as writer:
+    if "," in str(path):
+        raise DataError(f"{path}: Kaldi's specifiers cannot hold a comma; choose another --exp_root for --format ark")
+    part = path.with_name(f".{path.name}.part")
+    index = path.with_name(f".{path.stem}.scp.part")
+    with kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
         for utt, row in zip(utts, embeddings, strict=True):
             writer(utt, row)
+    index.write_text(index.read_text(encoding="utf-8").replace(str(part), str(path)), encoding="utf-8")
+    os.replace(part, path)  # noqa: PTH105 - the pair to the temporary names above
+    os.replace(index, path.with_suffix(".scp"))  # noqa: PTH105
 
 
 def _features(frontend: nn.Module, store: ArrayStore, index: int, device: torch.device) -> Tensor:

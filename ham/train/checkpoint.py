@@ -52,7 +52,7 @@ def load(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint; run stage 4 first") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: damaged ({reason}); delete it, --resume goes on from the one before") from None
+        raise CheckpointError(f"{path}: damaged ({reason}); delete it and later ones, then --resume") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected a dictionary, found {type(state).__name__}")
     return state
@@ -65,7 +65,7 @@ def epoch_path(folder: Path, epoch: int) -> Path:
 
 def saved_epochs(folder: Path) -> list[int]:
     """The epochs that have a checkpoint, in rising order."""
-    return sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob(PATTERN))
+    return sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob(PATTERN) if path.stem[6:].isdigit())
 
 
 def prune(folder: Path, keep: int) -> None:

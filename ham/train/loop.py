@@ -167,8 +167,8 @@ class Loop:
             if (number + 1) % LOG_STEPS == 0 or number + 1 == self.steps_per_epoch:
                 monitor.step(done + 1, {"epoch": epoch, **self._moment(done), **tally.recent()})
         values = self._summary(epoch, tally, time.perf_counter() - started)
+        monitor.epoch(epoch * self.steps_per_epoch, values)  # first: a resumed run drops a line without checkpoint
         self._save(epoch)
-        monitor.epoch(epoch * self.steps_per_epoch, values)
         self._tell(epoch, values)
 
     def _batches(self, epoch: int, tally: _Tally) -> Iterator[Batch]:
@@ -191,11 +191,19 @@ class Loop:
         )
         while True:
             started = time.perf_counter()
-            batch = next(loader, None)
+            batch = self._next(loader)
             tally.waited_s += time.perf_counter() - started
             if batch is None:
                 return
             yield batch
+
+    def _next(self, loader: Iterator[Batch]) -> Batch | None:
+        """The next batch; an error of ours in a worker brings its traceback, whose last line counts."""
+        try:
+            return next(loader, None)
+        except HamError as error:
+            *trace, last = str(error).strip().splitlines()
+            raise type(error)(last.partition(": ")[2] if trace else last) from None
 
     def _train(self, batch: Batch, done: int, tally: _Tally) -> None:
         """One update of the weights; ``done`` steps came before it."""
@@ -218,8 +226,8 @@ class Loop:
     def _moment(self, done: int) -> dict[str, float]:
         """Learning rate and margin of the step after ``done`` steps."""
         epoch = done / self.steps_per_epoch
-        # The first step of a warm-up would have rate 0: the step's end counts.
-        now = {"lr": self.settings.lr_at(epoch if done else 1.0 / self.steps_per_epoch)}
+        # The first step of a warm-up would have rate 0: there the step's end counts.
+        now = {"lr": self.settings.lr_at(epoch) or self.settings.lr_at((done + 1) / self.steps_per_epoch)}
         if self.settings.margin_at is not None:
             now["margin"] = self.settings.margin_at(epoch)
         return now

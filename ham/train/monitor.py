@@ -29,7 +29,7 @@ class Monitor:
         self._log_path = folder / "train.jsonl"
         drop_from(self._log_path, first_epoch)
         self._log = self._log_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True)
 
     def __enter__(self) -> Monitor:

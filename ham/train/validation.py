@@ -49,12 +49,25 @@ def choose_speakers(utt2spk: Mapping[str, str], num_speakers: int, *, seed: int)
 
 
 def validation_set(store: ArrayStore, utt2spk: Mapping[str, str], names: tuple[str, ...]) -> ValidationSet:
-    """Collect the utterances of the speakers kept aside, at most ``MAX_UTTERANCES``, spread evenly over them."""
-    number = {spk: k for k, spk in enumerate(names)}
-    indices = [i for i, utt in enumerate(store.utts) if utt2spk[utt] in number]
-    step = max(1, -(-len(indices) // MAX_UTTERANCES))
-    kept = np.array(indices[::step], np.int64)
-    return ValidationSet(kept, np.array([number[utt2spk[store.utts[i]]] for i in kept], np.int64), names)
+    """Collect utterances of the speakers kept aside, at most ``MAX_UTTERANCES``: as many of each, evenly spread.
+
+    Each speaker that counts has at least two, so of very many speakers only the first ones count.
+    """
+    number = {spk: k for k, spk in enumerate(names[: MAX_UTTERANCES // 2])}
+    quota = MAX_UTTERANCES // max(1, len(number))
+    own: dict[str, list[int]] = {spk: [] for spk in number}
+    for index, utt in enumerate(store.utts):
+        if utt2spk[utt] in own:
+            own[utt2spk[utt]].append(index)
+    kept = [index for indices in own.values() for index in _spread(indices, quota)]
+    speakers = [number[utt2spk[store.utts[index]]] for index in kept]
+    return ValidationSet(np.array(kept, np.int64), np.array(speakers, np.int64), names)
+
+
+def _spread(indices: list[int], most: int) -> list[int]:
+    """At most ``most`` of the indices, evenly spread."""
+    places = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int)
+    return [indices[place] for place in places]
 
 
 def validation_eer(

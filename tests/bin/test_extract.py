@@ -18,7 +18,9 @@ def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
             "config": {"train": {"epochs": total, "average_last": average_last}},
             "backbone": {"w": torch.full((2,), float(epoch))},
             "loss": {"weight": torch.full((3,), 10.0 * epoch)},
-            **dict.fromkeys(("seed", "data", "num_speakers", "speakers", "valid_speakers", "versions", "schedules"), 1),
+            **dict.fromkeys(
+                ("seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules"), 1
+            ),
         }
         checkpoint.save(checkpoint.epoch_path(folder / "checkpoints", epoch), state)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from ham.bin import extract, make_store, train
 from ham.data.kaldi_dir import Trials, write_data_dir
@@ -78,8 +79,31 @@ def test_a_store_of_other_utterances_is_refused(lab: Lab) -> None:
         path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
     spk2utt = lab.data_dir / "train/spk2utt"
     spk2utt.write_text(spk2utt.read_text().replace(lines[0].split()[0] + " ", "", 1))
-    with pytest.raises(DataError, match="made from another"):
+    with pytest.raises(DataError, match="made from other recordings"):
         lab.train()
+
+
+def test_stored_features_of_another_front_end_are_refused(lab: Lab) -> None:
+    changes = ("features=stored",)
+    make_store.main(["--data_dir", str(lab.data_dir), *lab.system(*changes)])
+    with pytest.raises(DataError, match="another front end"):
+        lab.train(changes=(*changes, "frontend.name=kaldi_fbank"))
+    lab.train(changes=changes)
+
+
+def test_the_number_of_workers_is_no_part_of_an_experiment(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    lab.train(changes=("data.num_workers=1",))
+
+
+def test_the_configuration_is_written_with_every_default(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    tree = yaml.safe_load((lab.exp_dir / "config.yaml").read_text())
+    assert tree["loss"] == {"name": "am_softmax", "scale": 30.0, "margin": 0.2}
+    assert tree["data"]["batch_size"] == 4
+    lab.train(changes=("loss.margin=0.2",))
 
 
 def test_too_few_speakers_are_refused(lab: Lab) -> None:

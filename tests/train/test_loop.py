@@ -43,6 +43,9 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loo
     resumed.resume(1)
     resumed.run()
     assert torch.equal(weights(resumed), weights(whole))
+    for loop in (whole, resumed):
+        log = [json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()]
+        assert [r["epoch"] for r in log if r["event"] == "epoch"] == [1, 2, 3]
 
 
 def test_a_loss_that_is_not_finite_stops_it_and_names_the_batch(
