@@ -5,7 +5,7 @@ if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: run.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2
   exit 2
 fi
-top=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=local/log.sh
 . "$top/local/log.sh"
 # shellcheck source=local/parse_options.sh
@@ -36,6 +36,9 @@ exp_root=        # default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume max_bad_train_files
   batch_size format musan rirs train_roots test_roots data_dir exp_root)
 
+# meaning NAME: the comment behind the default of an option, here or in the corpus's variables.
+meaning() { sed -n "s/^$1=[^#]*# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1; }
+
 help_message() {
   cat <<HELP
 usage: ./run.sh [--stage N] [--stop_stage M] [--corpus NAME] [--loss NAME] [--config FILE] ...
@@ -44,7 +47,7 @@ usage: ./run.sh [--stage N] [--stop_stage M] [--corpus NAME] [--loss NAME] [--co
 5 average, embed                6 scores, metrics     7 report               8, 9 not built yet
 
 options of --corpus $corpus and their values now (- and _ are the same in a name):
-$(for name in "${option_names[@]}"; do printf '  --%-22s %s\n' "$name" "${!name:-(none)}"; done)
+$(for name in "${option_names[@]}"; do printf '  --%-20s %-12s %s\n' "$name" "${!name:--}" "$(meaning "$name")"; done)
 HELP
 }
 
@@ -65,7 +68,7 @@ corpus_dir=$top/egs/$corpus
 parse_options "$@"
 
 for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files; do
-  [[ ${!name} =~ ^[0-9]{1,18}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
+  [[ ${!name} =~ ^[0-9]{1,15}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
 done
 if [ "$stage" -gt 7 ] || [ "$stop_stage" -gt 7 ]; then
   fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; the last one is 7"
@@ -78,6 +81,8 @@ if [ ! -f "$config" ]; then
   done
 fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
+[ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
+[[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 command=./run.sh
 for word in "$@"; do
   case $word in
@@ -107,9 +112,8 @@ system=(--config "$config" --loss "$loss" --set "${changes[@]}")
 # ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
 ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
 
-if [ -z "$exp_name" ]; then
-  exp_name=$(ham exp_name --seed "$seed" "${system[@]}") || exit $?
-fi
+default_name=$(ham exp_name --seed "$seed" --device "$device" "${system[@]}") || exit $?
+exp_name=${exp_name:-$default_name}
 exp_dir=$exp_root/$exp_name
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
@@ -133,7 +137,7 @@ fi
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
-    --resume "$resume" --musan "$musan" --rirs "$rirs" "${system[@]}"
+    --resume "$resume" --command "$command" --musan "$musan" --rirs "$rirs" "${system[@]}"
 fi
 
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then

@@ -308,8 +308,8 @@ def _build(cls: type[Any], tree: object, where: str, prefix: str) -> object:
 def _unknown(prefix: str, key: object, known: list[str]) -> str:
     """The sentence for a key that does not exist."""
     near = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"; did you mean '{prefix}{near[0]}'?" if near else ""
-    return f"unknown key '{prefix}{key}'{hint} The keys here are: {', '.join(known)}"
+    hint = f"; did you mean '{prefix}{near[0]}'?" if near else ";"
+    return f"unknown key '{prefix}{key}'{hint} the keys here are: {', '.join(known)}"
 
 
 def _convert(hint: Any, value: object, where: str, key: str) -> object:

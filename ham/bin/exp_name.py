@@ -1,4 +1,7 @@
-"""Print the default name of an experiment: ``<configuration>_<loss>``, with ``_seed<N>`` for another seed than 1."""
+"""Check a request before any work is done, and print the default name of its experiment.
+
+The name is ``<configuration>_<loss>``, with ``_seed<N>`` for another seed than 1.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,19 @@ from collections.abc import Sequence
 
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import add_config, read_config
-from ham.bin._system import check_parts
+from ham.bin._system import check_parts, pick_device
 
 
 def main(argv: Sequence[str]) -> None:
     """Check the configuration and print the name."""
     parser = Parser(prog="ham.bin.exp_name", description=__doc__)
     parser.add_argument("--seed", type=at_least(0), default=1, help="the experiment's seed")
+    parser.add_argument("--device", default="auto", help="checked here, so that a wrong one is refused at once")
     add_config(parser)
     options = parser.parse_args(argv)
     config = read_config(options)
     check_parts(config)
+    pick_device(options.device)
     suffix = "" if options.seed == 1 else f"_seed{options.seed}"
     print(f"{options.config.stem}_{config.loss.name}{suffix}")
 

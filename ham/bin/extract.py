@@ -88,7 +88,17 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
         )
     wanted = list(range(block["epochs"] - block["average_last"] + 1, block["epochs"] + 1))
     states = [checkpoint.load(checkpoint.epoch_path(folder, epoch)) for epoch in wanted[:-1]] + [last]
-    kept = ("config", "seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules")
+    kept = (
+        "config",
+        "seed",
+        "fingerprint",
+        "num_speakers",
+        "speakers",
+        "valid_speakers",
+        "versions",
+        "schedules",
+        "command",
+    )
     model: dict[str, Any] = {key: last[key] for key in kept}
     model["epochs"] = wanted
     for part in ("backbone", "loss"):

@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     lists = [_read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
-    seed, loss = _trained(options.exp_dir / "average.pt")
+    seed, command, loss = _trained(options.exp_dir / "average.pt")
     backends = _backends(loss)
     rows = [_rows(trial_list, embeddings) for trial_list in lists]  # of all lists, before anything is written
     numbers: list[ListResult] = []
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
         seed=seed,
         commit=git_commit(Path(ham.__file__).parent),
         versions=checkpoint.versions(),
-        command=options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
+        command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
     )
     write_curves(options.exp_dir / "curves.json", curves)
@@ -102,7 +102,9 @@ def _parser() -> Parser:
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with embeddings.npz and average.pt")
     parser.add_argument("--test_sets", nargs="+", default=["all"], help="lists (<root>/<list>), roots, or all")
     parser.add_argument("--num_resamples", type=_positive, default=NUM_RESAMPLES, help="bootstrap draws of an interval")
-    parser.add_argument("--command", default="", help="command that results.json names; this one when missing")
+    parser.add_argument(
+        "--command", default="", help="command that results.json names if the model does not say how it was trained"
+    )
     return parser
 
 
@@ -150,8 +152,8 @@ def _read_list(data_dir: Path, name: str) -> TrialList:
     return TrialList(name, data, data.trials)
 
 
-def _trained(place: Path) -> tuple[int, SpeakerLoss]:
-    """Seed of the training, and the trained loss: with its centres, its options and, where it has one, its geometry."""
+def _trained(place: Path) -> tuple[int, str, SpeakerLoss]:
+    """Seed and command of the training, and the trained loss with its centres and options."""
     state = checkpoint.load(place)
     try:
         seed = int(state["seed"])
@@ -164,7 +166,7 @@ def _trained(place: Path) -> tuple[int, SpeakerLoss]:
     except RuntimeError as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{place}: the loss does not fit its configuration ({reason}); train again") from error
-    return seed, loss.eval()
+    return seed, str(state.get("command", "")), loss.eval()
 
 
 def _backends(loss: SpeakerLoss) -> Backends:

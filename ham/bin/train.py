@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -86,6 +87,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
+    parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
     add_config(parser)
@@ -135,7 +137,10 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
         settings=_settings(config, options.seed, step, speed),
         device=device,
         folder=options.exp_dir,
-        described=_described(prepared, config, options.seed, num_speakers),
+        described={
+            **_described(prepared, config, options.seed, num_speakers),
+            "command": options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]]),
+        },
         validate=_validation(prepared, config, step, device),
         facts={"hardware": hardware()},
     )

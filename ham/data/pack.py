@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham.data.audio import read_audio
-from ham.data.store import INT16_SCALE, ArrayStore, read_meta, to_int16, write_store
+from ham.data.store import INT16_SCALE, ArrayStore, is_whole, read_meta, to_int16, write_store
 from ham.errors import DataError
 
 LOOKAHEAD = 8
@@ -46,7 +46,7 @@ def is_current(path: Path, request: Mapping[str, Any]) -> bool:
         meta = read_meta(path)
     except DataError:
         return False
-    return all(meta.get(key) == value for key, value in request.items())
+    return all(meta.get(key) == value for key, value in request.items()) and is_whole(path, meta)
 
 
 def pack_audio(path: Path, wav: Mapping[str, Path], *, sample_rate: int, num_workers: int) -> bool:

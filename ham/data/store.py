@@ -125,6 +125,13 @@ def read_meta(path: Path) -> dict[str, Any]:
     return meta
 
 
+def is_whole(path: Path, meta: Mapping[str, Any]) -> bool:
+    """Whether the index and every shard that ``meta`` counts lie there in their full size."""
+    shards = [path / _shard_name(number) for number in range(len(meta.get("shard_bytes", [])))]
+    sizes = [shard.stat().st_size if shard.exists() else -1 for shard in shards]
+    return bool(shards) and sizes == meta["shard_bytes"] and (path / "index.npz").exists()
+
+
 def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Mapping[str, Any]) -> None:
     """Write a store; it appears under its name only when it is complete, and then replaces an older one.
 
@@ -134,16 +141,21 @@ def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Map
         meta: JSON values to keep beside it; ``sample_rate`` (Hz) must be among them.
 
     Raises:
-        DataError: if an id comes twice or there is no item.
+        DataError: if an id comes twice, there is no item, or the disk is full.
     """
     part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
         _write_parts(part, items)
-        (part / "meta.json").write_text(json.dumps(dict(meta), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        whole = {**meta, "shard_bytes": [p.stat().st_size for p in sorted(part.glob("shard-*.npy"))]}
+        (part / "meta.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         shutil.rmtree(path, ignore_errors=True)
         os.replace(part, path)  # noqa: PTH105 - the atomic move of a folder, named like that of a file
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DataError(f"{path}: cannot be written ({error}); is the disk full?") from None  # NumPy's short write
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

@@ -30,12 +30,19 @@ def versions() -> dict[str, str]:
 
 
 def save(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a checkpoint; it appears under its name only when it is complete."""
+    """Write a checkpoint; it appears under its name only when it is complete.
+
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
         torch.save(dict(state), part)
         os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
+    except RuntimeError as error:  # torch's writer says so when the disk is full
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: cannot be written ({reason}); is the disk full?") from None
     finally:
         part.unlink(missing_ok=True)
 

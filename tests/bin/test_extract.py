@@ -19,7 +19,17 @@ def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
             "backbone": {"w": torch.full((2,), float(epoch))},
             "loss": {"weight": torch.full((3,), 10.0 * epoch)},
             **dict.fromkeys(
-                ("seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules"), 1
+                (
+                    "seed",
+                    "fingerprint",
+                    "num_speakers",
+                    "speakers",
+                    "valid_speakers",
+                    "versions",
+                    "schedules",
+                    "command",
+                ),
+                1,
             ),
         }
         checkpoint.save(checkpoint.epoch_path(folder / "checkpoints", epoch), state)

@@ -49,6 +49,18 @@ def test_repeated_only_when_a_file_changed(tmp_path: Path, wav: dict[str, Path])
     assert len(ArrayStore(tmp_path / "store")) == 39
 
 
+@pytest.mark.parametrize("how", ["missing", "cut"])
+def test_a_damaged_store_is_packed_again(tmp_path: Path, wav: dict[str, Path], how: str) -> None:
+    pack(tmp_path, wav)
+    shard = tmp_path / "store/shard-00000.npy"
+    content = shard.read_bytes()
+    shard.unlink()
+    if how == "cut":
+        shard.write_bytes(content[:1000])
+    assert pack(tmp_path, wav)
+    assert shard.read_bytes() == content
+
+
 def test_an_unreadable_file_leaves_the_old_store(tmp_path: Path, wav: dict[str, Path]) -> None:
     pack(tmp_path, wav)
     path = wav["s2-u20"]

@@ -1,5 +1,5 @@
 # Corpus `folder`: anybody's speech. Each variable here is an option of run.sh.
-# shellcheck shell=bash disable=SC2034
-config=conf/small.yaml
+# shellcheck shell=bash disable=SC2034,SC2154
+config=$top/conf/small.yaml
 train_roots= # folders with wav/<speaker>/<session>/<utterance>, "A B"
 test_roots=  # the same; with trials/*.txt where there are trial lists

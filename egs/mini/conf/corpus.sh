@@ -1,6 +1,6 @@
 # Corpus `mini`: synthetic voices. Each variable here is an option of run.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
-config=conf/mini.yaml
+config=$top/conf/mini.yaml
 train_roots=$corpus_dir/data/mini
 test_roots=$corpus_dir/data/mini
 mini_train_speakers=208 # balanced over 2 sexes x 4 accents

@@ -59,7 +59,7 @@ class OneLineParser(argparse.ArgumentParser):
         Args:
             message: what is wrong.
         """
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"error: {self.prog}: {message}; see {self.prog} --help\n")
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -197,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"make_corpus.py: {message}", file=sys.stderr)
+    print(f"error: make_corpus.py: {message}", file=sys.stderr)
     return status
 
 

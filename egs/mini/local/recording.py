@@ -96,7 +96,15 @@ def record(speaker: Speaker, *, wav: Path, seed: int, num_utterances: int) -> No
         with Synthesiser(ACCENTS[speaker.accent], voice.variant_text()) as synthesiser:
             talker = Talker(synthesiser, round(voice.rate_wpm * session.rate_factor), rng)
             for path in paths:
-                soundfile.write(wav / path, transmit(talker.say(), session, rng), SAMPLE_RATE, subtype="PCM_16")
+                _write(wav / path, transmit(talker.say(), session, rng))
+
+
+def _write(path: Path, samples: NDArray[np.int16]) -> None:
+    """Write a recording; libsndfile calls a full disk a system error."""
+    try:
+        soundfile.write(path, samples, SAMPLE_RATE, subtype="PCM_16")
+    except soundfile.LibsndfileError as error:
+        raise DataError(f"{path}: cannot be written ({error}); is the disk full?") from None
 
 
 def record_all(speakers: Sequence[Speaker], wav: Path, request: Request, num_workers: int) -> None:
