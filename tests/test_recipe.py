@@ -15,11 +15,38 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import TOP, Recipe
+
+TOP = Path(__file__).parents[1]
 
 SMALL = "data.valid_speakers=4 data.batch_size=16 train.epochs=2 train.average_last=2 backbone.channels=32"
 SMALL_BACKBONE = " backbone.mfa_channels=48 backbone.attention_channels=16 backbone.se_channels=8"
 CHANGES = SMALL + SMALL_BACKBONE
+
+
+class Recipe:
+    """Calls ``run.sh`` in the environment that the tests run in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, *arguments: str | Path, door: str = "run.sh", check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [TOP / door, *map(str, arguments)],
+            cwd=self.folder,
+            env={**os.environ, "HAM_VENV": sys.prefix, "OMP_NUM_THREADS": "2"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stderr[-3000:]
+        return done
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Recipe:
+    """``run.sh``, called from a temporary folder."""
+    return Recipe(tmp_path)
 
 
 class Tiny:
