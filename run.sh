@@ -102,11 +102,6 @@ export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-34359738368}
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
-# The lists of words that some options are; a list that is one folder may hold spaces.
-read -ra train_list <<<"$train_roots"
-[ ! -d "$train_roots" ] || train_list=("$train_roots")
-read -ra test_list <<<"$test_roots"
-[ ! -d "$test_roots" ] || test_list=("$test_roots")
 read -ra changes <<<"$set"
 system=(--config "$config" --loss "$loss" --set "${changes[@]}")
 # ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
@@ -124,6 +119,11 @@ fi
 
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
   log "stage 2: data directories in $data_dir"
+  # Lists of folders; a list that is one folder may hold spaces.
+  read -ra train_list <<<"$train_roots"
+  [ ! -d "$train_roots" ] || train_list=("$train_roots")
+  read -ra test_list <<<"$test_roots"
+  [ ! -d "$test_roots" ] || test_list=("$test_roots")
   ham prepare_data --data_dir "$data_dir" --seed "$data_seed" --num_workers "$num_workers" \
     --max_bad_train_files "$max_bad_train_files" --train_roots "${train_list[@]}" --test_roots "${test_list[@]}"
 fi

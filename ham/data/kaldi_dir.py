@@ -36,7 +36,7 @@ FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials")
 """The files of a data directory; only ``trials`` may be missing."""
 
 _LABELS = {"nontarget": 0, "target": 1}
-_PREPARE = "prepare it again with `python -m ham.bin.prepare_data`"
+_PREPARE = "prepare it again (stage 2)"
 
 
 @dataclass(frozen=True, eq=False)
