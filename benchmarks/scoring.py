@@ -100,11 +100,12 @@ def main() -> None:
     parser.add_argument("--embedding_dim", type=int, default=192, help="length of an embedding")
     parser.add_argument("--num_resamples", type=int, default=1000, help="bootstrap draws")
     parser.add_argument("--repeats", type=int, default=3, help="runs of which the fastest counts")
-    parser.add_argument("--json", type=Path, default=Path("scoring.json"), help="where to write the figures")
+    parser.add_argument("--json", type=Path, default=Path("build/benchmarks/scoring.json"), help="where to write")
     options = parser.parse_args()
     seconds = measure(options)
     sizes = {key: value for key, value in vars(options).items() if key != "json"}
     content = {**sizes, "hardware": hardware(), "threads": torch.get_num_threads(), "seconds": seconds}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"{options.num_trials:,} trials, {options.num_speakers:,} speakers, D {options.embedding_dim}; {hardware()}")
     print(text_table(("step", "", "seconds"), [(name, "", f"{value:.3f}") for name, value in seconds.items()]))

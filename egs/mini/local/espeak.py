@@ -1,4 +1,4 @@
-"""Speech from the C library espeak-ng, which the PyPI package ``espeakng-loader`` brings with its data.
+"""Speech from the C library espeak-ng, which the Python package ``espeakng-loader`` brings with its data.
 
 The library keeps its state in static variables (the position in its flutter table, the phase, the automatic gain), so
 that what it says depends on everything it has said before. A :class:`Synthesiser` therefore loads a *copy* of the
