@@ -83,6 +83,9 @@ fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
+for name in musan rirs; do
+  [[ -z ${!name} || -d ${!name} ]] || fail 2 "run.sh: --$name '${!name}': no such folder"
+done
 command=./run.sh
 for word in "$@"; do
   case $word in
@@ -102,8 +105,7 @@ export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_
 export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-34359738368}
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
-read -ra changes <<<"$set"
-system=(--config "$config" --loss "$loss" --set "${changes[@]}")
+system=(--config "$config" --loss "$loss" --set "$set")
 # ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
 ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
 

@@ -199,9 +199,14 @@ def test_another_test_list_needs_stage_3_again(tiny: Tiny) -> None:
 
 
 def test_augmentation_material_is_part_of_the_experiment(tiny: Tiny) -> None:
-    done = tiny.recipe("--stage", "4", *tiny.options, "--musan", tiny.folder, check=False)
+    room = tiny.folder / "one_room/room.wav"
+    room.parent.mkdir()
+    soundfile.write(room, np.linspace(1, 0, 800), 16000)
+    options = [*tiny.options, "--rirs", room.parent]
+    tiny.recipe("--stage", "3", "--stop_stage", "3", *options)
+    done = tiny.recipe("--stage", "4", *options, check=False)
     assert done.returncode == 2
-    assert "materials.musan: False -> True" in done.stderr
+    assert "materials.rirs: (absent) -> " in done.stderr
 
 
 def test_a_folder_named_ham_where_the_user_stands_is_not_run(tiny: Tiny) -> None:
@@ -217,6 +222,8 @@ REQUESTS = [
     (["--set", "augment.kinds=[noize]"], 2, "unknown kind 'noize'"),
     (["--set", "data.valid_speakers=1"], 2, "at least 2"),
     (["--seed", "99999999999999999999"], 2, "whole number"),
+    (["--musan", "/none"], 2, "--musan '/none': no such folder"),
+    (["--set", "data.speed_perturb=[0.9, 1.1] data.batch_size=1"], 2, "data.batch_size: expected at least 2"),
     (["--format", "foo"], 2, "npz or ark"),
     (["--batch_size", "0"], 2, "at least 1"),
     (["--device", "gpu"], 2, "--device gpu"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ from ham.bin._cli import Parser
 from ham.config import Config, load_config
 from ham.errors import ConfigError
 from ham.losses import LOSSES
+
+CHANGE = re.compile(r"\s+(?=[A-Za-z_.]+=)")
+"""White space between two changes; a value such as ``[0.9, 1.1]`` may hold some too."""
 
 
 def add_config(parser: Parser) -> None:
@@ -27,7 +31,8 @@ def read_config(options: Any) -> Config:
     """
     if options.loss and options.loss not in LOSSES:
         raise ConfigError(f"--loss {options.loss}: no such loss; choose one of {', '.join(LOSSES)}")
-    return load_config(options.config, options.set, options.loss or None)
+    changes = [change for text in options.set for change in CHANGE.split(text.strip()) if change]
+    return load_config(options.config, changes, options.loss or None)
 
 
 def boolean(text: str) -> bool:

@@ -14,9 +14,8 @@ import numpy as np
 
 from ham.bin._cli import Parser, run
 from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
-from ham.bin.make_store import test_lists
 from ham.config import from_dict
-from ham.data.kaldi_dir import read_data_dir
+from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError
 from ham.score.embeddings import extract, read_source, write_ark, write_embeddings
@@ -110,7 +109,7 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
 
 def test_durations(data_dir: Path) -> dict[str, float]:
     """Duration in seconds of every utterance of the test lists together."""
-    return {utt: s for folder in test_lists(data_dir) for utt, s in read_data_dir(folder).utt2dur.items()}
+    return {utt: s for folder in trial_dirs(data_dir / "test") for utt, s in read_data_dir(folder).utt2dur.items()}
 
 
 def weights_digest(model: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ham.bin._cli import Parser, run
 from ham.bin._options import add_config, read_config
 from ham.bin._system import SAMPLE_RATE, build_frontend, resolve
 from ham.config import Config, to_dict
-from ham.data.kaldi_dir import read_data_dir
+from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
@@ -44,20 +44,6 @@ def main(argv: Sequence[str]) -> None:
         _pack_features(options.data_dir / "store", config)
 
 
-def test_lists(data_dir: Path) -> list[Path]:
-    """The data directories of the test lists; hidden folders, left by a write that was killed, are none.
-
-    Raises:
-        DataError: if there is no test list.
-    """
-    base = data_dir / "test"
-    found = sorted(path.parent for path in base.glob("*/*/trials"))
-    folders = [f for f in found if not any(part.startswith(".") for part in f.relative_to(base).parts)]
-    if not folders:
-        raise DataError(f"{base}: expected <root>/<list>/trials, found none; run stage 2")
-    return folders
-
-
 def test_recordings(data_dir: Path) -> dict[str, Path]:
     """The recordings of all test lists together; an utterance of several lists comes once.
 
@@ -65,7 +51,7 @@ def test_recordings(data_dir: Path) -> dict[str, Path]:
         DataError: if there is no test list, or two lists give one utterance different files.
     """
     together: dict[str, Path] = {}
-    for folder in test_lists(data_dir):
+    for folder in trial_dirs(data_dir / "test"):
         for utt, wav in read_data_dir(folder).wav.items():
             if together.setdefault(utt, wav) != wav:
                 raise DataError(f"{folder}/wav.scp: {utt} is {wav} here and {together[utt]} in another list")

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 import ham
 import ham.losses
 from ham.bin._cli import Parser, run
-from ham.data.kaldi_dir import DataDir, Trials, read_data_dir
+from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings
@@ -129,14 +129,8 @@ def find_lists(data_dir: Path, wanted: Sequence[str]) -> list[str]:
         DataError: if there are no trial lists.
         ConfigError: if a name is not among them.
     """
-    found = sorted(
-        path.parent.relative_to(data_dir / "test").as_posix() for path in (data_dir / "test").glob("*/*/trials")
-    )
-    found = [name for name in found if not any(part.startswith(".") for part in name.split("/"))]
-    if not found:
-        raise DataError(
-            f"{data_dir}/test: expected trial lists <root>/<list>/trials, found none; prepare the data (stage 2)"
-        )
+    base = data_dir / "test"
+    found = sorted(folder.relative_to(base).as_posix() for folder in trial_dirs(base))
     words = " ".join(wanted).replace(",", " ").split()
     chosen = {word: [name for name in found if word in ("all", name, name.split("/")[0])] for word in words}
     for word, names in chosen.items():

@@ -282,7 +282,8 @@ def _last_epoch(folder: Path, request: dict[str, Any], resume: bool) -> int:
 
 def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]:
     """All that an experiment is made of; another one in any of it is another experiment."""
-    materials = {"musan": bool(options.musan), "rirs": bool(options.rirs)}
+    stores = {name: options.data_dir / "store" / name for name in ("musan", "rirs") if getattr(options, name)}
+    materials = {name: content_fingerprint(ArrayStore(path)) for name, path in stores.items()}
     return {
         **to_dict(config),
         "seed": options.seed,

@@ -125,6 +125,25 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
+def trial_dirs(base: Path) -> list[Path]:
+    """Find the data directories of trial lists; hidden folders, left by a write that was killed, are none.
+
+    Args:
+        base: the folder that holds ``<root>/<list>/trials``.
+
+    Returns:
+        The folders ``<root>/<list>``, sorted.
+
+    Raises:
+        DataError: if there is none.
+    """
+    found = sorted(path.parent for path in base.glob("*/*/trials"))
+    folders = [f for f in found if not any(part.startswith(".") for part in f.relative_to(base).parts)]
+    if not folders:
+        raise DataError(f"{base}: expected trial lists <root>/<list>/trials, found none; prepare the data (stage 2)")
+    return folders
+
+
 def read_data_dir(path: Path) -> DataDir:
     """Read a data directory and check every rule of this module.
 

@@ -32,11 +32,11 @@ def files_fingerprint(wav: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def content_fingerprint(store: ArrayStore, utt2spk: Mapping[str, str]) -> str:
-    """A digest of what is trained on (ids, lengths, speakers), wherever it lies."""
+def content_fingerprint(store: ArrayStore, utt2spk: Mapping[str, str] | None = None) -> str:
+    """A digest of what a store holds (ids, lengths and, where they are given, speakers), wherever it lies."""
     digest = hashlib.sha256()
     for utt, length in zip(store.utts, store.lengths.tolist(), strict=True):
-        digest.update(f"{utt} {length} {utt2spk[utt]}\n".encode())
+        digest.update(f"{utt} {length} {utt2spk[utt] if utt2spk else ''}\n".encode())
     return digest.hexdigest()
 
 

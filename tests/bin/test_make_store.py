@@ -41,5 +41,5 @@ def test_wrong_folders_are_refused(tmp_path: Path) -> None:
 
 
 def test_no_test_list_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="run stage 2"):
+    with pytest.raises(DataError, match="stage 2"):
         test_recordings(tmp_path)

@@ -19,6 +19,7 @@ from ham.data.kaldi_dir import (
     read_lines,
     read_trials,
     remove_data_dir,
+    trial_dirs,
     write_data_dir,
     write_trials,
 )
@@ -235,3 +236,13 @@ def test_reading_is_fast_and_leaves_the_collector_on(tmp_path: Path) -> None:
     assert len(read_data_dir(tmp_path / "dir").spk2utt) == 1000
     assert time.process_time() - start < 2.0  # about 0.3 s: a million utterances in a few seconds
     assert gc.isenabled()
+
+
+def test_trial_dirs_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
+    for name in ("b/two", "a/one", "a/.one.new", ".old/x", "a/no_trials"):
+        (tmp_path / name).mkdir(parents=True)
+        if name != "a/no_trials":
+            (tmp_path / name / "trials").touch()
+    assert trial_dirs(tmp_path) == [tmp_path / "a/one", tmp_path / "b/two"]
+    with pytest.raises(DataError, match="found none; prepare the data"):
+        trial_dirs(tmp_path / "none")
