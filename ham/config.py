@@ -237,11 +237,6 @@ def to_dict(config: Config) -> dict[str, Any]:
     return typing.cast("dict[str, Any]", _plain(config))
 
 
-def dump(config: Config) -> str:
-    """The configuration as YAML, every default spelt out."""
-    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None)
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """What differs between two nested mappings, a line for each leaf: ``key: old -> new``."""
     lines: list[str] = []

@@ -13,7 +13,7 @@ import torch
 from ham import backbones, features, losses
 from ham.backbones.base import Backbone
 from ham.config import AugmentConfig, Config, OptimiserConfig
-from ham.data.augment import Augmenter, Materials, build_kinds, check_kinds
+from ham.data.augment import Augmenter, Materials, available_kinds, build_kinds, check_kinds
 from ham.data.speed import SpeedPerturbation
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
@@ -103,8 +103,13 @@ def check_current(store: ArrayStore, utt2dur: Mapping[str, float]) -> None:
         DataError: if an utterance is missing, superfluous or of another duration.
     """
     have = dict(zip(store.utts, (store.lengths / store.sample_rate).tolist(), strict=True))
-    if have.keys() != utt2dur.keys() or any(abs(have[utt] - s) > DURATION_SLACK_S for utt, s in utt2dur.items()):
-        raise DataError(f"{store.path}: made from other recordings than the data directory names now; run stage 3")
+    different = [utt for utt in have.keys() & utt2dur.keys() if abs(have[utt] - utt2dur[utt]) > DURATION_SLACK_S]
+    wrong = sorted({*different, *(have.keys() ^ utt2dur.keys())})
+    if wrong:
+        raise DataError(
+            f"{store.path}: made from other recordings than the data directory names now: {len(wrong)} utterances are "
+            f"missing, superfluous or of another duration, the first is {wrong[0]}; run stage 3"
+        )
 
 
 def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | None) -> Augmenter | None:
@@ -117,15 +122,15 @@ def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | Non
     """
     if config.mode == "off":
         return None
-    names = list(config.kinds)
-    if noise is None and "music" in names and len(names) > 1:
-        logger.info("augmentation: no MUSAN (--musan): coloured noise and babble of the batch instead, no music")
-        names.remove("music")
     materials = Materials(
         sample_rate=SAMPLE_RATE,
         noise_store=None if noise is None else ArrayStore(noise),
         room_store=None if rooms is None else ArrayStore(rooms),
     )
+    names = list(config.kinds)
+    if "music" in names and "music" not in available_kinds(materials) and len(names) > 1:
+        logger.info("augmentation: no MUSAN (--musan): coloured noise and babble of the batch instead, no music")
+        names.remove("music")
     return Augmenter(build_kinds(names, materials), probability=config.probability)
 
 

@@ -65,20 +65,6 @@ def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
     return played[:, :num_samples]
 
 
-def speed_labels(labels: Tensor, version: int, num_speakers: int) -> Tensor:
-    """Labels of the new speakers that a speed makes of the old ones, ``label + num_speakers * version``.
-
-    Args:
-        labels: shape ``(B,)``, int64 from 0 to ``num_speakers - 1``.
-        version: 0 for the original speed, 1, 2, ... for the others.
-        num_speakers: speakers of the corpus.
-
-    Returns:
-        Shape ``(B,)``.
-    """
-    return labels + num_speakers * version
-
-
 class SpeedPerturbation:
     """Plays every crop at a speed drawn uniformly from the original one and ``speeds``, and labels it accordingly.
 

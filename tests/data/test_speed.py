@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ham.data.speed import SpeedPerturbation, speed_input_samples, speed_labels, speed_perturb
+from ham.data.speed import SpeedPerturbation, speed_input_samples, speed_perturb
 from ham.errors import ConfigError
 
 
@@ -56,11 +56,6 @@ def test_too_short_an_input_is_an_error() -> None:
 def test_the_original_speed_is_bit_identical() -> None:
     waves = torch.randn(2, 50, generator=seeded())
     assert torch.equal(speed_perturb(waves, 1.0, 40), waves[:, :40])
-
-
-def test_labels_are_shifted() -> None:
-    assert speed_labels(torch.tensor([0, 4]), 2, 5).tolist() == [10, 14]
-    assert speed_labels(torch.tensor([0, 4]), 0, 5).tolist() == [0, 4]
 
 
 def test_every_row_is_played_at_the_speed_its_label_says() -> None:
