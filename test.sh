@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Environment, lint, types and tests in one command. `./test.sh --long` runs the tests that take minutes as well;
-# what follows is handed to pytest, as in `./test.sh tests/losses -k ham`.
+# Environment, lint, types and tests in one command; arguments are handed to pytest: `./test.sh tests/losses -k ham`.
 set -euo pipefail
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: test.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2
@@ -12,12 +11,6 @@ ham_requirements=requirements-dev.txt
 # shellcheck source=path.sh
 . ./path.sh
 
-selection=(-m "not long")
-if [ "${1:-}" = --long ]; then
-  selection=()
-  shift
-fi
-
 scripts=(./*.sh .ci/run local/*.sh egs/*/*.sh egs/*/*/*.sh)
 echo "== ruff, shellcheck, mypy" >&2
 ruff check .
@@ -25,4 +18,4 @@ ruff format --check .
 shellcheck -x "${scripts[@]}"
 mypy --strict ham
 echo "== pytest" >&2
-python -m pytest -q "${selection[@]}" "$@"
+python -m pytest -q "$@"
