@@ -119,6 +119,16 @@ class MarginConfig:
 
 
 @dataclass(frozen=True)
+class CurvatureConfig:
+    """The curvature over the epochs: ``start`` until ``start_epoch``, the loss's own from ``end_epoch`` on."""
+
+    name: Literal["constant", "linear", "exponential"] = "constant"
+    start: float = 1.0
+    start_epoch: float = 0.0
+    end_epoch: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop."""
 
@@ -145,6 +155,7 @@ class Config:
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     margin: MarginConfig = field(default_factory=MarginConfig)
+    curvature: CurvatureConfig = field(default_factory=CurvatureConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -165,13 +176,15 @@ LEAST: Mapping[str, float] = {
     "schedule.step_epochs": 1,
     "margin.start_epoch": 0,
     "margin.end_epoch": 0,
+    "curvature.start_epoch": 0,
+    "curvature.end_epoch": 0,
     "train.epochs": 1,
     "train.average_last": 1,
     "train.clip_grad_norm": 0,
 }
 """The smallest value of a number, by its dotted key."""
 
-POSITIVE = ("optimiser.lr", "schedule.gamma", "schedule.final_lr")
+POSITIVE = ("optimiser.lr", "schedule.gamma", "schedule.final_lr", "curvature.start")
 """Numbers that must be above 0."""
 
 
@@ -380,6 +393,12 @@ def _check_sense(config: Config, where: str) -> None:
         raise ConfigError(f"{where}: data.valid_speakers: one speaker makes no trials; use 0 or at least 2")
     if config.margin.end_epoch < config.margin.start_epoch:
         raise ConfigError(f"{where}: margin.end_epoch: expected at least margin.start_epoch")
+    curvature = config.curvature
+    if curvature.name != "constant" and not curvature.start_epoch <= curvature.end_epoch <= config.train.epochs:
+        raise ConfigError(
+            f"{where}: curvature.end_epoch: expected curvature.start_epoch to train.epochs ({config.train.epochs}), so "
+            f"that scoring finds the loss's own curvature, found {curvature.end_epoch:g}"
+        )
 
 
 def _plain(value: Any) -> Any:

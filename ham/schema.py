@@ -6,7 +6,7 @@ import difflib
 import inspect
 import math
 import numbers
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ham.errors import ConfigError
@@ -95,11 +95,11 @@ def check_count(place: str, value: object, *, least: int = 1, why: str = "") -> 
     raise ConfigError(f"{place}: expected a whole number of at least {least}{reason}, found {value!r}")
 
 
-def keyword_options(cls: type[object]) -> dict[str, Any]:
+def keyword_options(cls: Callable[..., object]) -> dict[str, Any]:
     """Options that a constructor takes, with their defaults: the constructor is the schema.
 
     Args:
-        cls: a class of a table of names.
+        cls: a class of a table of names, or a function that builds one.
 
     Returns:
         Its keyword-only parameters, in order.

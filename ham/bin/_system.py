@@ -68,7 +68,7 @@ def check_parts(config: Config) -> None:
     """Refuse a configuration whose parts refuse their options, before any work is done.
 
     Raises:
-        ConfigError: from the part concerned, or if a margin schedule meets a loss without a margin.
+        ConfigError: from the part concerned, or if a schedule meets a loss without what it changes.
     """
     build_frontend(config)
     if config.augment.mode != "off":
@@ -79,6 +79,8 @@ def check_parts(config: Config) -> None:
         loss = build_loss(config, 2)
     if config.margin.name != "constant" and not loss.has_margin:
         raise ConfigError(f"margin.name: {config.margin.name}: the loss {config.loss.name} has no margin; use constant")
+    if config.curvature.name != "constant":
+        loss.set_curvature(config.curvature.start)
 
 
 def resolve(config: Config) -> Config:

@@ -26,7 +26,7 @@ from ham.bin._system import (
     pick_device,
     resolve,
 )
-from ham.config import Config, differences, to_dict
+from ham.config import Config, differences, from_dict, to_dict
 from ham.data.dataset import TrainingSet, training_set
 from ham.data.kaldi_dir import read_data_dir
 from ham.data.pack import content_fingerprint
@@ -37,7 +37,7 @@ from ham.features import SpecAugment
 from ham.report import hardware
 from ham.train import checkpoint
 from ham.train.loop import Loop, LoopSettings
-from ham.train.schedules import learning_rate, margin_at
+from ham.train.schedules import curvature_at, learning_rate, margin_at
 from ham.train.step import TrainingStep
 from ham.train.validation import choose_speakers, validation_eer, validation_set
 
@@ -183,6 +183,7 @@ def _settings(config: Config, seed: int, step: TrainingStep, speed: SpeedPerturb
         keep_checkpoints=config.train.average_last,
         lr_at=_lr_schedule(config),
         margin_at=_margin_schedule(config, step),
+        curvature_at=_curvature_schedule(config),
     )
 
 
@@ -210,6 +211,21 @@ def _margin_schedule(config: Config, step: TrainingStep) -> Callable[[float], fl
         margin_at,
         name=block.name,
         final=step.loss.margin,
+        start_epoch=block.start_epoch,
+        end_epoch=block.end_epoch,
+    )
+
+
+def _curvature_schedule(config: Config) -> Callable[[float], float] | None:
+    """The curvature as a function of the time in epochs; None where it does not change by itself."""
+    block = config.curvature
+    if block.name == "constant":
+        return None
+    return partial(
+        curvature_at,
+        name=block.name,
+        start=block.start,
+        final=float(config.loss.options["curvature"]),
         start_epoch=block.start_epoch,
         end_epoch=block.end_epoch,
     )
@@ -266,7 +282,7 @@ def _last_epoch(folder: Path, request: dict[str, Any], resume: bool) -> int:
     saved = checkpoint.saved_epochs(folder / "checkpoints")
     if not saved:
         return 0
-    lines = differences(_decisive(_read_request(folder)), _decisive(request))
+    lines = differences(_decisive(_in_full(_read_request(folder))), _decisive(request))
     if lines:
         raise ConfigError(
             f"{folder}: another configuration made this experiment ({'; '.join(lines)}); choose another --exp_name "
@@ -290,6 +306,15 @@ def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]
         "fingerprint": prepared.fingerprint,
         "materials": materials,
     }
+
+
+def _in_full(request: dict[str, Any]) -> dict[str, Any]:
+    """A request of an older release with the options that it did not know yet, at their defaults."""
+    others = {key: value for key, value in request.items() if key not in Config.__dataclass_fields__}
+    try:
+        return {**to_dict(resolve(from_dict({k: v for k, v in request.items() if k not in others}))), **others}
+    except ConfigError:
+        return request  # an option is gone: the difference will be shown
 
 
 def _decisive(request: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ Shape letters: ``B`` points, ``C`` other points, ``D`` coordinates.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor
@@ -28,6 +28,21 @@ LEAST_PRODUCT = 1e-5
 
 LEAST_RATIO = 1e-6
 """Floor of u in arcosh(1 + u) of the Gram form: the rounding noise of u in float32 at c = 3."""
+
+Curvature: TypeAlias = float | Tensor
+"""``c``: a number, checked, or a positive tensor of no dimension where it is learnt; that one is not read back."""
+
+
+def least_ratio(dtype: torch.dtype) -> float:
+    """Floor of u in arcosh(1 + u) of the Gram form.
+
+    Args:
+        dtype: floating-point type of the arithmetic.
+
+    Returns:
+        ``LEAST_RATIO`` in float32, and the same multiple of the machine epsilon in any other type.
+    """
+    return LEAST_RATIO * float(torch.finfo(dtype).eps / torch.finfo(torch.float32).eps)
 
 
 class BallPoints(NamedTuple):
@@ -77,10 +92,11 @@ class _Arcosh1p(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, ratio: Tensor) -> Tensor:
         """Value, see :func:`arcosh1p`; the root is infinite where the floor acts, so that its inverse is 0."""
-        floored = ratio.clamp_min(LEAST_RATIO)
+        floor = least_ratio(ratio.dtype)
+        floored = ratio.clamp_min(floor)
         root = torch.sqrt(floored * (floored + 2.0))
         value = floored.add_(root).log1p_()
-        ctx.save_for_backward(root.masked_fill_(ratio < LEAST_RATIO, math.inf))
+        ctx.save_for_backward(root.masked_fill_(ratio < floor, math.inf))
         return value
 
     @staticmethod
@@ -97,14 +113,14 @@ def arcosh1p(ratio: Tensor) -> Tensor:
     .. math:: \operatorname{arcosh}(1 + u) = \operatorname{log1p}\bigl(u + \sqrt{u (u + 2)}\bigr),
               \qquad \frac{d}{du} = \frac{1}{\sqrt{u (u + 2)}}
 
-    The sum ``1 + u`` is never formed, since it would round away the digits of a small ``u``. Below the floor
-    ``LEAST_RATIO`` the value is that of the floor and the gradient is 0.
+    The sum ``1 + u`` is never formed, since it would round away the digits of a small ``u``. Below the floor of
+    :func:`least_ratio` the value is that of the floor and the gradient is 0.
 
     Args:
         ratio: ``u`` of any shape; rounding may have made it slightly negative.
 
     Returns:
-        Values of the same shape, each at least ``arcosh(1 + 1e-6) = 1.4e-3``. Differentiable once.
+        Values of the same shape, each at least ``arcosh(1 + 1e-6) = 1.4e-3`` in float32. Differentiable once.
     """
     value: Tensor = _Arcosh1p.apply(ratio)  # type: ignore[no-untyped-call]
     return value
@@ -194,6 +210,26 @@ def published_least_product(*, curvature: float) -> float:
     return LEAST_PRODUCT if gap * gap < LEAST_PRODUCT else 0.0
 
 
+def clip_norm(x: Tensor, radius: float) -> Tensor:
+    r"""Shorten every row that is longer than ``radius`` to it (feature clipping; Guo et al. 2022).
+
+    .. math:: x \min(1, r / |x|)
+
+    A row that is shortened has no radial gradient. The origin and rows of any finite length are safe.
+
+    Args:
+        x: vectors, shape ``(N, D)``.
+        radius: largest norm ``r``, positive.
+
+    Returns:
+        Vectors of the same directions, shape ``(N, D)``.
+    """
+    largest = torch.linalg.vector_norm(x.detach(), ord=math.inf, dim=-1, keepdim=True)
+    x = torch.div(x, (largest / radius).clamp_min(1.0))  # what this shortens is as long as the radius still
+    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x * (norm / radius).clamp_min(1.0).reciprocal()
+
+
 def published_points(x: Tensor, *, curvature: float) -> BallPoints:
     r"""Clip vectors into the published ball, with norms and gaps.
 
@@ -277,7 +313,9 @@ def published_distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
     return points_distance(a, b, least_product=published_least_product(curvature=curvature))
 
 
-def _root(curvature: float) -> float:
+def _root(curvature: Curvature) -> Curvature:
+    if isinstance(curvature, Tensor):
+        return torch.sqrt(curvature)
     if not 0.0 < curvature < math.inf:
         raise ValueError(f"curvature must be positive and finite, found {curvature!r}")
     return math.sqrt(curvature)
@@ -301,15 +339,28 @@ def _least_gap(dtype: torch.dtype) -> float:
     return (1.0 - edge) * (1.0 + edge)
 
 
-def _unit_points(x: Tensor, root: float) -> BallPoints:
-    """Points of the curvature -c ball, scaled into the unit ball: d_c(x, y) = d_1(sqrt(c) x, sqrt(c) y) / sqrt(c)."""
-    scaled = x * root
+def unit_points(x: Tensor, *, curvature: Curvature) -> BallPoints:
+    r"""Points of the curvature ``-c`` ball as points of the unit ball, with norms and gaps.
+
+    .. math:: d_c(x, y) = d_1(\sqrt{c}\, x, \sqrt{c}\, y) / \sqrt{c}
+
+    Args:
+        x: points inside the ball, shape ``(N, D)``.
+        curvature: positive ``c``; the ball has sectional curvature ``-c`` and radius ``1 / sqrt(c)``.
+
+    Returns:
+        The points times ``sqrt(c)``; a gap is bounded from below for points on or outside the boundary.
+
+    Raises:
+        ValueError: if ``curvature`` is not positive and finite.
+    """
+    scaled = x * _root(curvature)
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     gap = ((1.0 - norm) * (1.0 + norm)).clamp_min(_least_gap(x.dtype))
     return BallPoints(scaled, norm.square(), gap)
 
 
-def conformal_factor(x: Tensor, *, curvature: float) -> Tensor:
+def conformal_factor(x: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Ratio of hyperbolic to Euclidean length at a point.
 
     .. math:: \lambda_x = \frac{2}{1 - c |x|^2}
@@ -324,10 +375,10 @@ def conformal_factor(x: Tensor, *, curvature: float) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is not positive and finite.
     """
-    return 2.0 / _unit_points(x, _root(curvature)).gap
+    return 2.0 / unit_points(x, curvature=curvature).gap
 
 
-def expmap0(v: Tensor, *, curvature: float) -> Tensor:
+def expmap0(v: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Exponential map at the origin: the point that a tangent vector leads to.
 
     .. math:: \exp_0(v) = \tanh(\sqrt{c} |v|) \frac{v}{\sqrt{c} |v|}
@@ -352,7 +403,7 @@ def expmap0(v: Tensor, *, curvature: float) -> Tensor:
     return torch.mul(v, torch.tanh(norm).clamp_max(1.0 - boundary_gap(v.dtype)) / norm)
 
 
-def logmap0(x: Tensor, *, curvature: float) -> Tensor:
+def logmap0(x: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Logarithmic map at the origin, the inverse of :func:`expmap0`.
 
     .. math:: \log_0(x) = \operatorname{artanh}(\sqrt{c} |x|) \frac{x}{\sqrt{c} |x|}
@@ -373,7 +424,7 @@ def logmap0(x: Tensor, *, curvature: float) -> Tensor:
     return torch.mul(x, torch.atanh(norm.clamp_max(edge)) / norm)
 
 
-def mobius_add(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
+def mobius_add(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Möbius addition, the translation of ``y`` by ``x``.
 
     .. math:: x \oplus_c y = \frac{(1 + 2c\langle x, y\rangle + c|y|^2) x + (1 - c|x|^2) y}
@@ -399,7 +450,7 @@ def mobius_add(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
     return above / (1.0 + inner + x_square * y_square).clamp_min(_least_gap(x.dtype) ** 2)
 
 
-def distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
+def distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Geodesic distance between each point of ``x`` and the point of ``y`` in the same row.
 
     .. math:: d_c(x, y) = \frac{1}{\sqrt{c}} \operatorname{arcosh}\Bigl(
@@ -419,11 +470,11 @@ def distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is not positive and finite.
     """
-    root = _root(curvature)
-    return points_distance(_unit_points(x, root), _unit_points(y, root)) / root
+    a, b = unit_points(x, curvature=curvature), unit_points(y, curvature=curvature)
+    return points_distance(a, b) / _root(curvature)
 
 
-def pairwise_distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
+def pairwise_distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Geodesic distance between every point of ``x`` and every point of ``y``; see :func:`distance`.
 
     One matrix product; memory is ``B x C``. Nearly equal points come out at ``1.4e-3 / sqrt(c)``, the floor of
@@ -440,5 +491,5 @@ def pairwise_distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is not positive and finite.
     """
-    root = _root(curvature)
-    return pairwise_points_distance(_unit_points(x, root), _unit_points(y, root)) / root
+    a, b = unit_points(x, curvature=curvature), unit_points(y, curvature=curvature)
+    return pairwise_points_distance(a, b) / _root(curvature)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -28,6 +29,32 @@ class LossOutput(NamedTuple):
 
     loss: Tensor
     accuracy: Tensor
+
+
+DIAGNOSTIC_PAIRS = 2**24
+"""Diagnostics look at no more than this many pairs of embedding and centre: 64 MB of float32."""
+
+LEAST_SINE = 1e-3
+"""Embeddings nearer to the direction of their centre have no digits for the slope of a turn."""
+
+
+def quantiles(name: str, values: Tensor) -> dict[str, Tensor]:
+    """The 5, 50 and 95 % quantiles of a quantity for the log.
+
+    Args:
+        name: of the quantity.
+        values: any number of them, shape ``(N,)``.
+
+    Returns:
+        ``name/q05``, ``name/q50``, ``name/q95``.
+    """
+    ordered = values.double().sort().values
+    last = len(ordered) - 1
+    return {f"{name}/q{percent:02d}": ordered[round(last * percent / 100)] for percent in (5, 50, 95)}
+
+
+def _cosines(x: Tensor, w: Tensor) -> Tensor:
+    return F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
 
 
 def masked_loss(loss: Tensor, labels: Tensor, num_speakers: int) -> Tensor:
@@ -107,6 +134,17 @@ class SpeakerLoss(nn.Module, ABC):
             raise ConfigError(f"loss {self.name}: has no margin to set; a margin schedule needs a margin loss")
         self._margin = check_number(self._place("margin"), margin, least=0.0, most=self.largest_margin)
 
+    def set_curvature(self, curvature: float) -> None:  # noqa: ARG002
+        """Change the curvature, for schedules; losses with one override this.
+
+        Args:
+            curvature: new curvature.
+
+        Raises:
+            ConfigError: if the loss has no curvature, learns it, or the value has no meaning.
+        """
+        raise ConfigError(f"loss {self.name}: has no curvature to set; a curvature schedule needs a hyperbolic loss")
+
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Hyperbolic distance between each embedding of ``x`` and the embedding of ``y`` in the same row.
 
@@ -158,6 +196,35 @@ class SpeakerLoss(nn.Module, ABC):
             loss = masked_loss(loss, labels, self.num_speakers)
         return LossOutput(loss, accuracy)
 
+    @torch.no_grad()
+    def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+        r"""What the loss does to a batch, for the log; reads back from the device.
+
+        * ``embedding_norm/q05, q50, q95``, ``centre_norm/...``: quantiles of :math:`|x|` and :math:`|w|`.
+        * ``cosine/target``, ``cosine/nearest_impostor``: mean cosine of an embedding with its own centre and with the
+          nearest other one.
+        * ``effective_scale``: mean of :math:`\partial z_y / \partial \cos_y`, the slope of the own logit when the
+          embedding turns towards its centre at unchanged length; in am_softmax this is ``s``.
+
+        Args:
+            embeddings: as they leave the backbone, shape ``(B, D)``.
+            labels: speaker numbers in range, shape ``(B,)``.
+
+        Returns:
+            Values by name. Of a large batch times many speakers only the first rows are taken.
+        """
+        rows = max(1, min(len(embeddings), DIAGNOSTIC_PAIRS // self.num_speakers))
+        x, labels = self._widen(embeddings[:rows].detach()), labels[:rows].to(embeddings.device)
+        with torch.autocast(x.device.type, enabled=False):
+            values = {
+                **quantiles("embedding_norm", torch.linalg.vector_norm(self._widen(embeddings), dim=1)),
+                **quantiles("centre_norm", torch.linalg.vector_norm(self.weight.detach(), dim=1)),
+                **self._pair_means("cosine", _cosines(x, self.weight.to(x.dtype)), labels, torch.amax),
+                "effective_scale": self._effective_scale(x, labels),
+                **self._diagnostics(x, labels),
+            }
+        return {name: float(value) for name, value in values.items()}
+
     def logits(self, embeddings: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits of every speaker, without margin, or with it where labels are given.
 
@@ -183,8 +250,40 @@ class SpeakerLoss(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Sizes and options in force, for the log."""
         values = {"embedding_dim": self.embedding_dim, "num_speakers": self.num_speakers}
-        values.update({option: getattr(self, option) for option in self.options()})
+        values.update({option: self._in_force(option) for option in self.options()})
         return ", ".join(f"{key}={value}" for key, value in values.items())
+
+    def _diagnostics(self, x: Tensor, labels: Tensor) -> dict[str, Tensor | float]:  # noqa: ARG002
+        """Further values of a loss."""
+        return {}
+
+    @staticmethod
+    def _pair_means(
+        name: str, values: Tensor, labels: Tensor, nearest: Callable[..., Tensor]
+    ) -> dict[str, Tensor | float]:
+        """Means over the own pairs and over the nearest others of a matrix ``(B, C)``, which is overwritten."""
+        own = values.gather(1, labels[:, None])
+        farthest = -math.inf if nearest is torch.amax else math.inf
+        others = nearest(values.scatter_(1, labels[:, None], farthest), dim=1)
+        return {f"{name}/target": own.mean(), f"{name}/nearest_impostor": others.mean()}
+
+    def _effective_scale(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Derivative of the own logit along the turn towards the own centre over that of the cosine."""
+        with torch.enable_grad():
+            leaf = x.clone().requires_grad_()
+            own = self._logits(leaf, labels).gather(1, labels[:, None])
+            (slope,) = torch.autograd.grad(own.sum(), leaf)
+        towards = F.normalize(self.weight.index_select(0, labels).to(x.dtype), dim=1)
+        ahead = F.normalize(x, dim=1)
+        across = towards - (towards * ahead).sum(dim=1, keepdim=True) * ahead
+        # d cos / d angle is |across|, and moves the embedding by |x| times the unit vector across.
+        sine: Tensor = torch.linalg.vector_norm(across, dim=1)
+        turn: Tensor = (slope * across).sum(dim=1) * torch.linalg.vector_norm(x, dim=1) / sine.square()
+        return turn[sine > LEAST_SINE].mean()
+
+    def _in_force(self, option: str) -> Any:
+        """Value of an option."""
+        return getattr(self, option)
 
     @abstractmethod
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:

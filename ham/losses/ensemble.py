@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ham.losses.chunked import Part, cross_entropy
 from ham.losses.hyperbolic import HamSoftmax
 from ham.losses.margin import RamSoftmax
 from ham.schema import check_number
@@ -25,9 +26,11 @@ class EhAmSoftmax(HamSoftmax):
         num_speakers: ``C``, at least 2.
         scale: ``s`` of both parts, positive.
         margin: ``m`` of both parts, at least 0.
-        curvature: ``c`` of the hyperbolic part, at least 1 in the published geometry.
-        geometry: geometry of the hyperbolic part.
+        curvature: ``c`` of the hyperbolic part, at least 1 in the published geometry, else positive.
+        chunk: of both parts, as in :class:`ham.losses.hyperbolic.HSoftmax`.
+        fused: of both parts; false computes the readable form.
         euclidean_share: weight of ram_softmax, 0 to 1; ham_softmax has the rest.
+        **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
 
     Attributes:
         euclidean: the Euclidean part.
@@ -43,11 +46,20 @@ class EhAmSoftmax(HamSoftmax):
         scale: float = 30.0,
         margin: float = 0.2,
         curvature: float = 3.0,
-        geometry: str = "published",
+        chunk: str | int = "auto",
+        fused: bool = True,
         euclidean_share: float = 0.3,
+        **space: Any,
     ) -> None:
         super().__init__(
-            embedding_dim, num_speakers, scale=scale, margin=margin, curvature=curvature, geometry=geometry
+            embedding_dim,
+            num_speakers,
+            scale=scale,
+            margin=margin,
+            curvature=curvature,
+            chunk=chunk,
+            fused=fused,
+            **space,
         )
         self.euclidean_share = check_number(self._place("euclidean_share"), euclidean_share, least=0.0, most=1.0)
         self.euclidean = RamSoftmax(self.embedding_dim, self.num_speakers, scale=self.scale, margin=self.margin)
@@ -69,6 +81,10 @@ class EhAmSoftmax(HamSoftmax):
         return torch.lerp(super()._logits(x, labels), self.euclidean._logits(x, labels), self.euclidean_share)
 
     def _loss_and_accuracy(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        block = self._block(x)
+        if block:
+            parts = [Part(self, 1.0 - self.euclidean_share), Part(self.euclidean, self.euclidean_share)]
+            return cross_entropy(parts, x, labels, block)
         hyperbolic, euclidean = self._plain_logits(x, labels), self.euclidean._plain_logits(x, labels)
         both = torch.lerp(hyperbolic.detach(), euclidean.detach(), self.euclidean_share)
         accuracy = self._accuracy(both, labels)

@@ -2,86 +2,34 @@ r"""Losses of the hyperbolic distance to the centres: h_softmax and ham_softmax.
 
 Fang & He, "Hyperbolic Additive Margin Softmax with Hierarchical Information for Speaker Verification", ICASSP 2026,
 arXiv 2601.19709. Centres start as normal numbers of standard deviation 1e-3 in every coordinate, as published.
+
+The same numbers are computed in three ways: the Gram form with autograd (``fused: false``), which reads like the
+definition, and the two ways of :mod:`ham.losses.chunked`, of which the fused one is the default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import ClassVar
+import math
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ham.geometry import poincare
-from ham.geometry.poincare import BallPoints
-from ham.losses.base import SpeakerLoss
-from ham.schema import check_number, choose
+from ham.errors import ConfigError
+from ham.geometry.poincare import least_ratio
+from ham.losses.base import quantiles
+from ham.losses.chunked import ChunkedLoss
+from ham.losses.spaces import AnySpace, build_space, check_curvature
+from ham.schema import keyword_options
 
 CENTRE_STD = 1e-3
 """Standard deviation of every coordinate of a centre at the start (released code)."""
 
-
-@dataclass(frozen=True)
-class PublishedGeometry:
-    """The published form: vectors clipped into a ball of radius ``(1 - 1e-5)/sqrt(c)``, distance of the unit ball.
-
-    Attributes:
-        curvature: ``c``, at least 1: a cap on the norm, not a curvature.
-        least_product: floor of the distance's denominator at this curvature.
-    """
-
-    least_curvature: ClassVar[float] = 1.0
-
-    curvature: float
-    least_product: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        floor = poincare.published_least_product(curvature=self.curvature)
-        object.__setattr__(self, "least_product", floor)
-
-    def points(self, x: Tensor) -> BallPoints:
-        """Place embeddings or centres in the ball.
-
-        Args:
-            x: vectors, shape ``(N, D)``.
-
-        Returns:
-            Their points, with norms.
-        """
-        return poincare.published_points(x, curvature=self.curvature)
-
-    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Distances of all pairs from one matrix product.
-
-        Args:
-            a: ``B`` points.
-            b: ``C`` points.
-
-        Returns:
-            Distances, shape ``(B, C)``.
-        """
-        return poincare.pairwise_points_distance(a, b, least_product=self.least_product)
-
-    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Distances row by row from the direct difference.
-
-        Args:
-            a: ``B`` points.
-            b: ``B`` points.
-
-        Returns:
-            Distances, shape ``(B,)``.
-        """
-        return poincare.points_distance(a, b, least_product=self.least_product)
+SPACE_OPTIONS = {key: value for key, value in keyword_options(build_space).items() if key != "curvature"}
+"""Options that every hyperbolic loss hands to :func:`ham.losses.spaces.build_space`, with their defaults."""
 
 
-GEOMETRIES: Mapping[str, type[PublishedGeometry]] = MappingProxyType({"published": PublishedGeometry})
-"""The geometries that the option ``geometry`` can name."""
-
-
-class HSoftmax(SpeakerLoss):
+class HSoftmax(ChunkedLoss):
     r"""Cross-entropy of negative hyperbolic distances, :math:`-s\, d(x, w_k)`.
 
     The pairs of an embedding with its own centre, which training drives together, are taken from the direct
@@ -91,8 +39,13 @@ class HSoftmax(SpeakerLoss):
         embedding_dim: ``D``.
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
-        curvature: ``c``, at least 1 in the published geometry.
-        geometry: name of the geometry; ``published`` clips and measures as the released code does.
+        curvature: ``c``, at least 1 in the published geometry, else positive.
+        chunk: ``auto``, ``off`` or the number of centres of a block; see :mod:`ham.losses.chunked`.
+        fused: false computes the Gram form with autograd and never in blocks.
+        **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
+
+    Attributes:
+        space: where embeddings and centres lie; holds what is learnt of it.
     """
 
     name: ClassVar[str] = "h_softmax"
@@ -105,27 +58,127 @@ class HSoftmax(SpeakerLoss):
         *,
         scale: float = 30.0,
         curvature: float = 5.0,
-        geometry: str = "published",
+        chunk: str | int = "auto",
+        fused: bool = True,
+        **space: Any,
     ) -> None:
         super().__init__(embedding_dim, num_speakers)
         self.scale = self._positive("scale", scale)
-        self.geometry = choose(self._place("geometry"), geometry, GEOMETRIES)
-        kind = GEOMETRIES[self.geometry]
-        place = f"{self._place('curvature')} (geometry {self.geometry})"
-        self.curvature = check_number(place, curvature, least=kind.least_curvature)
-        self._space = kind(self.curvature)
+        self.space: AnySpace = build_space(f"loss {self.name}", self.embedding_dim, curvature=curvature, **space)
+        self._set_fused(fused, chunk)
         self.weight = nn.Parameter(torch.empty(self.num_speakers, self.embedding_dim).normal_(std=CENTRE_STD))
 
+    @classmethod
+    def options(cls) -> dict[str, Any]:
+        """Options that the constructor takes, those of the space among them, with their defaults."""
+        return {**super().options(), **SPACE_OPTIONS}
+
+    @property
+    def curvature(self) -> float:
+        """``c`` in force."""
+        return self.space.curvature
+
+    @property
+    def geometry(self) -> str:
+        """Name of the geometry."""
+        return self.space.name
+
+    def set_curvature(self, curvature: float) -> None:
+        """Change ``c``, for schedules.
+
+        Args:
+            curvature: new ``c``.
+
+        Raises:
+            ConfigError: if it has no meaning in the geometry.
+        """
+        if self.space.learn_curvature:
+            raise ConfigError(f"{self._place('curvature')}: is learnt and cannot be set; use one of the two")
+        place = f"{self._place('curvature')} (geometry {self.geometry})"
+        self.space.set_curvature(check_curvature(place, self.geometry, curvature))
+
+    def _diagnostics(self, x: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
+        """Distances, how far out embeddings and centres lie, and what is learnt of the space.
+
+        ``distance/target``, ``distance/nearest_impostor``: means, in the space's own unit, without margin.
+        ``on_shell/embeddings``, ``on_shell/centres``: shares that are clipped, or as far out as a clipped embedding.
+        ``centre_radius/q05, q50, q95``: hyperbolic distances of the centres from the origin. ``curvature``;
+        ``embedding_scale`` in ``poincare`` and ``lorentz``.
+        """
+        w = self.weight.to(x.dtype)
+        distances = HSoftmax._plain_logits(self, x, labels) / -self.scale
+        learnt = {"embedding_scale": self.space.embedding_scale} if self.space.learnt() else {}
+        return {
+            **self._pair_means("distance", distances, labels, torch.amin),
+            "on_shell/embeddings": self.space.on_shell(x).double().mean(),
+            "on_shell/centres": self.space.centres_on_shell(w).double().mean(),
+            **quantiles("centre_radius", self.space.radii(w)),
+            "curvature": self.curvature,
+            **learnt,
+        }
+
+    def _in_force(self, option: str) -> Any:
+        """Value of an option; those of the space are its own."""
+        return getattr(self.space if option in SPACE_OPTIONS and option != "geometry" else self, option)
+
+    def _set_fused(self, fused: object, chunk: object) -> None:
+        """Check ``fused`` and ``chunk`` and what they mean together."""
+        if not isinstance(fused, bool):
+            raise ConfigError(f"{self._place('fused')}: expected true or false, found {fused!r}")
+        self._set_chunk(chunk)
+        self.fused = fused
+        if isinstance(self.chunk, int) and not self.fuses:
+            reason = "fused is false" if not fused else "curvature is below 1.0032 in the published geometry"
+            raise ConfigError(f"{self._place('chunk')}: expected auto or off where {reason}, found {chunk!r}")
+
+    @property
+    def fuses(self) -> bool:
+        """Whether the closed-form computation is used."""
+        return self.fused and self.space.can_fuse
+
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
-        points, centres = self._space.points(x), self._space.points(self.weight.to(x.dtype))
-        distances = self._space.pairwise(points, centres)
+        points, centres = self.space.embed(x), self.space.place(self.weight.to(x.dtype))
+        distances = self.space.pairwise(points, centres)
         if labels is not None:
-            own = self._space.rowwise(points, centres.rows(labels))
+            own = self._own_distance(x, self.weight.index_select(0, labels).to(x.dtype))
             distances = distances.scatter_(1, labels[:, None], own[:, None])
-        return distances.mul_(-self.scale)
+        return distances * self._factor()
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
-        return self._space.rowwise(self._space.points(x), self._space.points(y))
+        return self.space.rowwise(self.space.embed(x), self.space.embed(y)) * self.space.unit()
+
+    def _own_distance(self, x: Tensor, w: Tensor) -> Tensor:
+        """Distances of embeddings from their own centres, in units of curvature -1."""
+        return self.space.rowwise(self.space.embed(x), self.space.place(w))
+
+    def _left(self, x: Tensor) -> Tensor:
+        return self.space.left_rows(self.space.embed(x))
+
+    def _radial(self, square: Tensor) -> tuple[Tensor, ...]:
+        return self.space.radial(square)
+
+    def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        plain = self._own_distance(x, w) * self._factor()
+        return plain, plain - self.scale * self._margin
+
+    def _learnt(self) -> list[Tensor]:
+        return self.space.learnt()
+
+    def _factor(self) -> Tensor | float:
+        return -self.scale * self.space.unit()
+
+    def _function_(self, product: Tensor) -> Tensor | None:
+        """The inverse hyperbolic cosine of 1 + u; see :func:`ham.geometry.poincare.arcosh1p`."""
+        floor = least_ratio(product.dtype)
+        floored = product < floor
+        product.clamp_min_(floor)
+        root = torch.add(product, 2.0).mul_(product).sqrt_()
+        product.add_(root).log1p_()
+        return root.masked_fill_(floored, math.inf)
+
+    def _derivative_(self, gradient: Tensor, kept: Tensor | None) -> None:
+        assert kept is not None
+        gradient.div_(kept)
 
 
 class HamSoftmax(HSoftmax):
@@ -136,8 +189,10 @@ class HamSoftmax(HSoftmax):
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
         margin: ``m``, a hyperbolic distance, at least 0.
-        curvature: ``c``, at least 1 in the published geometry.
-        geometry: name of the geometry; ``published`` clips and measures as the released code does.
+        curvature: ``c``, at least 1 in the published geometry, else positive.
+        chunk: as in :class:`HSoftmax`.
+        fused: as in :class:`HSoftmax`.
+        **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
     """
 
     name: ClassVar[str] = "ham_softmax"
@@ -151,9 +206,13 @@ class HamSoftmax(HSoftmax):
         scale: float = 30.0,
         margin: float = 0.2,
         curvature: float = 3.0,
-        geometry: str = "published",
+        chunk: str | int = "auto",
+        fused: bool = True,
+        **space: Any,
     ) -> None:
-        super().__init__(embedding_dim, num_speakers, scale=scale, curvature=curvature, geometry=geometry)
+        super().__init__(
+            embedding_dim, num_speakers, scale=scale, curvature=curvature, chunk=chunk, fused=fused, **space
+        )
         self.set_margin(margin)
 
     def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ham.geometry.poincare import shrink
-from ham.losses.base import SpeakerLoss
+from ham.losses.chunked import ChunkedLoss
 
 LEAST_NORM = 1e-12
 """Vectors shorter than this have no direction: they count as 0 and get no gradient, where 1/|x| would be 1e12."""
@@ -33,7 +33,7 @@ def unit(x: Tensor) -> Tensor:
     return torch.mul(x, inverse.masked_fill(norm < LEAST_NORM, 0.0))
 
 
-class AmSoftmax(SpeakerLoss):
+class AmSoftmax(ChunkedLoss):
     r"""Additive margin on the cosine (Wang et al. 2018): :math:`s (\cos_k - m [k = y])`.
 
     Args:
@@ -41,15 +41,25 @@ class AmSoftmax(SpeakerLoss):
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
         margin: ``m``, a cosine, at least 0.
+        chunk: ``auto``, ``off`` or the number of centres of a block; see :mod:`ham.losses.chunked`.
     """
 
     name: ClassVar[str] = "am_softmax"
     has_margin: ClassVar[bool] = True
 
-    def __init__(self, embedding_dim: int, num_speakers: int, *, scale: float = 30.0, margin: float = 0.2) -> None:
+    def __init__(
+        self,
+        embedding_dim: int,
+        num_speakers: int,
+        *,
+        scale: float = 30.0,
+        margin: float = 0.2,
+        chunk: str | int = "auto",
+    ) -> None:
         super().__init__(embedding_dim, num_speakers)
         self.scale = self._positive("scale", scale)
         self.set_margin(margin)
+        self._set_chunk(chunk)
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.num_speakers, self.embedding_dim)))
 
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
@@ -58,6 +68,22 @@ class AmSoftmax(SpeakerLoss):
     def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         shift = x.new_full((len(x), 1), -self.scale * self._margin)
         return plain.scatter_add_(1, labels[:, None], shift)
+
+    def _left(self, x: Tensor) -> Tensor:
+        return unit(x) * self.scale
+
+    def _radial(self, square: Tensor) -> tuple[Tensor, ...]:
+        directed = square >= LEAST_NORM**2
+        return (torch.rsqrt(torch.where(directed, square, 1.0)) * directed,)
+
+    def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        e, w = unit(x), unit(w)
+        plain = self.scale * (e * w).sum(dim=1)
+        return plain, self._with_margin(e, w, plain)
+
+    def _with_margin(self, e: Tensor, w: Tensor, plain: Tensor) -> Tensor:  # noqa: ARG002
+        """Own logits with margin, from unit rows and the logits without."""
+        return plain - self.scale * self._margin
 
 
 class AamSoftmax(AmSoftmax):
@@ -71,20 +97,23 @@ class AamSoftmax(AmSoftmax):
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
         margin: ``m``, an angle in radians, 0 to pi.
+        chunk: as in :class:`AmSoftmax`.
     """
 
     name: ClassVar[str] = "aam_softmax"
     largest_margin: ClassVar[float] = math.pi
 
     def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        m = self._margin
         e, w = unit(x), unit(self.weight.index_select(0, labels).to(x.dtype))
+        return plain.scatter_(1, labels[:, None], self._with_margin(e, w, plain)[:, None])
+
+    def _with_margin(self, e: Tensor, w: Tensor, plain: Tensor) -> Tensor:  # noqa: ARG002
+        m = self._margin
         cos = (e * w).sum(dim=1)
         # sin = |e - w| |e + w| / 2 keeps its digits and a bounded gradient at 0 and pi, unlike sqrt(1 - cos^2).
         sin = 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
         turned = cos * math.cos(m) - sin * math.sin(m)
-        target = torch.where(cos > math.cos(math.pi - m), turned, cos - m * math.sin(math.pi - m))
-        return plain.scatter_(1, labels[:, None], self.scale * target[:, None])
+        return self.scale * torch.where(cos > math.cos(math.pi - m), turned, cos - m * math.sin(math.pi - m))
 
 
 class RamSoftmax(AmSoftmax):
@@ -98,6 +127,7 @@ class RamSoftmax(AmSoftmax):
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
         margin: ``m``, a cosine, at least 0. A margin of 0 still replaces the speakers below the target.
+        chunk: as in :class:`AmSoftmax`.
     """
 
     name: ClassVar[str] = "ram_softmax"
@@ -106,3 +136,12 @@ class RamSoftmax(AmSoftmax):
         threshold = plain.detach().gather(1, labels[:, None]) - self.scale * self._margin
         # The target is never below its own threshold, so it only has its margin left to take.
         return super()._add_margin(plain.masked_fill_(plain < threshold, 0.0), x, labels)
+
+    def _replace_(self, logits: Tensor, own: Tensor) -> Tensor | None:
+        below = logits < own
+        logits.masked_fill_(below, 0.0)
+        return below
+
+    def _derivative_(self, gradient: Tensor, kept: Tensor | None) -> None:
+        assert kept is not None
+        gradient.masked_fill_(kept, 0.0)

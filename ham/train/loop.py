@@ -47,6 +47,7 @@ class LoopSettings:
         keep_checkpoints: how many of the last checkpoints stay.
         lr_at: learning rate at a moment, counted in epochs.
         margin_at: margin at a moment; None if the loss has none.
+        curvature_at: curvature at a moment; None where it stays as it is.
     """
 
     epochs: int
@@ -59,6 +60,7 @@ class LoopSettings:
     keep_checkpoints: int
     lr_at: Callable[[float], float]
     margin_at: Callable[[float], float] | None
+    curvature_at: Callable[[float], float] | None = None
 
 
 class Loop:
@@ -212,6 +214,8 @@ class Loop:
             group["lr"] = now["lr"]
         if "margin" in now:
             self.step.loss.set_margin(now["margin"])
+        if "curvature" in now:
+            self.step.loss.set_curvature(now["curvature"])
         out = self.step(batch, self._generator(done))
         self.optimiser.zero_grad(set_to_none=True)
         out.loss.backward()  # type: ignore[no-untyped-call]
@@ -224,12 +228,14 @@ class Loop:
         self.optimiser.step()
 
     def _moment(self, done: int) -> dict[str, float]:
-        """Learning rate and margin of the step after ``done`` steps."""
+        """Learning rate, margin and curvature of the step after ``done`` steps."""
         epoch = done / self.steps_per_epoch
         # The first step of a warm-up would have rate 0: there the step's end counts.
         now = {"lr": self.settings.lr_at(epoch) or self.settings.lr_at((done + 1) / self.steps_per_epoch)}
         if self.settings.margin_at is not None:
             now["margin"] = self.settings.margin_at(epoch)
+        if self.settings.curvature_at is not None:
+            now["curvature"] = self.settings.curvature_at(epoch)
         return now
 
     def _generator(self, done: int) -> torch.Generator:
@@ -253,7 +259,7 @@ class Loop:
 
     def _summary(self, epoch: int, tally: _Tally, train_s: float) -> dict[str, float | int]:
         """What is logged after an epoch; here the validation runs."""
-        values: dict[str, float | int] = {"epoch": epoch, **tally.means()}
+        values: dict[str, float | int] = {"epoch": epoch, **tally.means(), **self.step.diagnostics()}
         if self.validate is not None:
             values["valid_eer"] = self.validate()
         crops = self.steps_per_epoch * self.settings.batch_size * self.step.views

@@ -1,4 +1,4 @@
-"""Learning rate and margin as pure functions of the time, counted in epochs and fractions of them."""
+"""Learning rate, margin and curvature as pure functions of the time, counted in epochs and fractions of them."""
 
 from __future__ import annotations
 
@@ -78,3 +78,30 @@ def margin_at(epoch: float, *, name: str, final: float, start_epoch: float = 0.0
         return 0.0
     share = (epoch - start_epoch) / (end_epoch - start_epoch)
     return final * share if name == "linear" else final * (1.0 - 0.001**share) / (1.0 - 0.001)
+
+
+def curvature_at(
+    epoch: float, *, name: str, start: float, final: float, start_epoch: float = 0.0, end_epoch: float = 0.0
+) -> float:
+    r"""Curvature at a moment of training: ``start`` before ``start_epoch``, ``final`` from ``end_epoch`` on.
+
+    Between them, with :math:`p` the share of the way: linear, :math:`c_0 + (c_1 - c_0) p`; exponential,
+    :math:`c_0 (c_1 / c_0)^p`.
+
+    Args:
+        epoch: epochs done, with the fraction of the running one.
+        name: constant (``final`` all the time), linear or exponential.
+        start: positive curvature at the start, :math:`c_0`.
+        final: the loss's own curvature, :math:`c_1`.
+        start_epoch: when it begins to change.
+        end_epoch: when it has changed.
+
+    Raises:
+        ValueError: if there is no schedule of that name.
+    """
+    if name not in ("constant", "linear", "exponential"):
+        raise ValueError(f"expected constant, linear or exponential, found {name!r}")
+    if name == "constant" or epoch >= end_epoch:
+        return final
+    share = max(0.0, epoch - start_epoch) / (end_epoch - start_epoch)
+    return float(start + (final - start) * share if name == "linear" else start * (final / start) ** share)

@@ -56,6 +56,7 @@ class TrainingStep:
         self.speed = speed
         self.crop_samples = crop_samples
         self.precision = precision
+        self._latest: tuple[Tensor, Tensor] | None = None
 
     @property
     def views(self) -> int:
@@ -83,7 +84,18 @@ class TrainingStep:
         with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
             embeddings = self.backbone(features)
         out = self.loss(embeddings.float(), labels)
+        self._latest = embeddings.detach().float(), labels
         return LossOutput(out.loss * self.views, out.accuracy)
+
+    def diagnostics(self) -> dict[str, float]:
+        """What the loss's geometry does, on the latest batch.
+
+        Returns:
+            Values by their names in the log, ``diag/...``; none before the first step.
+        """
+        if self._latest is None:
+            return {}
+        return {f"diag/{name}": value for name, value in self.loss.diagnostics(*self._latest).items()}
 
     def _from_samples(
         self, frontend: nn.Module, rows: Tensor, labels: Tensor, generator: torch.Generator

@@ -101,7 +101,7 @@ def test_the_configuration_is_written_with_every_default(lab: Lab) -> None:
     lab.pack()
     lab.train()
     tree = yaml.safe_load((lab.exp_dir / "config.yaml").read_text())
-    assert tree["loss"] == {"name": "am_softmax", "scale": 30.0, "margin": 0.2}
+    assert tree["loss"] == {"name": "am_softmax", "scale": 30.0, "margin": 0.2, "chunk": "auto"}
     assert tree["data"]["batch_size"] == 4
     lab.train(changes=("loss.margin=0.2",))
 

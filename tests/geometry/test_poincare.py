@@ -109,12 +109,15 @@ def test_arcosh1p_keeps_the_digits_of_small_ratios(dtype: torch.dtype) -> None:
     torch.testing.assert_close(ratio.grad.double(), 1 / torch.sqrt(wide * (wide + 2)), rtol=tolerance, atol=0)
 
 
-def test_arcosh1p_is_flat_below_its_floor() -> None:
-    ratio = torch.tensor([-1e-3, 0.0, 9e-7], dtype=torch.float64, requires_grad=True)
+@pytest.mark.parametrize(("dtype", "floor"), [(torch.float32, 1e-6), (torch.float64, 1e-6 * 2.0**-29)])
+def test_arcosh1p_is_flat_below_its_floor(dtype: torch.dtype, floor: float) -> None:
+    assert poincare.least_ratio(dtype) == pytest.approx(floor)
+    ratio = torch.tensor([-1e-3, 0.0, 0.9 * floor, 1.1 * floor], dtype=dtype, requires_grad=True)
     value = poincare.arcosh1p(ratio)
-    torch.testing.assert_close(value, torch.acosh(torch.full((3,), 1 + 1e-6, dtype=torch.float64)))
+    torch.testing.assert_close(value[:3], torch.full((3,), (2 * floor) ** 0.5, dtype=dtype), rtol=1e-6, atol=0)
     value.sum().backward()
-    assert torch.equal(ratio.grad, torch.zeros(3, dtype=torch.float64))
+    assert torch.equal(ratio.grad[:3], torch.zeros(3, dtype=dtype))
+    assert ratio.grad[3] > 0
 
 
 def test_arcosh1p_passes_gradcheck_and_refuses_a_second_derivative() -> None:

@@ -7,7 +7,7 @@ import torch
 
 from ham.geometry import poincare
 from ham.losses import build
-from ham.losses.hyperbolic import GEOMETRIES, PublishedGeometry
+from ham.losses.spaces import GEOMETRIES, Published
 
 
 @pytest.mark.parametrize("name", ["h_softmax", "ham_softmax", "eh_am_softmax"])
@@ -60,11 +60,11 @@ def test_logits_depend_on_the_direction_alone_beyond_the_shell() -> None:
 @pytest.mark.parametrize("curvature", [1.001, 3.0])
 def test_published_geometry_is_the_published_distance(curvature: float) -> None:
     torch.manual_seed(0)
-    space, x, y = PublishedGeometry(curvature), torch.randn(5, 6), 0.2 * torch.randn(5, 6)
-    a, b = space.points(x), space.points(y)
+    space, x, y = Published(curvature), torch.randn(5, 6), 0.2 * torch.randn(5, 6)
+    a, b = space.embed(x), space.place(y)
     torch.testing.assert_close(space.pairwise(a, b), poincare.published_pairwise_distance(x, y, curvature=curvature))
     torch.testing.assert_close(space.rowwise(a, b), poincare.published_distance(x, y, curvature=curvature))
-    assert (space.least_product > 0) == (curvature < 1.003)
+    assert space.can_fuse == (curvature > 1.0032)
 
 
 def test_every_geometry_in_the_table_builds() -> None:

@@ -1,0 +1,372 @@
+r"""Cross-entropy over blocks of centres with a closed-form backward pass.
+
+A loss whose logits are a function of one matrix product, :math:`z_{bk} = f(\ell_b \cdot r_k)`, needs no graph over
+``B x C``. With :math:`p = \operatorname{softmax}(z)`,
+
+.. math:: \frac{\partial L}{\partial (\ell_b \cdot r_k)} = \frac{1}{B} (p_{bk} - [k = y_b]) f'(\ell_b \cdot r_k)
+
+and two further products give the gradients of both factors. Two ways of the same numbers:
+
+* one block (**fused**): ``p f'`` is kept from the forward pass, ``B x C`` numbers in all; three matrix products.
+* blocks of N centres (**streamed**): a running maximum and sum replace the row of logits, and the backward pass
+  computes each block again; memory ``B x N``, four matrix products.
+
+The pair of an embedding with its own centre stands outside the product: it is computed row by row, from the direct
+difference where there is a distance, carries the margin, and its gradient comes from autograd over ``B x D`` numbers.
+What depends on a centre's length alone (:class:`ham.geometry.rows.Radial`) does so too, over ``C`` numbers.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ham.errors import ConfigError
+from ham.losses.base import SpeakerLoss
+from ham.schema import check_count
+
+LARGE_BYTES = 100e6
+"""``chunk: auto`` streams where the logits need more than this."""
+
+AUTO_CHUNK = 2048
+"""Centres of a block then: 256 x 2,048 float32 are 2 MB, which stay in a processor's cache."""
+
+
+class ChunkedLoss(SpeakerLoss):
+    r"""A loss whose logits are functions of one matrix product.
+
+    A subclass gives the left factor, the numbers that turn a centre into its right row ``(alpha w, further...)``, the
+    function ``f`` and its derivative, and the own pair. :meth:`_plain_logits` stays the readable form of the same.
+
+    Attributes:
+        chunk: ``auto``, ``off`` or the number of centres of a block.
+    """
+
+    chunk: str | int
+
+    @property
+    def fuses(self) -> bool:
+        """Whether a single block is computed in closed form rather than in the readable form."""
+        return False
+
+    def _set_chunk(self, chunk: object) -> None:
+        """Check the option.
+
+        Raises:
+            ConfigError: if it is neither ``auto`` nor ``off`` nor a whole number of at least 1.
+        """
+        # YAML 1.1 reads `off` as false; configurations here are YAML 1.2, but a caller's may not be.
+        if chunk is False or (isinstance(chunk, str) and chunk in ("auto", "off")):
+            self.chunk = "off" if chunk is False else str(chunk)
+            return
+        try:
+            self.chunk = check_count(self._place("chunk"), chunk, least=1)
+        except ConfigError:
+            expected = "auto, off or a whole number of centres of at least 1"
+            raise ConfigError(f"{self._place('chunk')}: expected {expected}, found {chunk!r}") from None
+
+    def _block(self, x: Tensor) -> int:
+        """Centres of a block for this batch; 0 for the readable form."""
+        if isinstance(self.chunk, int):
+            return min(self.chunk, self.num_speakers)
+        if self.chunk == "auto" and x.shape[0] * self.num_speakers * x.element_size() > LARGE_BYTES:
+            return min(AUTO_CHUNK, self.num_speakers)
+        return self.num_speakers if self.fuses else 0
+
+    def _loss_and_accuracy(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        block = self._block(x)
+        if not block:
+            return super()._loss_and_accuracy(x, labels)
+        return cross_entropy([Part(self, 1.0)], x, labels, block)
+
+    @abstractmethod
+    def _left(self, x: Tensor) -> Tensor:
+        """Left factor, shape ``(B, K)``; with autograd."""
+
+    @abstractmethod
+    def _radial(self, square: Tensor) -> tuple[Tensor, ...]:
+        """From squared lengths ``(N,)``: the factor on ``w`` and ``K - D`` further numbers of the right row."""
+
+    @abstractmethod
+    def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(B,)`` of embeddings and their own centres ``w`` (B, D), without and with margin; with autograd."""
+
+    def _learnt(self) -> list[Tensor]:
+        """Further parameters that these depend on."""
+        return []
+
+    def _factor(self) -> Tensor | float:
+        """What :meth:`_function_` leaves out of ``f``: logits are this times its result."""
+        return 1.0
+
+    def _function_(self, product: Tensor) -> Tensor | None:  # noqa: ARG002
+        """``f`` without the factor, in place; returns what :meth:`_derivative_` needs."""
+        return None
+
+    def _replace_(self, logits: Tensor, own: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Change logits in place by the own logit with margin ``(B, 1)``; returns a mask of what became constant."""
+        return None
+
+    def _derivative_(self, gradient: Tensor, kept: Tensor | None) -> None:
+        """Multiply in place by ``f'`` without the factor."""
+
+
+class Part(NamedTuple):
+    """A loss and its share in a sum."""
+
+    loss: ChunkedLoss
+    share: float
+
+
+def cross_entropy(parts: Sequence[Part], x: Tensor, labels: Tensor, block: int) -> tuple[Tensor, Tensor]:
+    """Weighted sum of mean cross-entropies over the same embeddings, and the accuracy of the summed logits.
+
+    Args:
+        parts: the losses, all over the same speakers.
+        x: embeddings, float32 or float64, shape ``(B, D)``.
+        labels: speaker numbers in range, on the device of ``x``, shape ``(B,)``.
+        block: centres of a block, 1 to ``C``; ``C`` keeps the whole matrix and computes nothing twice.
+
+    Returns:
+        The loss, differentiable once, and the share of embeddings whose own centre has the largest logit without
+        margin (a tie counts as wrong).
+    """
+    tensors = [tensor for part in parts for tensor in (part.loss.weight, *part.loss._learnt())]
+    out: tuple[Tensor, Tensor] = _CrossEntropy.apply(parts, labels, block, x, *tensors)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """See the module."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        parts: Sequence[Part],
+        labels: Tensor,
+        block: int,
+        x: Tensor,
+        *tensors: Tensor,  # noqa: ARG004
+    ) -> tuple[Tensor, Tensor]:
+        """One pass over the blocks of centres."""
+        sweeps = [_Sweep(part, x, labels) for part in parts]
+        best = torch.full_like(x[:, 0], -torch.inf)
+        count = len(parts[0].loss.weight)
+        for start in range(0, count, block):
+            best = _advance(sweeps, best, slice(start, min(start + block, count)), keep=block >= count)
+        own = sum((s.share * s.own_plain for s in sweeps), torch.zeros_like(best))
+        loss = sum((s.share * s.loss() for s in sweeps), best.new_zeros(()))
+        ctx.sweeps, ctx.block = sweeps, block
+        accuracy = (own > best).to(torch.float32).mean()
+        ctx.mark_non_differentiable(accuracy)
+        return loss, accuracy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """The other products, block by block."""
+        gx: Tensor | None = None
+        others: list[Tensor | None] = []
+        for sweep in ctx.sweeps:
+            part_x, *rest = sweep.backward(grads[0], ctx.block)
+            gx = part_x if gx is None else gx + part_x
+            others += rest
+        return None, None, None, gx, *others
+
+
+def _advance(sweeps: Sequence[_Sweep], best: Tensor, part: slice, keep: bool) -> Tensor:
+    """Take one block into every sweep; returns the largest logit of another speaker so far."""
+    total: Tensor | None = None
+    for sweep in sweeps:
+        logits, kept = sweep.logits(part)
+        if len(sweeps) > 1:  # the accuracy is that of the sum
+            total = logits * sweep.share if total is None else total.add_(logits, alpha=sweep.share)
+        else:
+            best = torch.maximum(best, logits.amax(dim=1))
+        sweep.absorb(logits, kept, part, keep)
+    if total is not None:
+        sweeps[0].exclude_(total, part)
+        best = torch.maximum(best, total.amax(dim=1))
+    return best
+
+
+class _Sweep:
+    """One loss on its way over the centres: a running log-sum-exp forward, gradients backward.
+
+    Args:
+        part: the loss and its share.
+        x: embeddings.
+        labels: speaker numbers.
+    """
+
+    def __init__(self, part: Part, x: Tensor, labels: Tensor) -> None:
+        self.kernel, self.share = part
+        self.labels = labels
+        weight = self.kernel.weight.detach()
+        self.weight = weight
+        self.learnt = self.kernel._learnt()
+        with torch.enable_grad():  # a small graph, (B, D), whose leaves are these
+            self.x = x.detach().requires_grad_()
+            self.own_centres = weight.index_select(0, labels).to(x.dtype).requires_grad_()
+            self.left_graph = self.kernel._left(self.x)
+            plain, self.own_graph = self.kernel._own(self.x, self.own_centres)
+            factor = self.kernel._factor()
+        self.left, self.own, self.own_plain = self.left_graph.detach(), self.own_graph.detach(), plain.detach()
+        self.factor_graph = factor if isinstance(factor, Tensor) and factor.requires_grad else None
+        self.factor = factor.detach() if isinstance(factor, Tensor) else factor
+        self.highest, self.total = self.own.clone(), torch.ones_like(self.own)
+        self.kept: _Kept | None = None
+
+    def loss(self) -> Tensor:
+        """Mean cross-entropy, after all blocks."""
+        self.log_sum = self.highest + torch.log(self.total)
+        return (self.log_sum - self.own).mean()
+
+    def logits(self, part: slice) -> tuple[Tensor, Tensor | None]:
+        """Logits of a block without margin, minus infinity for own centres, and what the derivative needs."""
+        w, radial, _ = self._centres(part)
+        logits = self.left @ _right_rows(w, radial).T
+        kept = self.kernel._function_(logits)
+        if not (isinstance(self.factor, float) and self.factor == 1.0):
+            logits.mul_(self.factor)
+        self.exclude_(logits, part)
+        return logits, kept
+
+    def exclude_(self, logits: Tensor, part: slice) -> None:
+        """Set the logits of own centres to minus infinity; no label is read back."""
+        column = self.labels - part.start
+        inside = (column >= 0) & (column < logits.shape[1])
+        column = column.clamp(0, logits.shape[1] - 1)[:, None]
+        logits.scatter_(1, column, logits.gather(1, column).masked_fill(inside[:, None], -torch.inf))
+
+    def absorb(self, logits: Tensor, kept: Tensor | None, part: slice, keep: bool) -> None:
+        """Add a block, which is overwritten, to the running sum."""
+        replaced = self._replace_(logits, part)
+        highest = torch.maximum(self.highest, logits.amax(dim=1))
+        weighted = logits.clone() if keep and self.factor_graph is not None else None
+        summands = logits.sub_(highest[:, None]).exp_()
+        self.total = self.total * torch.exp(self.highest - highest) + summands.sum(dim=1)
+        self.highest = highest
+        if keep:
+            mean = None if weighted is None else _mean_logit(summands, weighted)
+            self.kernel._derivative_(summands, kept if replaced is None else replaced)
+            self.kept = _Kept(summands, mean)
+
+    def backward(self, grad: Tensor, block: int) -> tuple[Tensor | None, ...]:
+        """Gradients of the embeddings, the centres and the other parameters."""
+        self.row = grad * (self.share / len(self.labels))  # the mean over the batch
+        self.grad_left = torch.zeros_like(self.left)
+        self.grad_weight = torch.empty(self.weight.shape, dtype=self.x.dtype, device=self.x.device)
+        self.grad_learnt = [torch.zeros_like(p) for p in self.learnt]
+        self.mean_logit = torch.zeros_like(self.own)
+        count = len(self.weight)
+        for start in range(0, count, block):
+            self._add_block(slice(start, min(start + block, count)))
+        return self._through_graph()
+
+    def _add_block(self, part: slice) -> None:
+        """The products of a block, and the way from its right rows to its centres."""
+        gradient, scale, mean = self._derivatives(part)
+        if mean is not None:
+            self.mean_logit += mean * scale
+        w, radial, square = self._centres(part)
+        scale = (scale * self.row)[:, None] * self.factor
+        self.grad_left.add_((gradient @ _right_rows(w, radial)).mul_(scale))
+        to_rows = gradient.T @ (self.left * scale)
+        dim = w.shape[1]
+        along = _dot(to_rows[:, :dim], w)
+        sources = [along, *to_rows[:, dim:].unbind(dim=1)]
+        to_square, *to_learnt = _gradients(radial, [square, *self.learnt], sources)
+        self._collect(to_learnt)
+        to_vector = to_rows[:, :dim].mul_(radial[0].detach()[:, None])
+        torch.addcmul(to_vector, w, 2.0 * to_square[:, None], out=self.grad_weight[part])
+
+    def _derivatives(self, part: slice) -> tuple[Tensor, Tensor, Tensor | None]:
+        """``p f'`` of a block up to a factor for each row, that factor, and the sum of ``p`` times the logits."""
+        if self.kept is not None:
+            return self.kept.gradient, torch.exp(self.highest - self.log_sum), self.kept.mean
+        logits, kept = self.logits(part)
+        replaced = self._replace_(logits, part)
+        weighted = None if self.factor_graph is None else logits.clone()
+        gradient = logits.sub_(self.log_sum[:, None]).exp_()
+        mean = None if weighted is None else _mean_logit(gradient, weighted)
+        self.kernel._derivative_(gradient, kept if replaced is None else replaced)
+        return gradient, torch.ones_like(self.own), mean
+
+    def _through_graph(self) -> tuple[Tensor | None, ...]:
+        """From the left factor and the own pairs to the leaves."""
+        to_own = (torch.exp(self.own - self.log_sum) - 1.0) * self.row
+        outputs, grads = [self.left_graph, self.own_graph], [self.grad_left, to_own]
+        if self.factor_graph is not None:
+            outputs.append(self.factor_graph)
+            grads.append((self.mean_logit.sum() * self.row / self.factor).to(self.factor_graph.dtype))
+        leaves = [self.x, self.own_centres, *self.learnt]
+        to_x, to_own_centres, *to_learnt = _gradients(outputs, leaves, grads)
+        self.grad_weight.index_add_(0, self.labels, to_own_centres)
+        self._collect(to_learnt)
+        return to_x, self.grad_weight.to(self.weight.dtype), *self.grad_learnt
+
+    def _collect(self, grads: Sequence[Tensor]) -> None:
+        """Add gradients of the other parameters."""
+        for total, grad in zip(self.grad_learnt, grads, strict=True):
+            total += grad
+
+    def _centres(self, part: slice) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+        """Centres of a block, what follows from their lengths, and the squared lengths that it follows from."""
+        w = self.weight[part].to(self.x.dtype)
+        with torch.enable_grad():
+            square = _dot(w, w).requires_grad_()
+            return w, self.kernel._radial(square), square
+
+    def _replace_(self, logits: Tensor, part: slice) -> Tensor | None:
+        """The loss's own change of logits; own centres stay out."""
+        replaced = self.kernel._replace_(logits, self.own[:, None])
+        if replaced is not None:
+            self.exclude_(logits, part)
+        return replaced
+
+
+class _Kept(NamedTuple):
+    """What a single block keeps for the backward pass.
+
+    Attributes:
+        gradient: ``p f'`` up to a factor for each row, shape ``(B, C)``.
+        mean: the sum of ``p`` times the logits up to that factor, where a factor is learnt.
+    """
+
+    gradient: Tensor
+    mean: Tensor | None
+
+
+def _right_rows(w: Tensor, radial: Sequence[Tensor]) -> Tensor:
+    """Right factor: ``(alpha w, further...)``, shape ``(N, K)``."""
+    alpha, *further = (value.detach() for value in radial)
+    if not further:
+        return w * alpha[:, None]
+    rows = w.new_empty(len(w), w.shape[1] + len(further))
+    torch.mul(w, alpha[:, None], out=rows[:, : w.shape[1]])
+    for column, value in enumerate(further, start=w.shape[1]):
+        rows[:, column] = value
+    return rows
+
+
+def _gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients of the leaves, zeros where none leads to one; the graph stays, for a second backward pass."""
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if o.requires_grad]
+    sources, sinks = [g for _, g in pairs], [o for o, _ in pairs]
+    found = torch.autograd.grad(sinks, list(leaves), sources, allow_unused=True, retain_graph=True)
+    return [torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(leaves, found, strict=True)]
+
+
+def _dot(a: Tensor, b: Tensor) -> Tensor:
+    """Row by row inner product."""
+    return (a * b).sum(dim=1)
+
+
+def _mean_logit(weights: Tensor, logits: Tensor) -> Tensor:
+    """Row by row sum of weights times logits; an own centre has weight 0 and minus infinity for a logit."""
+    return (weights * logits.masked_fill_(weights == 0.0, 0.0)).sum(dim=1)

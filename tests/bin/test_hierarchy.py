@@ -1,0 +1,191 @@
+"""The command on a small corpus with a tree and untrained systems, and each way in which it can be refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import ham.losses
+from ham.bin import hierarchy
+from ham.bin._cli import run
+from ham.bin._system import build_backbone, build_frontend
+from ham.config import BackboneConfig, Config, LossConfig, to_dict
+from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.store import ArrayStore, write_store
+from ham.score.embeddings import extract, write_embeddings
+
+SPEAKERS = {"p1": ("f", "us"), "p2": ("f", "us"), "p3": ("f", "gb"), "p4": ("m", "us"), "p5": ("m", "us")}
+RATE, DIM = 16000, 8
+
+
+def write_corpus(data_dir: Path) -> None:
+    """Five speakers with two sessions of three utterances of coloured noise, the third of which is too short."""
+    generator = np.random.default_rng(0)
+    audio = {
+        f"tiny-{spk}-s{session}-{number}": (1000 * generator.normal(size=size)).astype(np.int16)
+        for spk in SPEAKERS
+        for session in (1, 2)
+        for number, size in enumerate((33000, 34000, 20000))
+    }
+    (data_dir / "tiny").mkdir(parents=True)
+    lines = [f"{spk}\t{sex}\t{accent}\n" for spk, (sex, accent) in SPEAKERS.items()]
+    (data_dir / "tiny/speakers.tsv").write_text("speaker\tsex\taccent\n" + "".join(lines))
+    lines = [f"{spk}\ts{session}\t30\n" for spk in SPEAKERS for session in (1, 2)]
+    (data_dir / "tiny/sessions.tsv").write_text("speaker\tsession\tsnr_db\n" + "".join(lines))
+    utts = sorted(audio)
+    trials = Trials((utts[0], utts[0]), (utts[3], utts[-1]), np.array([1, 0], np.int8))
+    seconds = {utt: len(audio[utt]) / RATE for utt in utts}
+    wav, utt2spk = {utt: Path(f"/{utt}.wav") for utt in utts}, {utt: utt[:7] for utt in utts}
+    for name in ("all", "hard"):
+        write_data_dir(data_dir / "test/tiny" / name, wav, utt2spk, seconds, trials)
+    write_store(data_dir / "store/test", audio.items(), {"sample_rate": RATE, "files": "x"})
+
+
+def write_experiment(exp_dir: Path, data_dir: Path, loss_name: str) -> None:
+    """An untrained system with the embeddings that it gives."""
+    torch.manual_seed(1)
+    config = Config(backbone=BackboneConfig("resnet18", DIM, {"width": 4}), loss=LossConfig(loss_name))
+    backbone, loss = build_backbone(config), ham.losses.build(loss_name, DIM, 6)
+    state = {"config": to_dict(config), "num_speakers": 6, "seed": 3, "backbone": backbone.state_dict()}
+    exp_dir.mkdir(parents=True)
+    torch.save({**state, "loss": loss.state_dict()}, exp_dir / "average.pt")
+    store = ArrayStore(data_dir / "store/test")
+    found = extract(backbone, build_frontend(config), store, range(len(store)), device=torch.device("cpu"))
+    write_embeddings(exp_dir / "embeddings.npz", store.utts, found)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Corpus and two systems; not to be changed."""
+    folder = tmp_path_factory.mktemp("hierarchy")
+    write_corpus(folder / "data")
+    for name in ("ham_softmax", "softmax"):
+        write_experiment(folder / "exp" / name, folder / "data", name)
+    return folder
+
+
+@pytest.fixture
+def root(made: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(made, tmp_path / "copy"))
+
+
+def measure_it(root: Path, *names: str, corpus: str = "tiny") -> int:
+    where = ["--data_dir", str(root / "data"), "--root", corpus, "--device", "cpu"]
+    return run(hierarchy.main, [*where, "--exp_dirs", *(str(root / "exp" / name) for name in names)])
+
+
+def test_two_systems_side_by_side(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert measure_it(root, "ham_softmax", "softmax") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines[2:]] == ["ham_softmax", "softmax"]
+    places = [root / "exp" / name / "hierarchy.json" for name in ("ham_softmax", "softmax")]
+    ours, plain = (json.loads(path.read_text()) for path in places)
+    assert (ours["name"], ours["seed"], ours["num_radius_utterances"]) == ("ham_softmax", 3, 5 * 4)
+    assert (ours["structure"]["num_utterances"], ours["structure"]["num_speakers"]) == (30, 5)
+    assert plain["hyperbolic_radius"] is None
+    assert ours["norm"] == plain["norm"]  # the same weights, the same noise
+    assert ours["delta_gaussian"] == plain["delta_gaussian"]
+    before = places[0].read_bytes()
+    assert measure_it(root, "ham_softmax") == 0
+    assert places[0].read_bytes() == before
+
+
+def test_radii_are_those_of_the_stored_embeddings(root: Path) -> None:
+    assert measure_it(root, "ham_softmax") == 0
+    found = json.loads((root / "exp/ham_softmax/hierarchy.json").read_text())
+    with np.load(root / "exp/ham_softmax/embeddings.npz") as archive:
+        utts, embeddings = archive["utts"].tolist(), torch.from_numpy(archive["embeddings"]).double()
+    long = embeddings[[at for at, utt in enumerate(utts) if not utt.endswith("2")]]
+    assert found["norm"]["duration"]["median"]["full"] == pytest.approx(np.median(long.norm(dim=1)), rel=1e-5)
+    loss = ham.losses.build("ham_softmax", DIM, 6)
+    radius = loss.distance(long, torch.zeros_like(long)).detach()
+    assert found["hyperbolic_radius"]["duration"]["median"]["full"] == pytest.approx(np.median(radius), rel=1e-5)
+
+
+def test_leaves_come_from_the_tables(made: Path) -> None:
+    leaves = hierarchy.read_leaves(made / "data", "tiny")
+    assert len(leaves) == 30
+    assert leaves["tiny-p3-s2-1"] == ("f", "gb", "tiny-p3", "s2")
+    assert list(leaves) == sorted(leaves)
+
+
+def test_long_utterances_are_drawn_the_same_for_everyone(made: Path) -> None:
+    leaves, store = hierarchy.read_leaves(made / "data", "tiny"), ArrayStore(made / "data/store/test")
+    chosen = hierarchy.choose_utterances(leaves, store)
+    assert chosen == hierarchy.choose_utterances(leaves, store)
+    assert len(set(chosen)) == len(chosen) == 20
+    assert min(store.lengths[chosen]) == 33000
+
+
+def refused(root: Path, capsys: pytest.CaptureFixture[str], status: int, *names: str, corpus: str = "tiny") -> str:
+    """Run, expect one line on standard error and nothing written; return the line."""
+    assert measure_it(root, *names, corpus=corpus) == status
+    captured = capsys.readouterr()
+    assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+    assert not list(root.rglob("hierarchy.json"))
+    return captured.err
+
+
+def test_a_root_without_lists_or_tree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown root 'mini': expected one of tiny" in refused(root, capsys, 2, "softmax", corpus="mini")
+    table = root / "data/tiny/sessions.tsv"
+    table.write_text(table.read_text().replace("p2\ts1\t30\n", ""))
+    assert "expected session 's1' of p2 (of tiny-p2-s1-0)" in refused(root, capsys, 1, "softmax")
+    table.unlink()
+    assert "sessions.tsv: expected the table" in refused(root, capsys, 1, "softmax")
+    table = root / "data/tiny/speakers.tsv"
+    table.write_text(table.read_text().replace("p4\t", "q4\t"))
+    (root / "data/tiny/sessions.tsv").write_text("speaker\tsession\np1\ts1\n")
+    assert "sessions.tsv" in refused(root, capsys, 1, "softmax")
+    table.write_text("speaker\tsex\np1\tf\n")
+    assert "speakers.tsv:2: expected a value for accent" in refused(root, capsys, 1, "softmax")
+    table.unlink()
+    assert "only where the tree is known" in refused(root, capsys, 1, "softmax")
+
+
+def test_an_unknown_speaker(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = root / "data/tiny/speakers.tsv"
+    table.write_text(table.read_text().replace("p4\t", "q4\t"))
+    assert "expected a line for p4 (of tiny-p4-s1-0)" in refused(root, capsys, 1, "softmax")
+
+
+def test_an_experiment_that_was_not_extracted_stops_all(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "exp/softmax/embeddings.npz").unlink()
+    assert "extract them first (stage 5)" in refused(root, capsys, 1, "ham_softmax", "softmax")
+    assert "nowhere/embeddings.npz" in refused(root, capsys, 1, "nowhere")
+    (root / "exp/ham_softmax/average.pt").unlink()
+    assert "average.pt: no such checkpoint" in refused(root, capsys, 1, "ham_softmax")
+
+
+def test_embeddings_of_other_weights(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = root / "exp/softmax/embeddings.npz"
+    with np.load(place) as archive:
+        utts, embeddings = archive["utts"].tolist(), archive["embeddings"]
+    write_embeddings(place, utts, np.roll(embeddings, 1, axis=1))
+    line = refused(root, capsys, 1, "softmax")
+    assert "expected what average.pt and the store give now" in line
+    write_embeddings(place, utts[1:], embeddings[1:])
+    assert "the tree needs the embedding of tiny-p1-s1-0" in refused(root, capsys, 1, "softmax")
+
+
+def test_weights_that_do_not_fit(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = root / "exp/softmax/average.pt"
+    state = torch.load(place, weights_only=True)
+    torch.save({**state, "backbone": {}}, place)
+    assert "the backbone does not fit its configuration" in refused(root, capsys, 1, "softmax")
+
+
+def test_audio_that_is_missing_or_too_short(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ArrayStore(root / "data/store/test")
+    audio = {utt: store.read(index) for index, utt in enumerate(store.utts)}
+    short = {utt: samples[:20000] for utt, samples in audio.items()}
+    write_store(root / "data/store/test", short.items(), store.meta)
+    assert "expected utterances of at least 2 s" in refused(root, capsys, 1, "softmax")
+    write_store(root / "data/store/test", list(audio.items())[1:], store.meta)
+    assert "expected the audio of tiny-p1-s1-0" in refused(root, capsys, 1, "softmax")
