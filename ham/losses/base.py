@@ -217,7 +217,7 @@ class SpeakerLoss(nn.Module, ABC):
         x, labels = self._widen(embeddings[:rows].detach()), labels[:rows].to(embeddings.device)
         with torch.autocast(x.device.type, enabled=False):
             values = {
-                **quantiles("embedding_norm", torch.linalg.vector_norm(self._widen(embeddings), dim=1)),
+                **quantiles("embedding_norm", torch.linalg.vector_norm(embeddings.double(), dim=1)),
                 **quantiles("centre_norm", torch.linalg.vector_norm(self.weight.detach(), dim=1)),
                 **self._pair_means("cosine", _cosines(x, self.weight.to(x.dtype)), labels, torch.amax),
                 "effective_scale": self._effective_scale(x, labels),
@@ -278,7 +278,7 @@ class SpeakerLoss(nn.Module, ABC):
         across = towards - (towards * ahead).sum(dim=1, keepdim=True) * ahead
         # d cos / d angle is |across|, and moves the embedding by |x| times the unit vector across.
         sine: Tensor = torch.linalg.vector_norm(across, dim=1)
-        turn: Tensor = (slope * across).sum(dim=1) * torch.linalg.vector_norm(x, dim=1) / sine.square()
+        turn: Tensor = (slope * across).sum(dim=1) * torch.linalg.vector_norm(x.double(), dim=1) / sine.square()
         return turn[sine > LEAST_SINE].mean()
 
     def _in_force(self, option: str) -> Any:

@@ -19,7 +19,7 @@ What depends on a centre's length alone (:class:`ham.geometry.rows.Radial`) does
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -88,8 +88,8 @@ class ChunkedLoss(SpeakerLoss):
         """Left factor, shape ``(B, K)``; with autograd."""
 
     @abstractmethod
-    def _radial(self, square: Tensor) -> tuple[Tensor, ...]:
-        """From squared lengths ``(N,)``: the factor on ``w`` and ``K - D`` further numbers of the right row."""
+    def _radial(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        """Map from squared lengths ``(N,)`` to the factor on ``w`` and ``K - D`` further numbers of the right row."""
 
     @abstractmethod
     def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
@@ -214,7 +214,7 @@ class _Sweep:
             self.own_centres = weight.index_select(0, labels).to(x.dtype).requires_grad_()
             self.left_graph = self.kernel._left(self.x)
             plain, self.own_graph = self.kernel._own(self.x, self.own_centres)
-            factor = self.kernel._factor()
+            factor, self.radial = self.kernel._factor(), self.kernel._radial()
         self.left, self.own, self.own_plain = self.left_graph.detach(), self.own_graph.detach(), plain.detach()
         self.factor_graph = factor if isinstance(factor, Tensor) and factor.requires_grad else None
         self.factor = factor.detach() if isinstance(factor, Tensor) else factor
@@ -320,7 +320,7 @@ class _Sweep:
         w = self.weight[part].to(self.x.dtype)
         with torch.enable_grad():
             square = _dot(w, w).requires_grad_()
-            return w, self.kernel._radial(square), square
+            return w, self.radial(square), square
 
     def _replace_(self, logits: Tensor, part: slice) -> Tensor | None:
         """The loss's own change of logits; own centres stay out."""

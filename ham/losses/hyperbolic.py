@@ -10,6 +10,7 @@ definition, and the two ways of :mod:`ham.losses.chunked`, of which the fused on
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -154,8 +155,8 @@ class HSoftmax(ChunkedLoss):
     def _left(self, x: Tensor) -> Tensor:
         return self.space.left_rows(self.space.embed(x))
 
-    def _radial(self, square: Tensor) -> tuple[Tensor, ...]:
-        return self.space.radial(square)
+    def _radial(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        return self.space.radial()
 
     def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         plain = self._own_distance(x, w) * self._factor()

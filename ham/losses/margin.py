@@ -6,6 +6,7 @@ r"""Losses of the cosine with a margin on the target: am_softmax, aam_softmax, r
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -31,6 +32,19 @@ def unit(x: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     inverse = norm.clamp_min(LEAST_NORM).reciprocal()
     return torch.mul(x, inverse.masked_fill(norm < LEAST_NORM, 0.0))
+
+
+def inverse_lengths(square: Tensor) -> tuple[Tensor]:
+    """What scales rows to length 1, from their squared lengths; see :func:`unit`.
+
+    Args:
+        square: squared lengths, shape ``(N,)``.
+
+    Returns:
+        One tensor of factors, shape ``(N,)``; 0 for rows shorter than ``LEAST_NORM``.
+    """
+    directed = square >= LEAST_NORM**2
+    return (torch.rsqrt(torch.where(directed, square, 1.0)) * directed,)
 
 
 class AmSoftmax(ChunkedLoss):
@@ -72,9 +86,8 @@ class AmSoftmax(ChunkedLoss):
     def _left(self, x: Tensor) -> Tensor:
         return unit(x) * self.scale
 
-    def _radial(self, square: Tensor) -> tuple[Tensor, ...]:
-        directed = square >= LEAST_NORM**2
-        return (torch.rsqrt(torch.where(directed, square, 1.0)) * directed,)
+    def _radial(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
+        return inverse_lengths
 
     def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         e, w = unit(x), unit(w)

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,8 @@ from ham.geometry.rows import Radial
 from ham.schema import check_number, choose
 
 P = TypeVar("P")
+
+RadialMap: TypeAlias = Callable[[Tensor], Radial]
 
 SATURATION = 1.5
 """Default of ``sqrt(c) x clip_radius``: at tanh(1.5) still 18 % of the radial gradient are left."""
@@ -95,8 +98,8 @@ class Space(nn.Module, ABC, Generic[P]):
         """Left factor of :mod:`ham.geometry.rows` of embeddings, ``(B, D + 2)``."""
 
     @abstractmethod
-    def radial(self, square: Tensor) -> Radial:
-        """Numbers of centres from their squared lengths ``(C,)``, for the right factor."""
+    def radial(self) -> RadialMap:
+        """The map from centres' squared lengths ``(C,)`` to their numbers, with the space as it is now."""
 
     @property
     def can_fuse(self) -> bool:
@@ -121,7 +124,7 @@ class Space(nn.Module, ABC, Generic[P]):
         return self._from_origin(w) * self.unit()
 
     def _from_origin(self, w: Tensor) -> Tensor:
-        gamma = self.radial(w.square().sum(dim=1)).gamma
+        gamma = self.radial()(w.square().sum(dim=1)).gamma
         return 2.0 * torch.asinh(torch.sqrt(gamma))
 
     @abstractmethod
@@ -197,11 +200,11 @@ class Published(Space[BallPoints]):
         """From points and gaps."""
         return rows.left_rows(points)
 
-    def radial(self, square: Tensor) -> Radial:
+    def radial(self) -> RadialMap:
         """Clipped points of the unit ball."""
         if self.fix_radius:
-            return rows.shell_radial(square, half=math.atanh(self.fix_radius * self._radius))
-        return rows.ball_radial(square, scale=1.0, radius=self._radius)
+            return partial(rows.shell_radial, half=math.atanh(self.fix_radius * self._radius))
+        return partial(rows.ball_radial, scale=1.0, radius=self._radius)
 
     def _reach(self) -> float:
         return self._radius
@@ -285,19 +288,17 @@ class Curved(Space[P]):
     def _limit(self, dtype: torch.dtype) -> float:
         """Longest tangent vector of a centre, in units of curvature -1."""
 
-    def _fixed_half(self) -> Curvature:
-        return self._root() * (self.fix_radius * self.clip_radius)
-
-    def radial(self, square: Tensor) -> Radial:
+    def radial(self) -> RadialMap:
         """Of the shell, of tangent vectors or of points, as the centres are given."""
         if self.fix_radius:
-            return rows.shell_radial(square, half=self._fixed_half())
-        if self.centres == "tangent":
-            return rows.tangent_radial(square, scale=self._root(), limit=self._limit(square.dtype))
-        return self._point_radial(square)
+            return partial(rows.shell_radial, half=self._root() * (self.fix_radius * self.clip_radius))
+        return partial(self._tangent_radial if self.centres == "tangent" else self._point_radial, self._root())
+
+    def _tangent_radial(self, root: Curvature, square: Tensor) -> Radial:
+        return rows.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
 
     @abstractmethod
-    def _point_radial(self, square: Tensor) -> Radial:
+    def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
         """Numbers of centres that are given as points."""
 
     def _reach(self) -> float:
@@ -339,8 +340,8 @@ class Poincare(Curved[BallPoints]):
         c = self._value()
         return poincare.unit_points(poincare.expmap0(v, curvature=c), curvature=c)
 
-    def _point_radial(self, square: Tensor) -> Radial:
-        return rows.ball_radial(square, scale=self._root(), radius=1.0 - poincare.boundary_gap(square.dtype))
+    def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
+        return rows.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))
 
     def _limit(self, dtype: torch.dtype) -> float:
         return math.atanh(1.0 - poincare.boundary_gap(dtype))
@@ -377,8 +378,8 @@ class Lorentz(Curved[Tensor]):
         """Space components in units of curvature -1."""
         return lorentz.expmap0(v * (2.0 * self._root()), curvature=1.0)
 
-    def _point_radial(self, square: Tensor) -> Radial:
-        return rows.hyperboloid_radial(square, scale=self._root())
+    def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
+        return rows.hyperboloid_radial(square, scale=root)
 
     def _limit(self, dtype: torch.dtype) -> float:
         return lorentz.max_rapidity(dtype) / 2.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,42 @@ def distances(x: Tensor, w: Tensor, curvature: float) -> Tensor:
     square = (z[:, None] - c[None]).square().sum(-1)
     gaps = (1 - z.square().sum(-1))[:, None] * (1 - c.square().sum(-1))[None]
     return torch.acosh(1 + 2 * square / gaps.clamp_min(1e-5))
+
+
+def curved_distances(x: Tensor, p: Parameters, curvature: float, geometry: str, **options: Any) -> Tensor:
+    """Poincaré by Möbius addition, Lorentz by the inner product of lifted points: other forms than the code's."""
+    root, w = math.sqrt(curvature), p["weight"]
+    clip = options.get("clip_radius") or 1.5 / root
+    v = x * p["space.log_embedding_scale"].exp()
+    v = v * (clip / v.norm(dim=1, keepdim=True)).clamp_max(1)
+    share = options.get("fix_radius")
+    if share:
+        w = w / w.norm(dim=1, keepdim=True) * (share * clip)
+    tangent = options.get("centres") == "tangent" or bool(share)
+    if geometry == "poincare":
+        z, centres = expmap0(v, root), expmap0(w, root) if tangent else w
+        return 2 / root * torch.atanh(root * mobius_norm(z, centres, curvature))
+    space, others = lift(v, root), lift(w, root) if tangent else w
+    time, times = (torch.sqrt(1 / curvature + s.square().sum(1)) for s in (space, others))
+    inner = (space[:, None] * others[None]).sum(-1) - time[:, None] * times[None]
+    return torch.acosh(-curvature * inner) / root
+
+
+def expmap0(v: Tensor, root: float) -> Tensor:
+    norm = v.norm(dim=1, keepdim=True)
+    return torch.tanh(root * norm) * v / (root * norm)
+
+
+def lift(v: Tensor, root: float) -> Tensor:
+    norm = 2 * v.norm(dim=1, keepdim=True)
+    return torch.sinh(root * norm) * 2 * v / (root * norm)
+
+
+def mobius_norm(z: Tensor, w: Tensor, c: float) -> Tensor:
+    a, b = -z[:, None], w[None]
+    inner, a2, b2 = (a * b).sum(-1, keepdim=True), a.square().sum(-1, keepdim=True), b.square().sum(-1, keepdim=True)
+    total = ((1 + 2 * c * inner + c * b2) * a + (1 - c * a2) * b) / (1 + 2 * c * inner + c**2 * a2 * b2)
+    return total.norm(dim=-1)
 
 
 def target(labels: Tensor, num_speakers: int) -> Tensor:
@@ -53,8 +90,23 @@ def ram(x: Tensor, p: Parameters, y: Tensor, scale: float, margin: float) -> Ten
     return torch.stack(rows)
 
 
-def ham(x: Tensor, p: Parameters, y: Tensor, scale: float, curvature: float, margin: float = 0.0) -> Tensor:
-    d = distances(x, p["weight"], curvature)
+def ham(
+    x: Tensor,
+    p: Parameters,
+    y: Tensor,
+    scale: float,
+    curvature: float,
+    margin: float = 0.0,
+    geometry: str = "published",
+    **options: Any,
+) -> Tensor:
+    if geometry == "published":
+        w, share = p["weight"], options.get("fix_radius")
+        if share:
+            w = w / w.norm(dim=1, keepdim=True) * (share * (1 - 1e-5) / math.sqrt(curvature))
+        d = distances(x, w, curvature)
+    else:
+        d = curved_distances(x, p, curvature, geometry, **options)
     return -scale * torch.where(target(y, len(p["weight"])), d + margin, d)
 
 
@@ -81,24 +133,23 @@ LOGITS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def parts(name: str, x: Tensor, p: Parameters, y: Tensor, **options: float) -> list[tuple[float, Tensor]]:
+def parts(name: str, x: Tensor, p: Parameters, y: Tensor, **options: Any) -> list[tuple[float, Tensor]]:
     """Logits with margin of each part of a loss, with the part's share."""
-    settings = PUBLISHED[name] | options
+    settings: dict[str, Any] = PUBLISHED[name] | {k: v for k, v in options.items() if k not in ("chunk", "fused")}
     if name != "eh_am_softmax":
         return [(1.0, LOGITS[name](x, p, y, **settings))]
     share = settings.pop("euclidean_share", 0.3)
     hyperbolic = ham(x, p, y, **settings)
-    settings.pop("curvature")
-    euclidean = ram(x, {"weight": p["euclidean.weight"]}, y, **settings)
+    euclidean = ram(x, {"weight": p["euclidean.weight"]}, y, settings["scale"], settings["margin"])
     return [(share, euclidean), (1 - share, hyperbolic)]
 
 
-def logits(name: str, x: Tensor, p: Parameters, y: Tensor, **options: float) -> Tensor:
+def logits(name: str, x: Tensor, p: Parameters, y: Tensor, **options: Any) -> Tensor:
     """Logits with margin, in the loss's weighted sum."""
     return sum((share * part for share, part in parts(name, x, p, y, **options)), torch.zeros(()).double())
 
 
-def loss(name: str, x: Tensor, p: Parameters, y: Tensor, **options: float) -> Tensor:
+def loss(name: str, x: Tensor, p: Parameters, y: Tensor, **options: Any) -> Tensor:
     """Mean cross-entropy, from the exponentials as the definition reads."""
     total = torch.zeros((), dtype=torch.float64)
     for share, part in parts(name, x, p, y, **options):

@@ -23,10 +23,12 @@ DISTANCE_NAMES = [name for name in NAMES if LOSSES[name].has_distance]
 
 
 def make(name: str, dtype: torch.dtype = torch.float64, seed: int = 0, **options: Any) -> SpeakerLoss:
-    """A loss whose centres lie inside, on and across the shell of c = 3 (radius 0.577)."""
+    """A loss whose centres lie inside, on and across the shell of c = 3 (radius 0.577), or else inside the ball."""
     torch.manual_seed(seed)
     loss = build(name, D, C, **options)
     lengths = torch.tensor([0.01, 0.1, 0.3, 0.5, 0.5773, 0.57736, 0.6, 2.0, 14.0])
+    if options.get("geometry", "published") != "published":
+        lengths = lengths.clamp_max(0.9 / math.sqrt(options["curvature"]))
     with torch.no_grad():
         for parameter in loss.parameters():
             if parameter.ndim == 2:
@@ -61,8 +63,22 @@ def gap(found: Tensor, expected: Tensor) -> float:
     return ((found.double() - expected).abs().max() / expected.abs().max()).item()
 
 
-OPTIONS: list[tuple[str, dict[str, float]]] = [
+CURVED: list[dict[str, Any]] = [
+    {"geometry": geometry, "curvature": curvature, "scale": 8.0, **options}
+    for geometry in ("poincare", "lorentz")
+    for curvature in (0.3, 1.0, 3.0)
+    for options in ({}, {"centres": "tangent"}, {"fix_radius": 0.6}, {"clip_radius": 0.5})
+]
+
+OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *((name, {}) for name in NAMES),
+    *(("ham_softmax", options) for options in CURVED),
+    ("h_softmax", {"geometry": "poincare", "curvature": 1.0, "fused": False}),
+    ("h_softmax", {"geometry": "lorentz", "curvature": 1.0, "chunk": 4}),
+    ("eh_am_softmax", {"geometry": "lorentz", "curvature": 1.0, "chunk": 2}),
+    ("ham_softmax", {"scale": 8.0, "fix_radius": 0.9}),
+    *((name, {"chunk": chunk}) for name in MARGIN_NAMES for chunk in (1, 4, C, "off")),
+    *((name, {"fused": False}) for name in DISTANCE_NAMES),
     ("scaled_softmax", {"scale": 2.0}),
     ("am_softmax", {"scale": 8.0, "margin": 0.0}),
     ("aam_softmax", {"scale": 8.0, "margin": 1.2}),
@@ -77,7 +93,7 @@ OPTIONS: list[tuple[str, dict[str, float]]] = [
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 2e-4)])
 @pytest.mark.parametrize(("name", "options"), OPTIONS)
 def test_loss_logits_and_gradients_are_the_definition(
-    name: str, options: dict[str, float], dtype: torch.dtype, tolerance: float
+    name: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float
 ) -> None:
     loss, (x, y) = make(name, dtype, **options), make_batch(dtype)
     wide, p = x.double().clone().requires_grad_(), parameters_of(loss)

@@ -1,0 +1,128 @@
+"""Fused, streamed and readable computation give the same numbers, and memory follows the block."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ham.errors import ConfigError
+from ham.losses import LOSSES, build
+from ham.losses import chunked as module
+from tests.losses.test_losses import C, LargestTensor, gap, make, make_batch
+
+NAMES = [name for name in LOSSES if "chunk" in LOSSES[name].options()]
+HYPERBOLIC = [name for name in NAMES if LOSSES[name].has_distance]
+SPACES: list[dict[str, Any]] = [
+    {},
+    {"geometry": "poincare", "curvature": 1.0},
+    {"geometry": "lorentz", "curvature": 2.0, "learn_curvature": True, "centres": "tangent"},
+]
+
+
+def all_numbers(name: str, dtype: torch.dtype, **options: Any) -> list[Tensor]:
+    """Loss, accuracy and every gradient."""
+    loss, (x, y) = make(name, dtype, **options), make_batch(dtype)
+    x.requires_grad_()
+    out = loss(x, y)
+    (3.0 * out.loss).backward()
+    return [out.loss.detach(), 1.0 + out.accuracy, x.grad, *(p.grad for p in loss.parameters())]
+
+
+def test_which_losses_have_blocks() -> None:
+    assert NAMES == ["am_softmax", "aam_softmax", "ram_softmax", "h_softmax", "ham_softmax", "eh_am_softmax"]
+    assert HYPERBOLIC == ["h_softmax", "ham_softmax", "eh_am_softmax"]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 2e-4)])
+@pytest.mark.parametrize("options", SPACES)
+@pytest.mark.parametrize("name", HYPERBOLIC)
+def test_fused_streamed_and_readable_are_one(
+    name: str, options: dict[str, Any], dtype: torch.dtype, tolerance: float
+) -> None:
+    readable = all_numbers(name, dtype, fused=False, **options)
+    for chunk in ("auto", "off", 1, 2, 4, C - 1, C, 1000):
+        for expected, found in zip(readable, all_numbers(name, dtype, chunk=chunk, **options), strict=True):
+            assert gap(found, expected.double()) < tolerance
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in HYPERBOLIC])
+def test_euclidean_blocks_are_the_readable_form(name: str) -> None:
+    readable = all_numbers(name, torch.float64, chunk="off")
+    for chunk in (1, 4, C):
+        for expected, found in zip(readable, all_numbers(name, torch.float64, chunk=chunk), strict=True):
+            assert gap(found, expected) < 1e-11
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_auto_streams_above_the_limit_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, x = build(name, 4, 50), torch.randn(10, 4)
+    whole = 50 if name in HYPERBOLIC else 0
+    assert loss._block(x) == whole
+    monkeypatch.setattr(module, "LARGE_BYTES", 10 * 50 * 4 - 1)
+    monkeypatch.setattr(module, "AUTO_CHUNK", 8)
+    assert loss._block(x) == 8
+    assert build(name, 4, 50, chunk="off")._block(x) == whole
+    assert build(name, 4, 50, chunk=7)._block(x) == 7
+    monkeypatch.setattr(module, "LARGE_BYTES", 10 * 50 * 4)
+    assert loss._block(x) == whole
+    assert loss._block(x.double()) == 8
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_streamed_step_makes_nothing_of_the_size_of_the_logits(name: str) -> None:
+    count, dim, batch = 4000, 3, 64
+    loss = build(name, dim, count, chunk=100)
+    x = torch.randn(batch, dim, requires_grad=True)
+    with LargestTensor() as watch:
+        loss(x, torch.randint(count, (batch,))).loss.backward()
+    assert watch.numel <= max(count * (dim + 2), 100 * batch)
+    assert watch.numel < count * batch / 10
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_go_where_they_are_wanted_only(name: str) -> None:
+    loss, (x, y) = make(name, chunk=4), make_batch()
+    reference = all_numbers(name, torch.float64, chunk=4)
+    loss(x, y).loss.backward()  # embeddings that need none
+    assert gap(3.0 * loss.weight.grad, reference[3]) < 1e-11
+    loss.requires_grad_(False)
+    x.requires_grad_()
+    loss(x, y).loss.backward()
+    assert gap(3.0 * x.grad, reference[2]) < 1e-11
+    with torch.no_grad():
+        assert gap(loss(x, y).loss, reference[0]) < 1e-11
+
+
+def test_a_second_backward_pass_gives_the_same() -> None:
+    for chunk in (4, "off"):
+        loss, (x, y) = make("ham_softmax", chunk=chunk), make_batch()
+        out = loss(x, y)
+        first = torch.autograd.grad(out.loss, loss.weight, retain_graph=True)[0]
+        assert torch.equal(torch.autograd.grad(out.loss, loss.weight)[0], first)
+
+
+def test_a_tie_with_another_speaker_counts_as_wrong() -> None:
+    loss = build("ham_softmax", 4, 3, margin=0.0)
+    with torch.no_grad():
+        loss.weight.copy_(torch.ones(3, 4) * 0.1)
+    assert loss(torch.zeros(2, 4), torch.tensor([0, 1])).accuracy == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [0, -5, 2.5, "big", None, True])
+def test_a_chunk_without_meaning_is_refused(name: str, value: Any) -> None:
+    message = f"^loss {name}: chunk: expected auto, off or a whole number of centres of at least 1, found"
+    with pytest.raises(ConfigError, match=message):
+        build(name, 4, 3, chunk=value)
+
+
+@pytest.mark.parametrize("name", HYPERBOLIC)
+def test_blocks_of_the_readable_form_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="chunk: expected auto or off where fused is false, found 4"):
+        build(name, 4, 3, chunk=4, fused=False)
+    with pytest.raises(ConfigError, match="fused: expected true or false, found 1"):
+        build(name, 4, 3, fused=1)
+    assert build(name, 4, 3, chunk=False).chunk == "off"

@@ -1,0 +1,310 @@
+"""The three geometries: what their options mean, that they are one space, what scoring by them ranks."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ham.errors import ConfigError
+from ham.losses import build
+from ham.losses.spaces import GEOMETRIES, LEARNT_RANGE, build_space
+from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores
+from tests.losses import oracle
+from tests.losses.test_losses import CASES, B, C, D, LargestTensor, gap, make, make_batch
+
+VARIANTS: list[dict[str, Any]] = [
+    {"geometry": "poincare", "curvature": 1.0},
+    {"geometry": "poincare", "curvature": 0.5, "centres": "tangent", "learn_curvature": True},
+    {"geometry": "lorentz", "curvature": 1.0},
+    {"geometry": "lorentz", "curvature": 2.0, "centres": "tangent"},
+    {"geometry": "lorentz", "curvature": 2.0, "learn_curvature": True},
+    {"fix_radius": True},
+    {"geometry": "lorentz", "curvature": 1.0, "fix_radius": 0.5},
+]
+NAMES = ["h_softmax", "ham_softmax", "eh_am_softmax"]
+
+
+def inside(x: Tensor) -> Tensor:
+    """Embeddings whose tangent vectors are shorter than the clip."""
+    return torch.nn.functional.normalize(x) * torch.linspace(0.1, 1.4, len(x), dtype=x.dtype)[:, None]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("name", NAMES)
+def test_gradcheck_with_all_that_is_learnt(name: str, options: dict[str, Any]) -> None:
+    loss, (x, y) = make(name, scale=6.0, **options), make_batch()
+    x = inside(x).requires_grad_()
+    names, values = zip(*((n, p.detach().clone().requires_grad_()) for n, p in loss.named_parameters()), strict=True)
+
+    def function(x: Tensor, *values: Tensor) -> Tensor:
+        return torch.func.functional_call(loss, dict(zip(names, values, strict=True)), (x, y)).loss
+
+    assert ("space.curvature_shift" in names) == options.get("learn_curvature", False)
+    for chunk in ("off", 4):
+        loss._set_chunk(chunk)
+        assert torch.autograd.gradcheck(function, (x, *values))
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_hard_embeddings_and_centres_stay_finite(options: dict[str, Any], case: str, dtype: torch.dtype) -> None:
+    loss, (x, y) = make("ham_softmax", dtype, **options), make_batch(dtype)
+    with torch.no_grad():
+        if "centres" in case:
+            loss.weight.copy_(loss.weight[:1].expand_as(loss.weight) * (case != "zero centres"))
+        scale = {"zero": 0.0, "huge": 1e30, "tiny": 1e-30}.get(case, 1.0)
+        x = {"own centre": loss.weight[y], "other centre": loss.weight[(y + 1) % C]}.get(case, x * scale)
+    x = x.detach().clone().requires_grad_()
+    out = loss(x, y)
+    out.loss.backward()
+    assert torch.isfinite(out.loss)
+    for gradient in (x.grad, *(p.grad for p in loss.parameters())):
+        assert torch.isfinite(gradient).all()
+    assert all(math.isfinite(value) for value in loss.diagnostics(x.detach(), y).values() if value == value)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_no_tensor_is_larger_than_three_logits_or_centres(options: dict[str, Any]) -> None:
+    for count, dim in ((60, 48), (300, 20), (12, 100)):
+        loss = build("ham_softmax", dim, count, **options)
+        x = torch.randn(32, dim, requires_grad=True)
+        with LargestTensor() as watch:
+            loss(x, torch.randint(count, (32,))).loss.backward()
+        assert 32 * count <= watch.numel <= 3 * max(32 * count, count * dim)
+
+
+@pytest.mark.parametrize("options", [v for v in VARIANTS if v.get("centres") == "tangent" or "fix_radius" in v])
+def test_poincare_and_lorentz_are_one_space(options: dict[str, Any]) -> None:
+    """With centres that do not depend on the model's coordinates all numbers agree."""
+    shared = {"curvature": 1.0, **{k: v for k, v in options.items() if k != "geometry"}}
+    results = []
+    for geometry in ("poincare", "lorentz"):
+        loss, (x, y) = make("ham_softmax", **{**shared, "geometry": geometry}), make_batch()
+        x.requires_grad_()
+        out = loss(x, y)
+        out.loss.backward()
+        results.append((out.loss.detach(), x.grad, *(p.grad for p in loss.parameters())))
+    for a, b in zip(*results, strict=True):
+        assert gap(a, b) < 1e-10
+
+
+@pytest.mark.parametrize(("geometry", "clipped"), [("poincare", 3), ("lorentz", 3), ("published", 4)])
+def test_the_embedding_is_scaled_clipped_and_mapped(geometry: str, clipped: int) -> None:
+    loss = build("ham_softmax", 16, 3, geometry=geometry, curvature=1.0 if geometry != "published" else 4.0)
+    lengths = torch.tensor([1.0, 4.0, 6.5, 40.0, 4e3])
+    x = torch.nn.functional.normalize(torch.randn(5, 16)) * lengths[:, None]
+    space = loss.space
+    assert space.on_shell(x).sum() == (4 if clipped == 4 else 3) + (geometry == "published")
+    if geometry != "published":
+        assert space.embedding_scale == pytest.approx(0.25)
+        expected = 2.0 * (lengths * 0.25).clamp_max(1.5)
+        torch.testing.assert_close(loss.distance(x, torch.zeros(5, 16)), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_the_embedding_scale_starts_inside_the_clip_at_any_curvature() -> None:
+    for curvature in (0.1, 1.0, 3.0, 9.0):
+        space = build_space("loss x", 64, curvature=curvature, geometry="poincare")
+        assert space.clip_radius == pytest.approx(1.5 / math.sqrt(curvature))
+        start = 8.0 * space.embedding_scale  # of an embedding of norm sqrt(D)
+        assert start == pytest.approx(min(1.0, space.clip_radius / 1.5))
+        assert start < space.clip_radius
+    assert build_space("x", 64, curvature=3.0, geometry="lorentz", embedding_scale=0.3).embedding_scale == (
+        pytest.approx(0.3)
+    )
+
+
+def test_a_learnt_curvature_is_bounded_and_moves() -> None:
+    loss, (x, y) = make("ham_softmax", geometry="lorentz", curvature=2.0, learn_curvature=True), make_batch()
+    assert loss.curvature == pytest.approx(2.0)
+    for shift, expected in ((1e6, 2.0 * LEARNT_RANGE), (-1e6, 2.0 / LEARNT_RANGE)):
+        with torch.no_grad():
+            loss.space.curvature_shift.fill_(shift)
+        assert loss.curvature == pytest.approx(expected)
+    with torch.no_grad():
+        loss.space.curvature_shift.zero_()
+    optimiser = torch.optim.Adam(loss.parameters(), lr=0.05)
+    for _ in range(5):
+        optimiser.zero_grad()
+        loss(x, y).loss.backward()
+        optimiser.step()
+    assert abs(loss.curvature - 2.0) > 0.05
+    with pytest.raises(ConfigError, match="curvature: is learnt and cannot be set"):
+        loss.set_curvature(1.0)
+
+
+@pytest.mark.parametrize("geometry", ["published", "poincare", "lorentz"])
+def test_set_curvature_is_the_same_as_building_with_it(geometry: str) -> None:
+    options = {"clip_radius": 0.8, "embedding_scale": 0.5} if geometry != "published" else {}
+    loss, (x, y) = make("ham_softmax", geometry=geometry, curvature=4.0, **options), make_batch()
+    other = make("ham_softmax", geometry=geometry, curvature=2.0, **options)
+    other.load_state_dict(loss.state_dict())
+    loss.set_curvature(2.0)
+    assert loss.curvature == 2.0
+    torch.testing.assert_close(loss(x, y).loss, other(x, y).loss)
+    for bad in (0.0, -1.0, math.nan, "2"):
+        with pytest.raises(ConfigError, match=r"loss ham_softmax: curvature .*expected a finite number"):
+            loss.set_curvature(bad)
+    assert loss.curvature == 2.0
+
+
+def test_losses_without_curvature_refuse_one() -> None:
+    with pytest.raises(ConfigError, match="loss am_softmax: has no curvature to set"):
+        build("am_softmax", D, C).set_curvature(1.0)
+
+
+def test_fixed_radius_leaves_the_direction_of_centres_alone() -> None:
+    for options in ({}, {"geometry": "poincare", "curvature": 1.0}, {"geometry": "lorentz", "curvature": 1.0}):
+        loss, (x, y) = make("ham_softmax", fix_radius=0.5, **options), make_batch()
+        longer = copy.deepcopy(loss)
+        with torch.no_grad():
+            longer.weight.mul_(torch.linspace(0.5, 7.0, C)[:, None])
+        torch.testing.assert_close(loss(x, y).loss, longer(x, y).loss)
+        assert loss.space.radii(loss.weight).std() < 1e-6
+        out = loss(x, y).loss
+        out.backward()
+        radial = (loss.weight.grad * loss.weight).sum(dim=1)
+        assert radial.abs().max() < 1e-10 * loss.weight.grad.abs().max()
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_state_dict_holds_what_is_learnt(options: dict[str, Any]) -> None:
+    loss, other, (x, y) = make("ham_softmax", **options), make("ham_softmax", seed=1, **options), make_batch()
+    with torch.no_grad():
+        for parameter in loss.space.parameters():
+            parameter.add_(0.3)
+    other.load_state_dict(loss.state_dict())
+    assert torch.equal(loss(x, y).loss, other(x, y).loss)
+    assert torch.equal(loss.distance(x, x.flip(0)), other.distance(x, x.flip(0)))
+
+
+def spread_embeddings(num: int = 60) -> EmbeddingTable:
+    """Embeddings of lengths from 0.2 to 5 times sqrt(D), far enough apart that no two scores tie."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(num, 12)) * np.geomspace(0.2, 5.0, num)[:, None]
+    return EmbeddingTable(tuple(f"u{i}" for i in range(num)), x.astype(np.float32))
+
+
+def ranking_errors(loss: Any, table: EmbeddingTable, rows: np.ndarray) -> int:
+    """How many neighbours of the cosine's order stand in the other order by the distance."""
+    enrol, test = (side.ravel() for side in np.meshgrid(rows, rows))
+    keep = enrol < test
+    enrol, test = enrol[keep], test[keep]
+    order = np.argsort(cosine_scores(table, enrol, test))
+    return int((np.diff(distance_scores(table, enrol, test, loss.distance)[order]) < -1e-6).sum())
+
+
+@pytest.mark.parametrize("geometry", list(GEOMETRIES))
+def test_beyond_the_shell_the_distance_ranks_trials_as_the_cosine_does_and_inside_it_does_not(geometry: str) -> None:
+    loss = build("ham_softmax", 12, 5, geometry=geometry, curvature=3.0)
+    table = spread_embeddings()
+    clipped = loss.space.on_shell(torch.from_numpy(table.embeddings)).numpy()
+    beyond = np.flatnonzero(clipped)
+    assert len(beyond) >= 10
+    assert ranking_errors(loss, table, beyond) == 0
+    short = EmbeddingTable(table.utts, table.embeddings / 40)
+    assert not loss.space.on_shell(torch.from_numpy(short.embeddings)).all()
+    assert ranking_errors(loss, short, np.arange(len(short.utts))) > 10
+
+
+@pytest.mark.parametrize("options", CURVED := [v for v in VARIANTS if "geometry" in v])
+def test_scoring_distance_is_the_naive_one(options: dict[str, Any]) -> None:
+    loss, (x, _) = make("ham_softmax", **options), make_batch()
+    e, c = loss.space.embedding_scale, options["curvature"]
+    v = x * e
+    v = v * (loss.space.clip_radius / v.norm(dim=1, keepdim=True)).clamp_max(1)
+    z = oracle.expmap0(v, math.sqrt(c))
+    expected = 2 / math.sqrt(c) * torch.atanh(math.sqrt(c) * oracle.mobius_norm(z, z.flip(0), c).diagonal())
+    torch.testing.assert_close(loss.distance(x, x.flip(0)), expected, rtol=1e-8, atol=1e-10)
+    assert loss.distance(x, x).abs().max() == 0
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"geometry": "poincare", "curvature": 0}, r"curvature \(geometry poincare\): expected a finite number above 0"),
+    ({"geometry": "lorentz", "curvature": -1.0}, r"curvature \(geometry lorentz\): .*above 0, found -1.0"),
+    ({"geometry": "lorentz", "curvature": math.nan}, "curvature .*found nan"),
+    ({"geometry": "poincare", "curvature": "1"}, "curvature .*found '1'; write it without quotes"),
+    ({"curvature": 0.5}, "curvature .*at least 1, found 0.5; there 1/sqrt.c. caps the norm .*no meaning"),
+    ({"geometry": "poincare", "clip_radius": 0}, "clip_radius: expected a finite number above 0"),
+    ({"geometry": "poincare", "embedding_scale": -2}, "embedding_scale: expected a finite number above 0"),
+    ({"geometry": "poincare", "centres": "sphere"}, "centres: expected one of ball, tangent, found 'sphere'"),
+    ({"geometry": "poincare", "learn_curvature": "yes"}, "learn_curvature: expected true or false, found 'yes'"),
+    ({"fix_radius": 1.5}, "fix_radius: expected a finite number above 0 and at most 1, found 1.5"),
+    ({"fix_radius": 0}, "fix_radius: expected a finite number above 0"),
+    ({"clip_radius": 1.0}, "clip_radius: expected None in geometry published.*choose geometry poincare or lorentz"),
+    ({"centres": "tangent"}, "centres: expected ball in geometry published"),
+    ({"learn_curvature": True}, "learn_curvature: expected False in geometry published"),
+    ({"embedding_scale": 0.1}, "embedding_scale: expected None in geometry published"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+@pytest.mark.parametrize("name", NAMES)
+def test_values_without_meaning_are_refused_in_one_line(name: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^loss {name}: {message}") as caught:
+        build(name, D, C, **options)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
+
+
+def test_a_point_of_the_published_form_that_nothing_fuses_is_still_right() -> None:
+    """Below 1.0032 the floor of the denominator may act: the readable form computes it, blocks are refused."""
+    loss, (x, y) = make("ham_softmax", curvature=1.001, scale=8.0), make_batch()
+    assert not loss.fuses
+    p = {key: value.detach() for key, value in loss.named_parameters()}
+    expected = oracle.loss("ham_softmax", x, p, y, curvature=1.001, scale=8.0)
+    torch.testing.assert_close(loss(x, y).loss, expected)
+    with pytest.raises(ConfigError, match=r"chunk: expected auto or off where curvature is below 1.0032"):
+        build("ham_softmax", D, C, curvature=1.001, chunk=4)
+
+
+def test_diagnostics_of_a_case_known_by_hand() -> None:
+    loss = build("ham_softmax", 2, 3, geometry="poincare", curvature=1.0, embedding_scale=1.0)
+    with torch.no_grad():
+        loss.weight.copy_(torch.tensor([[0.5, 0.0], [0.0, 0.5], [0.0, math.tanh(1.5)]]))
+    x, y = torch.tensor([[1.0, 0.0], [0.0, 9.0]]), torch.tensor([0, 2])
+    found = loss.diagnostics(x, y)
+    # Collinear points: distances are differences of radii, 2|v| of an embedding and 2 artanh|w| of a centre.
+    assert found["distance/target"] == pytest.approx((2.0 - 2 * math.atanh(0.5)) / 2, rel=1e-4)
+    assert found["on_shell/embeddings"] == 0.5
+    assert found["on_shell/centres"] == pytest.approx(1 / 3)
+    assert found["centre_radius/q95"] == pytest.approx(3.0, rel=1e-4)
+    assert found["centre_norm/q05"] == pytest.approx(0.5)
+    assert found["embedding_norm/q05"] == 1.0
+    assert found["cosine/target"] == pytest.approx(1.0)
+    assert found["cosine/nearest_impostor"] == pytest.approx(0.0 + 0.5)
+    assert found["curvature"] == 1.0
+    assert found["embedding_scale"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("name", ["softmax", "am_softmax", "ram_softmax", "ham_softmax"])
+def test_the_effective_scale_is_the_slope_against_the_cosine(name: str) -> None:
+    """By finite differences: each embedding is turned towards its own centre at unchanged length."""
+    torch.manual_seed(0)
+    loss = build(name, 5, 4).double()
+    with torch.no_grad():
+        loss.weight.normal_(std=0.4)
+    x, y = torch.randn(6, 5, dtype=torch.float64), torch.randint(4, (6,))
+    towards = torch.nn.functional.normalize(loss.weight.detach()[y])
+    ahead = torch.nn.functional.normalize(x)
+    across = torch.nn.functional.normalize(towards - (towards * ahead).sum(1, keepdim=True) * ahead)
+    step = 1e-5
+    z, cos = [], []
+    for angle in (-step, step):
+        turned = (math.cos(angle) * ahead + math.sin(angle) * across) * x.norm(dim=1, keepdim=True)
+        z.append(loss.logits(turned, y).gather(1, y[:, None])[:, 0])
+        cos.append((torch.nn.functional.normalize(turned) * towards).sum(1))
+    expected = ((z[1] - z[0]) / (cos[1] - cos[0])).mean().item()
+    assert loss.diagnostics(x, y)["effective_scale"] == pytest.approx(expected, rel=1e-5)
+    if name in ("am_softmax", "ram_softmax"):
+        assert expected == pytest.approx(30.0, rel=1e-6)
+
+
+def test_the_batch_size_of_the_module_is_what_it_says() -> None:
+    assert (B, C, D) == (14, 9, 6)
