@@ -308,7 +308,9 @@ class _Sweep:
         to_x, to_own_centres, *to_learnt = _gradients(outputs, leaves, grads)
         self.grad_weight.index_add_(0, self.labels, to_own_centres)
         self._collect(to_learnt)
-        return to_x, self.grad_weight.to(self.weight.dtype), *self.grad_learnt
+        to_weight = self.grad_weight.to(self.weight.dtype)
+        del self.grad_weight  # autograd copies a gradient that somebody else still holds: C x D numbers
+        return to_x, to_weight, *self.grad_learnt
 
     def _collect(self, grads: Sequence[Tensor]) -> None:
         """Add gradients of the other parameters."""

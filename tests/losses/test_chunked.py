@@ -96,6 +96,21 @@ def test_gradients_go_where_they_are_wanted_only(name: str) -> None:
         assert gap(loss(x, y).loss, reference[0]) < 1e-11
 
 
+@pytest.mark.parametrize("chunk", [4, "off"])
+def test_the_gradient_of_the_centres_is_handed_over_and_not_copied(chunk: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss, (x, y) = make("ham_softmax", chunk=chunk), make_batch()
+    places: list[int] = []
+    original = module._Sweep._through_graph
+
+    def watched(sweep: Any) -> Any:
+        places.append(sweep.grad_weight.data_ptr())
+        return original(sweep)
+
+    monkeypatch.setattr(module._Sweep, "_through_graph", watched)
+    loss(x, y).loss.backward()
+    assert places == [loss.weight.grad.data_ptr()]
+
+
 def test_a_second_backward_pass_gives_the_same() -> None:
     for chunk in (4, "off"):
         loss, (x, y) = make("ham_softmax", chunk=chunk), make_batch()
