@@ -76,6 +76,9 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
         ("data: {speed_perturb: [1.0]}", ["data.speed_perturb", "other than 1"]),
         ("features: stored", ["augment.mode: off"]),
         ("margin: {start_epoch: 4, end_epoch: 2}", ["margin.end_epoch"]),
+        ("curvature: {name: linear, end_epoch: 101}", ["curvature.end_epoch", "train.epochs (100)", "found 101"]),
+        ("curvature: {name: linear, start_epoch: 4, end_epoch: 2}", ["curvature.end_epoch"]),
+        ("curvature: {start: 0}", ["curvature.start", "above 0"]),
         ("train: 3", ["train", "a block of keys", "3"]),
         ("- a\n- b", ["expected blocks"]),
         ("train: {epochs: 1, epochs: 2}", ["given twice"]),
@@ -113,6 +116,15 @@ def test_a_missing_file_names_the_others(tmp_path: Path) -> None:
         ({"backbone": {"name": "ecapa"}}, "ecapa_tdnn"),
         ({"frontend": {"name": "mels"}}, "mel"),
         ({"loss": {"name": "softmax"}, "margin": {"name": "linear"}}, "no margin"),
+        ({"loss": {"name": "am_softmax"}, "curvature": {"name": "linear"}}, "has no curvature to set"),
+        ({"loss": {"name": "ham_softmax"}, "curvature": {"name": "linear", "start": 0.5}}, "no meaning"),
+        (
+            {
+                "loss": {"name": "ham_softmax", "geometry": "lorentz", "learn_curvature": True},
+                "curvature": {"name": "linear"},
+            },
+            "is learnt",
+        ),
     ],
 )
 def test_the_parts_refuse_what_they_do_not_know(tree: dict[str, object], word: str) -> None:

@@ -1,7 +1,7 @@
 """Measure how trained systems show a known tree (sex, accent, speaker, session), and what their radii follow.
 
 For the synthetic corpus `mini` and others that bring speakers.tsv and sessions.tsv. Writes hierarchy.json into every
-experiment and prints one table.
+experiment and prints one table, in which experiments of the same name (several seeds) share a row.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import ham
 from ham.backbones.base import Backbone
 from ham.bin._cli import Parser, run
 from ham.bin._system import build_backbone, build_frontend, pick_device
-from ham.bin.score import _trained
+from ham.bin.score import read_trained
 from ham.config import from_dict
 from ham.data.kaldi_dir import invert, read_data_dir, read_lines, trial_dirs
 from ham.data.store import INT16_SCALE, ArrayStore
@@ -188,7 +188,7 @@ def read_system(folder: Path, device: torch.device) -> System:
         CheckpointError: if its model is missing, damaged or of another configuration.
     """
     table = read_embeddings(folder / "embeddings.npz")
-    seed, _, loss = _trained(folder / "average.pt")
+    seed, _, loss = read_trained(folder / "average.pt")
     model = checkpoint.load(folder / "average.pt")
     config = from_dict(model["config"], f"{folder}/average.pt")
     backbone = build_backbone(config)

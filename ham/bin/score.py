@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 import ham
 import ham.losses
-from ham.bin._cli import Parser, run
+from ham.bin._cli import Parser, at_least, run
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
@@ -67,9 +67,9 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
-    lists = [_read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
+    lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
-    seed, command, loss = _trained(options.exp_dir / "average.pt")
+    seed, command, loss = read_trained(options.exp_dir / "average.pt")
     backends = _backends(loss)
     rows = [_rows(trial_list, embeddings) for trial_list in lists]  # of all lists, before anything is written
     numbers: list[ListResult] = []
@@ -101,18 +101,13 @@ def _parser() -> Parser:
     )
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with embeddings.npz and average.pt")
     parser.add_argument("--test_sets", nargs="+", default=["all"], help="lists (<root>/<list>), roots, or all")
-    parser.add_argument("--num_resamples", type=_positive, default=NUM_RESAMPLES, help="bootstrap draws of an interval")
+    parser.add_argument(
+        "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
+    )
     parser.add_argument(
         "--command", default="", help="command that results.json names if the model does not say how it was trained"
     )
     return parser
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
 
 
 def find_lists(data_dir: Path, wanted: Sequence[str]) -> list[str]:
@@ -139,15 +134,37 @@ def find_lists(data_dir: Path, wanted: Sequence[str]) -> list[str]:
     return [name for name in found if any(name in names for names in chosen.values())]
 
 
-def _read_list(data_dir: Path, name: str) -> TrialList:
+def read_list(data_dir: Path, name: str) -> TrialList:
+    """Read a trial list.
+
+    Args:
+        data_dir: folder that holds ``test/<root>/<list>/``.
+        name: ``<root>/<list>``.
+
+    Returns:
+        The list with its data directory.
+
+    Raises:
+        DataError: if the directory is damaged or has no trials.
+    """
     data = read_data_dir(data_dir / "test" / name)
     if data.trials is None:
         raise DataError(f"{data.path}: expected the file trials, found none; prepare the data (stage 2)")
     return TrialList(name, data, data.trials)
 
 
-def _trained(place: Path) -> tuple[int, str, SpeakerLoss]:
-    """Seed and command of the training, and the trained loss with its centres and options."""
+def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
+    """Read what scoring needs of a trained system.
+
+    Args:
+        place: ``average.pt``.
+
+    Returns:
+        Seed and command of the training, and the loss with its trained centres and its options.
+
+    Raises:
+        CheckpointError: if an entry is missing or the loss does not fit its configuration.
+    """
     state = checkpoint.load(place)
     try:
         seed = int(state["seed"])

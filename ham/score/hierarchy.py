@@ -9,7 +9,7 @@ own could not be compared.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -499,22 +499,23 @@ def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
 
 
 def hierarchy_table(experiments: Sequence[Hierarchy]) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of the table that sets experiments side by side.
+    """Head and rows of the table that sets systems side by side.
 
     Args:
-        experiments: one row each.
+        experiments: experiments of one name are trainings of one system and share a row: the mean, and the lowest and
+            highest of the first four measures.
 
     Returns:
         The head, and the rows; ``-`` where a measure does not exist.
     """
     crops, ratios = [*(f"{crop_s:g}" for crop_s in CROPS_S), "full"], [f"{snr_db:g}" for snr_db in SNRS_DB]
     head = [
-        "experiment",
+        "system",
         "delta (Gaussian)",
         "purity sex (chance)",
         "purity sex x accent (chance)",
-        "purity speaker (chance)",
-        "rank corr. with tree [95 %]",
+        "rank corr. with tree",
+        "purity speaker",
         f"norm at {', '.join(crops)} s",
         "rho with duration",
         f"norm at {', '.join(ratios)} dB",
@@ -522,30 +523,43 @@ def hierarchy_table(experiments: Sequence[Hierarchy]) -> tuple[list[str], list[l
         "hyperbolic radius at 0.5 s, full, 0 dB",
         "centre norm 5, 50, 95 %",
     ]
-    return head, [_row(experiment) for experiment in experiments]
+    names = dict.fromkeys(experiment.name for experiment in experiments)
+    return head, [_row(name, [e for e in experiments if e.name == name]) for name in names]
 
 
-def _row(experiment: Hierarchy) -> list[str]:
-    structure, norm, tree = experiment.structure, experiment.norm, experiment.structure.tree_correlation
-    radius = experiment.hyperbolic_radius
-    ends = [] if radius is None else [radius.duration.median["0.5 s"], radius.duration.median["full"]]
+def _row(name: str, trainings: Sequence[Hierarchy]) -> list[str]:
+    purities = [list(training.structure.purity.values()) for training in trainings]
+    sex, accent, speaker = ([found[level] for found in purities] for level in range(3))
+    correlations = [training.structure.tree_correlation.value for training in trainings]
+    radii = [_ends(training.hyperbolic_radius) for training in trainings if training.hyperbolic_radius is not None]
     return [
-        experiment.name,
-        f"{structure.delta:.3f} ({experiment.delta_gaussian:.3f})",
-        *(f"{found.value:.3f} ({found.chance:.3f})" for found in structure.purity.values()),
-        f"{tree.value:.3f} [{tree.low:.3f}, {tree.high:.3f}]",
-        _joined(norm.duration.median.values(), 2),
-        _signed(norm.duration.correlation),
-        _joined(norm.snr.median.values(), 2),
-        _signed(norm.snr.correlation),
-        "-" if radius is None else _joined([*ends, radius.snr.median["0 dB"]], 3),
-        _joined(experiment.centre_norm.values(), 3),
+        name,
+        f"{_spread([t.structure.delta for t in trainings])} ({np.mean([t.delta_gaussian for t in trainings]):.3f})",
+        *(f"{_spread([p.value for p in found])} ({np.mean([p.chance for p in found]):.3f})" for found in (sex, accent)),
+        _spread(correlations),
+        f"{np.mean([p.value for p in speaker]):.3f}",
+        _joined([list(t.norm.duration.median.values()) for t in trainings], 2),
+        _signed([t.norm.duration.correlation for t in trainings]),
+        _joined([list(t.norm.snr.median.values()) for t in trainings], 2),
+        _signed([t.norm.snr.correlation for t in trainings]),
+        _joined(radii, 3) if radii else "-",
+        _joined([list(t.centre_norm.values()) for t in trainings], 3),
     ]
 
 
-def _joined(values: Iterable[float], digits: int) -> str:
-    return ", ".join(f"{value:.{digits}f}" for value in values)
+def _ends(radius: Radius) -> list[float]:
+    return [radius.duration.median["0.5 s"], radius.duration.median["full"], radius.snr.median["0 dB"]]
 
 
-def _signed(correlation: float | None) -> str:
-    return "-" if correlation is None else f"{correlation:+.2f}"
+def _spread(values: Sequence[float]) -> str:
+    ends = f" [{min(values):.3f} to {max(values):.3f}]" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{ends}"
+
+
+def _joined(rows: Sequence[Sequence[float]], digits: int) -> str:
+    return ", ".join(f"{value:.{digits}f}" for value in np.mean(rows, axis=0))
+
+
+def _signed(correlations: Sequence[float | None]) -> str:
+    found = [value for value in correlations if value is not None]
+    return f"{np.mean(found):+.2f}" if found else "-"

@@ -71,13 +71,73 @@ def eer_interval(
         DataError: as :func:`ham.score.metrics.validated`, or if the speakers do not fit the trials.
         ValueError: if ``confidence`` or ``num_resamples`` is out of range.
     """
-    if not 0 < confidence < 1 or num_resamples < 1:
-        raise ValueError(f"expected 0 < confidence < 1 and num_resamples >= 1, found {confidence}, {num_resamples}")
-    trials = _SortedTrials(scores, labels, enrol_speakers, test_speakers)
-    generator = np.random.default_rng(seed)
-    eers = [trials.resampled_eer(generator) for _ in range(num_resamples)]
-    low, high = np.quantile(eers, [(1 - confidence) / 2, (1 + confidence) / 2])
+    eers = resampled_eers([scores], labels, enrol_speakers, test_speakers, num_resamples=num_resamples, seed=seed)
+    return percentile_interval(eers[:, 0], confidence=confidence)
+
+
+def percentile_interval(values: NDArray[np.float64], *, confidence: float = 0.95) -> Interval:
+    """Quantiles of resampled values.
+
+    Args:
+        values: one number a resample.
+        confidence: probability that the interval is made for, strictly between 0 and 1.
+
+    Returns:
+        Low and high end.
+
+    Raises:
+        ValueError: if ``confidence`` is out of range.
+    """
+    if not 0 < confidence < 1:
+        raise ValueError(f"expected 0 < confidence < 1, found {confidence}")
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
+
+
+def resampled_eers(
+    score_sets: Sequence[Numbers],
+    labels: Numbers,
+    enrol_speakers: Speakers,
+    test_speakers: Speakers,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """EERs of several systems on the same draws of speakers, as :func:`eer_interval` draws them.
+
+    Since a draw is shared, columns may be averaged (several trainings of one system) and subtracted (two systems on
+    one list): what a hard speaker does to both cancels in the difference.
+
+    Args:
+        score_sets: for each system one score a trial, all in the same order of trials.
+        labels: 1 for a target trial, 0 for a non-target trial.
+        enrol_speakers: the speaker of each trial's enrolment side.
+        test_speakers: the speaker of each trial's test side.
+        num_resamples: number of draws.
+        seed: the same seed gives the same draws.
+
+    Returns:
+        EERs, fractions, shape ``(num_resamples, len(score_sets))``.
+
+    Raises:
+        DataError: as :func:`ham.score.metrics.validated`, or if the speakers do not fit the trials.
+        ValueError: if ``num_resamples`` is out of range.
+    """
+    if num_resamples < 1:
+        raise ValueError(f"expected num_resamples >= 1, found {num_resamples}")
+    sets = [_SortedTrials(scores, labels, enrol_speakers, test_speakers) for scores in score_sets]
+    generator = np.random.default_rng(seed)
+    return np.array([_shared_draw(sets, generator) for _ in range(num_resamples)])
+
+
+def _shared_draw(sets: Sequence[_SortedTrials], generator: np.random.Generator) -> list[float]:
+    """EERs of one draw of speakers; a draw without target or non-target trials, the same for all, is repeated."""
+    count = sets[0].num_speakers
+    while True:
+        multiplicity = np.bincount(generator.integers(count, size=count), minlength=count)
+        found = [eer for trials in sets if (eer := trials.weighted_eer(multiplicity)) is not None]
+        if len(found) == len(sets):
+            return found
 
 
 class _SortedTrials:
@@ -96,14 +156,6 @@ class _SortedTrials:
         order = np.argsort(values)
         self.values, self.targets = values[order], targets[order]
         self.first, self.second = first[order], second[order]
-
-    def resampled_eer(self, generator: np.random.Generator) -> float:
-        """EER of one draw of speakers; draws without target or non-target trials are repeated."""
-        while True:
-            drawn = generator.integers(self.num_speakers, size=self.num_speakers)
-            found = self.weighted_eer(np.bincount(drawn, minlength=self.num_speakers))
-            if found is not None:
-                return found
 
     def weighted_eer(self, multiplicity: NDArray[np.int64]) -> float | None:
         """EER when each speaker counts ``multiplicity`` times; None without target or non-target trials."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import soundfile
 import yaml
 
-from ham.bin import extract, make_store, train
+from ham.bin import extract, make_store, score, train
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
 
@@ -104,6 +105,39 @@ def test_the_configuration_is_written_with_every_default(lab: Lab) -> None:
     assert tree["loss"] == {"name": "am_softmax", "scale": 30.0, "margin": 0.2, "chunk": "auto"}
     assert tree["data"]["batch_size"] == 4
     lab.train(changes=("loss.margin=0.2",))
+
+
+def test_an_experiment_of_before_an_option_existed_is_still_the_same(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    path = lab.exp_dir / "config.yaml"
+    tree = yaml.safe_load(path.read_text())
+    del tree["loss"]["chunk"], tree["curvature"]
+    path.write_text(yaml.safe_dump(tree))
+    lab.train()
+    tree["loss"]["old_option"] = 1
+    path.write_text(yaml.safe_dump(tree))
+    with pytest.raises(ConfigError, match=r"loss\.old_option: 1 -> \(absent\)"):
+        lab.train()
+
+
+def test_a_curvature_is_scheduled_or_learnt_and_found_again(lab: Lab) -> None:
+    lab.pack()
+    learnt = ("loss.name=ham_softmax", "loss.geometry=lorentz", "loss.learn_curvature=true", "loss.curvature=1.0")
+    lab.train(changes=learnt)
+    lab.extract()
+    score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir), "--num_resamples", "5"])
+    assert (lab.exp_dir / "scores/r/l.hyperbolic").exists()
+    loss = score.read_trained(lab.exp_dir / "average.pt")[2]
+    events = [json.loads(line) for line in (lab.exp_dir / "train.jsonl").read_text().splitlines()]
+    assert loss.curvature == pytest.approx(events[-1]["diag/curvature"])
+    assert loss.curvature != 1.0
+    lab.exp_dir = lab.exp_dir.with_name("scheduled")
+    schedule = ("curvature.name=linear", "curvature.start=1.0", "curvature.end_epoch=2")
+    lab.train(changes=("loss.name=ham_softmax", *schedule))
+    events = [json.loads(line) for line in (lab.exp_dir / "train.jsonl").read_text().splitlines()]
+    curvatures = [e["curvature"] for e in events if e["event"] == "epoch"]
+    assert 1.0 < curvatures[0] < 2.0 < curvatures[1] < 3.0
 
 
 def test_too_few_speakers_are_refused(lab: Lab) -> None:

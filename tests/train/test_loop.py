@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ham.train import checkpoint
 from ham.train.loop import DivergedError, Loop
@@ -29,6 +31,39 @@ def test_it_learns_and_tells(make_step: Make, make_loop: Callable[..., Loop]) ->
     assert epochs[-1]["accuracy"] > 0.9
     assert {"lr", "crops_per_s", "data_wait", "seconds"} <= set(epochs[-1])
     assert checkpoint.saved_epochs(loop.checkpoints) == [11, 12]
+
+
+def epoch_events(loop: Loop) -> list[dict[str, float]]:
+    log = [json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()]
+    return [r for r in log if r["event"] == "epoch"]
+
+
+@pytest.mark.parametrize("loss", ["softmax", "am_softmax", "ham_softmax", "eh_am_softmax"])
+def test_every_epoch_tells_what_the_geometry_does(loss: str, make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(loss=loss), epochs=2)
+    loop.run()
+    events = epoch_events(loop)
+    named = {f"diag/{key}": value for key, value in loop.step.loss.diagnostics(*loop.step._latest).items()}
+    found = {key: value for key, value in events[-1].items() if key.startswith("diag/")}
+    assert set(found) == set(named)
+    assert {"diag/embedding_norm/q50", "diag/cosine/target", "diag/effective_scale"} <= set(found)
+    hyperbolic = {"diag/on_shell/embeddings", "diag/distance/target", "diag/centre_radius/q95", "diag/curvature"}
+    assert (hyperbolic <= set(found)) == (loss in ("ham_softmax", "eh_am_softmax"))
+    board = EventAccumulator(str(loop.folder / "tensorboard")).Reload()
+    assert [e.value for e in board.Scalars("epoch/diag/cosine/target")] == pytest.approx(
+        [e["diag/cosine/target"] for e in events]
+    )
+
+
+def test_the_curvature_follows_its_schedule(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(loss="ham_softmax"), epochs=3)
+    loop.settings = replace(loop.settings, curvature_at=lambda epoch: 2.0 + epoch)
+    loop.run()
+    steps = loop.steps_per_epoch
+    expected = [2.0 + (steps * epoch - 1) / steps for epoch in (1, 2, 3)]
+    assert [e["curvature"] for e in epoch_events(loop)] == pytest.approx(expected)
+    assert [e["diag/curvature"] for e in epoch_events(loop)] == pytest.approx(expected)
+    assert loop.step.loss.curvature == pytest.approx(expected[-1])
 
 
 def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loop: Callable[..., Loop]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ham.train.schedules import learning_rate, margin_at
+from ham.train.schedules import curvature_at, learning_rate, margin_at
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,18 @@ def test_margin() -> None:
     assert rising[16] > 0.15
     assert rising[24] == pytest.approx(0.2)
     assert margin_at(0, name="constant", final=0.2, start_epoch=2, end_epoch=6) == 0.2
+
+
+def test_curvature() -> None:
+    times = (0, 2, 4, 6, 9)
+    linear = [curvature_at(e, name="linear", start=1.0, final=4.0, start_epoch=2, end_epoch=6) for e in times]
+    assert linear == pytest.approx([1, 1, 2.5, 4, 4])
+    falling = [curvature_at(e, name="exponential", start=4.0, final=1.0, start_epoch=2, end_epoch=6) for e in times]
+    assert falling == pytest.approx([4, 4, 2, 1, 1])
+    assert curvature_at(0, name="constant", start=1.0, final=4.0, end_epoch=6) == 4.0
+    assert curvature_at(3, name="linear", start=1.0, final=4.0, start_epoch=3, end_epoch=3) == 4.0
+    with pytest.raises(ValueError, match="'cosine'"):
+        curvature_at(0, name="cosine", start=1.0, final=4.0)
 
 
 def test_unknown_names_are_refused() -> None:
