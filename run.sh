@@ -24,17 +24,19 @@ data_seed=1      # stage 2: of generated trials and test speakers
 device=auto      # auto, cpu, cuda, cuda:N
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint
+check=decode     # stage 2: decode every recording, or believe its header
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
 batch_size=16    # stage 5: utterances of a batch; does not change the embeddings
 format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
+enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
 rirs=            # unpacked RIRS_NOISES; without it simulated rooms
 train_roots=     # folders of training speech, "A B"
 test_roots=      # folders of test speech
 data_dir=        # default egs/<corpus>/data
 exp_root=        # default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume max_bad_train_files
-  batch_size format musan rirs train_roots test_roots data_dir exp_root)
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check
+  max_bad_train_files batch_size format enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # meaning NAME: the comment behind the default of an option, here or in the corpus's variables.
 meaning() { sed -n "s/^$1=[^#]*# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1; }
@@ -83,9 +85,8 @@ fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
-for name in musan rirs; do
-  [[ -z ${!name} || -d ${!name} ]] || fail 2 "run.sh: --$name '${!name}': no such folder"
-done
+[[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
+[[ $check == decode || $check == header ]] || fail 2 "run.sh: --check: expected decode or header, found '$check'"
 command=./run.sh
 for word in "$@"; do
   case $word in
@@ -96,6 +97,17 @@ done
 
 data_dir=${data_dir:-$corpus_dir/data}
 exp_root=${exp_root:-$corpus_dir/exp}
+# Lists of folders; a list that is one folder may hold spaces.
+read -ra train_list <<<"$train_roots"
+[ ! -d "$train_roots" ] || train_list=("$train_roots")
+read -ra test_list <<<"$test_roots"
+[ ! -d "$test_roots" ] || test_list=("$test_roots")
+made_in_stage_1=() # of the folders that options name, those that need not be there yet
+if [ "$(type -t derive_options)" = function ]; then derive_options; fi
+for name in musan rirs; do
+  [[ -z ${!name} || -d ${!name} || " ${made_in_stage_1[*]} " == *" $name "* ]] ||
+    fail 2 "run.sh: --$name '${!name}': no such folder"
+done
 # shellcheck source=path.sh
 . "$top/path.sh"
 # Threads that wait for each other by spinning lose most of their speed when another process wants a core.
@@ -121,12 +133,7 @@ fi
 
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
   log "stage 2: data directories in $data_dir"
-  # Lists of folders; a list that is one folder may hold spaces.
-  read -ra train_list <<<"$train_roots"
-  [ ! -d "$train_roots" ] || train_list=("$train_roots")
-  read -ra test_list <<<"$test_roots"
-  [ ! -d "$test_roots" ] || test_list=("$test_roots")
-  ham prepare_data --data_dir "$data_dir" --seed "$data_seed" --num_workers "$num_workers" \
+  ham prepare_data --data_dir "$data_dir" --seed "$data_seed" --num_workers "$num_workers" --check "$check" \
     --max_bad_train_files "$max_bad_train_files" --train_roots "${train_list[@]}" --test_roots "${test_list[@]}"
 fi
 
@@ -145,12 +152,12 @@ fi
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
   ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
-    --batch_size "$batch_size" --format "$format"
+    --batch_size "$batch_size" --format "$format" --enrol "$enrol"
 fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   log "stage 6: score the trials, in $exp_dir/scores"
-  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --command "$command"
+  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --command "$command"
 fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then

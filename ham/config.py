@@ -67,6 +67,11 @@ class DataConfig:
     """Crops drawn from the data for each step (an augmented copy of each comes on top)."""
     crops_per_utterance: int = 1
     """An epoch draws every training utterance this many times."""
+    order: Literal["shuffle", "balanced"] = "shuffle"
+    """shuffle: every utterance as often. balanced: every speaker as often, an epoch of the same length; the speakers
+    of a batch differ where there are ``batch_size`` of them."""
+    max_bad_crops: int = 0
+    """Crops of an epoch that may be unreadable: another utterance of the speaker is taken; one more stops the run."""
     speed_perturb: tuple[float, ...] = ()
     """Speeds other than 1 whose speech counts as further speakers, as (0.9, 1.1); each crop draws one speed."""
     num_workers: int = 0
@@ -139,6 +144,8 @@ class TrainConfig:
     """Largest norm of the gradient; 0 does not clip."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of the backbone; the loss stays in float32."""
+    checkpoint_steps: int = 0
+    """Every this many steps a checkpoint is written within the epoch, from which --resume goes on; 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,7 @@ LEAST: Mapping[str, float] = {
     "data.crop_frames": 1,
     "data.batch_size": 2,  # batch normalisation needs two
     "data.crops_per_utterance": 1,
+    "data.max_bad_crops": 0,
     "data.num_workers": 0,
     "data.valid_speakers": 0,
     "augment.probability": 0,
@@ -181,6 +189,7 @@ LEAST: Mapping[str, float] = {
     "train.epochs": 1,
     "train.average_last": 1,
     "train.clip_grad_norm": 0,
+    "train.checkpoint_steps": 0,
 }
 """The smallest value of a number, by its dotted key."""
 

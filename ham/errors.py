@@ -27,6 +27,10 @@ class DataError(HamError):
     """A file or folder does not hold what its format says."""
 
 
+class DownloadError(HamError):
+    """A file could not be fetched, is not the one that was asked for, or has no room on the disk."""
+
+
 class CheckpointError(HamError):
     """A checkpoint is missing, damaged, or belongs to another configuration."""
 

@@ -121,6 +121,23 @@ def at_least(minimum: int) -> Callable[[str], int]:
     return _parse
 
 
+def boolean(text: str) -> bool:
+    """Read an option's ``true`` or ``false``, as Kaldi's scripts write them.
+
+    Args:
+        text: the option's value.
+
+    Returns:
+        What it says.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is anything else.
+    """
+    if text not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"expected true or false, found '{text}'")
+    return text == "true"
+
+
 def normalise(argv: Sequence[str]) -> list[str]:
     """Write the names of long options with underscores: ``--foo-bar=a-b`` becomes ``--foo_bar=a-b``.
 
@@ -194,6 +211,8 @@ class _Handler(logging.Handler):
         """Write one message."""
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         tqdm.write(prefix + self.format(record), file=sys.stderr)
+        for bar in list(tqdm._instances):  # type: ignore[attr-defined]  # not in the stubs
+            bar.delay = 0  # write() has shown bars that were still waiting; only then do they end their line
 
 
 @contextmanager

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from pathlib import Path
 from typing import Any
 
-from ham.bin._cli import Parser
+from ham.bin._cli import Parser, boolean
 from ham.config import Config, load_config
 from ham.errors import ConfigError
 from ham.losses import LOSSES
+
+__all__ = ["CHANGE", "add_config", "boolean", "read_config"]
 
 CHANGE = re.compile(r"\s+(?=[A-Za-z_.]+=)")
 """White space between two changes; a value such as ``[0.9, 1.1]`` may hold some too."""
@@ -33,10 +34,3 @@ def read_config(options: Any) -> Config:
         raise ConfigError(f"--loss {options.loss}: no such loss; choose one of {', '.join(LOSSES)}")
     changes = [change for text in options.set for change in CHANGE.split(text.strip()) if change]
     return load_config(options.config, changes, options.loss or None)
-
-
-def boolean(text: str) -> bool:
-    """An option's ``true`` or ``false``, as Kaldi's scripts write them."""
-    if text not in ("true", "false"):
-        raise argparse.ArgumentTypeError(f"expected true or false, found '{text}'")
-    return text == "true"

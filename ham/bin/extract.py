@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import sys
 import time
@@ -11,14 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
+from ham.backbones.base import Backbone
 from ham.bin._cli import Parser, run
 from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
-from ham.config import from_dict
-from ham.data.kaldi_dir import read_data_dir, trial_dirs
+from ham.config import Config, from_dict
+from ham.data.kaldi_dir import all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError
-from ham.score.embeddings import extract, read_source, write_ark, write_embeddings
+from ham.score.embeddings import (
+    ENROL,
+    JoinedRecordings,
+    Recordings,
+    extract,
+    read_source,
+    write_ark,
+    write_embeddings,
+)
 from ham.train import checkpoint
 
 logger = logging.getLogger(__name__)
@@ -31,6 +43,9 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder")
     parser.add_argument("--batch_size", type=int, default=16, help="most utterances of a batch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--enrol", choices=ENROL, default=ENROL[0], help="concatenate: embed each model's recordings joined as well"
+    )
     parser.add_argument("--format", choices=("npz", "ark"), default="npz", help="ark: Kaldi's format as well")
     options = parser.parse_args(argv)
     if options.batch_size < 1:
@@ -42,27 +57,34 @@ def main(argv: Sequence[str]) -> None:
     backbone.load_state_dict(model["backbone"])
     store = ArrayStore(options.data_dir / "store" / "test")
     check_current(store, test_durations(options.data_dir))
-    source = f"{weights_digest(model)} {store.meta['files']}"
+    models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
+    source = f"{weights_digest(model)} {store.meta['files']}" + (f" {json.dumps(models)}" if models else "")
     target = options.exp_dir / "embeddings.npz"
     if options.format == "npz" and read_source(target) == source:
         logger.info("%s: up to date, %d utterances", target, len(store))
         return
     started = time.perf_counter()
-    embeddings = extract(
-        backbone.to(device),
-        build_frontend(config).to(device),
-        store,
-        np.arange(len(store)),
-        device=device,
-        batch_size=options.batch_size,
-        progress="embed",
-    )
-    write_embeddings(target, store.utts, embeddings, source)
+    recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
+    utts = [utt for one in recordings for utt in one.utts]
+    embeddings = np.concatenate([_embed(backbone, config, one, device, options.batch_size) for one in recordings])
+    write_embeddings(target, utts, embeddings, source)
     if options.format == "ark":
-        write_ark(options.exp_dir / "embeddings.ark", store.utts, embeddings)
+        write_ark(options.exp_dir / "embeddings.ark", utts, embeddings)
     took = time.perf_counter() - started
     speech = float(np.sum(store.lengths)) / store.sample_rate
-    logger.info("%s: %d utterances, %.0f s of speech in %.1f s", target, len(store), speech, took)
+    counts = f"{len(store)} utterances" + (f" and {len(models)} models of joined recordings" if models else "")
+    logger.info("%s: %s, %.0f s of speech in %.1f s", target, counts, speech, took)
+
+
+def _embed(
+    backbone: Backbone, config: Config, recordings: Recordings, device: torch.device, batch_size: int
+) -> NDArray[np.float32]:
+    """Embeddings of all recordings, ``(N, D)``."""
+    everything = np.arange(len(recordings.utts))
+    frontend = build_frontend(config).to(device)
+    return extract(
+        backbone.to(device), frontend, recordings, everything, device=device, batch_size=batch_size, progress="embed"
+    )
 
 
 def average_checkpoints(exp_dir: Path) -> dict[str, Any]:

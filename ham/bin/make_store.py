@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ham.bin._cli import Parser, run
-from ham.bin._options import add_config, read_config
+from ham.bin._options import add_config, boolean, read_config
 from ham.bin._system import SAMPLE_RATE, build_frontend, resolve
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
@@ -29,17 +29,25 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--musan", type=Path, help="the unpacked MUSAN: noise/, music/, speech/")
     parser.add_argument("--rirs", type=Path, help="the unpacked RIRS_NOISES or another folder of room responses")
     parser.add_argument("--num_workers", type=int, default=2, help="decoding threads")
+    parser.add_argument(
+        "--verify", type=boolean, default=False, help="true: read the stores again and compare their checksums"
+    )
     add_config(parser)
     options = parser.parse_args(argv)
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
     config = resolve(read_config(options))
-    wanted = {"train": read_data_dir(options.data_dir / "train").wav, "test": test_recordings(options.data_dir)}
+    train = read_data_dir(options.data_dir / "train")
+    wanted = {"train": train.wav, "test": test_recordings(options.data_dir)}
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
         if folder is not None:
             wanted[name] = noise_recordings(folder, pattern)
     for name, wav in wanted.items():
-        _pack(options.data_dir / "store" / name, wav, options.num_workers)
+        store = options.data_dir / "store" / name
+        _pack(store, wav, options.num_workers, train.utt2dur if name == "train" else {})
+        if options.verify:
+            ArrayStore(store).check_shards(contents=True)
+            logger.info("%s: every shard has its checksum", store)
     if config.features == "stored":
         _pack_features(options.data_dir / "store", config)
 
@@ -78,10 +86,10 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
     return {"-".join(p.relative_to(base).with_suffix("").parts).replace(" ", "_"): p.resolve() for p in files}
 
 
-def _pack(path: Path, wav: dict[str, Path], num_workers: int) -> None:
+def _pack(path: Path, wav: Mapping[str, Path], num_workers: int, durations: Mapping[str, float]) -> None:
     """Pack one audio store and say what it holds."""
     started = time.perf_counter()
-    made = pack_audio(path, wav, sample_rate=SAMPLE_RATE, num_workers=num_workers)
+    made = pack_audio(path, wav, sample_rate=SAMPLE_RATE, num_workers=num_workers, durations=durations)
     store = ArrayStore(path)
     hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
     took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"

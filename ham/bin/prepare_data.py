@@ -1,6 +1,6 @@
-"""Write Kaldi data directories for training and testing from folders of speech, after decoding every file once.
+"""Write Kaldi data directories for training and testing from folders of speech, after inspecting every file once.
 
-A root holds wav/<speaker>/<session>/<utterance>.{wav,flac,ogg} and, if you have them, splits/train_list.txt and
+A root holds wav/<speaker>/<session>/<utterance>.{wav,flac,ogg,m4a} and, if you have them, splits/train_list.txt and
 trials/*.txt. Written are <data_dir>/train and <data_dir>/test/<root>/<list>. Repeating it costs little.
 """
 
@@ -19,7 +19,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ham.bin._cli import Parser, at_least, run
-from ham.data.audio import AudioInfo, inspect_files
+from ham.data.audio import AudioInfo, inspect_audio, inspect_files, inspect_header
 from ham.data.audio_cache import AudioCache
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, remove_data_dir, write_data_dir
 from ham.data.plan import Part, Plan, make_plan
@@ -27,8 +27,11 @@ from ham.errors import ConfigError, DataError, summarise
 
 logger = logging.getLogger(__name__)
 
-CACHE = ".audio_cache.json"
-"""Name of the memory of inspected files in the data folder."""
+CHECKS = {"decode": (inspect_audio, ".audio_cache.json"), "header": (inspect_header, ".header_cache.json")}
+"""How a file is inspected, and the name of the memory of inspected files in the data folder."""
+
+SAVE_EVERY = 50_000
+"""Files after which the memory is written: a run that is killed loses some minutes of decoding."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -36,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
     options = _parse(argv)
     _check_writable(options.data_dir)
     plan = make_plan(options.train_roots, options.test_roots, options.seed)
-    infos, bad = inspect(plan, AudioCache(options.data_dir / CACHE), options.num_workers)
+    infos, bad = inspect(plan_files(plan), options.data_dir, options.check, options.num_workers)
     plan = without_bad_files(plan, bad, options.max_bad_train_files)
     _report_conversions(list(infos.values()), options.sample_rate)
     parts = {f"test/{name}": part for name, part in plan.tests.items()}
@@ -54,7 +57,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--test_roots", nargs="*", type=_root, default=[], help="folders of speech to test on")
     parser.add_argument("--data_dir", type=Path, required=True, help="folder to write, egs/<corpus>/data")
     parser.add_argument("--seed", type=int, default=1, help="seed of trial lists and test speakers that are made")
-    parser.add_argument("--num_workers", type=at_least(1), default=2, help="threads that decode")
+    parser.add_argument(
+        "--check", choices=tuple(CHECKS), default="decode", help="decode every file, or believe the headers of all"
+    )
+    parser.add_argument("--num_workers", type=at_least(1), default=2, help="threads that inspect")
     parser.add_argument(
         "--max_bad_train_files",
         type=at_least(0),
@@ -83,22 +89,38 @@ def _check_writable(folder: Path) -> None:
         pass
 
 
-def inspect(plan: Plan, cache: AudioCache, num_workers: int) -> tuple[dict[Path, AudioInfo], dict[Path, DataError]]:
-    """Decode every file of a plan that the cache does not know.
+def plan_files(plan: Plan) -> list[Path]:
+    """The files of all parts of a plan.
 
     Args:
         plan: what is trained and tested on.
-        cache: the files known from before; new ones are added, also when the run is interrupted.
-        num_workers: decoding threads.
+
+    Returns:
+        Each file once.
+    """
+    parts = [*plan.tests.values()] + ([plan.train] if plan.train else [])
+    return list(dict.fromkeys(file for part in parts for file in part.wav.values()))
+
+
+def inspect(
+    files: Sequence[Path], data_dir: Path, check: str, num_workers: int
+) -> tuple[dict[Path, AudioInfo], dict[Path, DataError]]:
+    """Inspect every file that the data folder's memory does not know; new ones are remembered, also when interrupted.
+
+    Args:
+        files: the files.
+        data_dir: the data folder.
+        check: one of ``CHECKS``.
+        num_workers: threads.
 
     Returns:
         What is known of the good files, and the errors of the bad ones.
     """
-    parts = [*plan.tests.values()] + ([plan.train] if plan.train else [])
-    files = dict.fromkeys(file for part in parts for file in part.wav.values())
+    look, name = CHECKS[check]
+    cache = AudioCache(data_dir / name)
     infos, bad = cache.find(files), dict[Path, DataError]()
     todo = [file for file in files if file not in infos]
-    found = inspect_files(todo, num_workers)
+    found = inspect_files(todo, num_workers, look)
     every_s = 0.5 if sys.stderr.isatty() else 30.0
     try:
         for file, info in tqdm(
@@ -109,6 +131,8 @@ def inspect(plan: Plan, cache: AudioCache, num_workers: int) -> tuple[dict[Path,
             else:
                 infos[file] = info
                 cache.add(file, info)
+                if len(infos) % SAVE_EVERY == 0:
+                    cache.save()
     finally:
         cache.save()
     return infos, bad
@@ -210,7 +234,7 @@ def _is_same(new: DataDir) -> bool:
 def _are_same_trials(one: Trials | None, other: Trials | None) -> bool:
     if one is None or other is None:
         return one is other
-    same_utts = (one.enrol, one.test) == (other.enrol, other.test)
+    same_utts = (one.enrol, one.test, one.models) == (other.enrol, other.test, other.models)
     return same_utts and np.array_equal(one.labels, other.labels)
 
 
@@ -219,7 +243,8 @@ def _describe(content: DataDir) -> str:
     text = f"{len(content.wav)} utterances of {len(content.spk2utt)} speakers, {hours:.2f} h"
     if content.trials is None:
         return text
-    return f"{text}, {content.trials.num_target} target and {content.trials.num_nontarget} non-target trials"
+    models = f", {len(content.trials.models)} models" if content.trials.models else ""
+    return f"{text}{models}, {content.trials.num_target} target and {content.trials.num_nontarget} non-target trials"
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from ham.bin._cli import Parser, at_least, run
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
-from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings
+from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings, with_models
 from ham.score.curves import Curves, summarise_scores, write_curves
+from ham.score.embeddings import ENROL
 from ham.score.intervals import NUM_RESAMPLES
 from ham.score.results import (
     HEADER,
@@ -49,15 +50,16 @@ class TrialList:
     trials: Trials
 
     def speakers(self, utts: Sequence[str]) -> list[str]:
-        """The speaker of each utterance.
+        """The speaker of each utterance or enrolment model.
 
         Args:
-            utts: utterances of the data directory.
+            utts: utterances of the data directory, or models of its trials.
 
         Returns:
             One speaker each.
         """
-        return [self.data.utt2spk[utt] for utt in utts]
+        models = self.trials.models
+        return [self.data.utt2spk[models[utt][0] if utt in models else utt] for utt in utts]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -71,12 +73,13 @@ def main(argv: Sequence[str]) -> None:
     embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
     backends = _backends(loss)
-    rows = [_rows(trial_list, embeddings) for trial_list in lists]  # of all lists, before anything is written
+    for trial_list in lists:  # all of them, before anything is written
+        _rows(trial_list, embeddings, options.enrol)
     numbers: list[ListResult] = []
     curves: list[Curves] = []
-    for trial_list, (enrol, test) in zip(lists, rows, strict=True):
+    for trial_list in lists:
         for backend, score in backends.items():
-            scores = score(embeddings, enrol, test)
+            scores = score(*_rows(trial_list, embeddings, options.enrol, backend == "cosine"))
             _write(options.exp_dir / "scores" / f"{trial_list.name}.{backend}", trial_list.trials, scores)
             number, curve = _measure(trial_list, backend, scores, options.num_resamples)
             numbers.append(number)
@@ -101,6 +104,12 @@ def _parser() -> Parser:
     )
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with embeddings.npz and average.pt")
     parser.add_argument("--test_sets", nargs="+", default=["all"], help="lists (<root>/<list>), roots, or all")
+    parser.add_argument(
+        "--enrol",
+        choices=ENROL,
+        default=ENROL[0],
+        help="models of several recordings: mean embedding, or (stage 5 with the same option) that of all joined",
+    )
     parser.add_argument(
         "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
     )
@@ -187,9 +196,16 @@ def _backends(loss: SpeakerLoss) -> Backends:
     return backends
 
 
-def _rows(trial_list: TrialList, embeddings: EmbeddingTable) -> tuple[Rows, Rows]:
+def _rows(
+    trial_list: TrialList, embeddings: EmbeddingTable, enrol: str, unit: bool = True
+) -> tuple[EmbeddingTable, Rows, Rows]:
+    """The table to score with, which holds the list's models, and where the two sides of its trials are in it."""
     place, trials = str(trial_list.data.path / "trials"), trial_list.trials
-    return embeddings.rows(trials.enrol, place), embeddings.rows(trials.test, place)
+    if enrol == "average":
+        embeddings = with_models(embeddings, trials.models, unit, place)
+    elif trials.models:
+        place += " (with --enrol concatenate, which stage 5 must have had too)"
+    return embeddings, embeddings.rows(trials.enrol, place), embeddings.rows(trials.test, place)
 
 
 def _write(path: Path, trials: Trials, scores: NDArray[np.float32]) -> None:

@@ -63,8 +63,8 @@ def main(argv: Sequence[str]) -> None:
     prepared = prepare(options.data_dir, config, options.seed)
     request = describe(config, options, prepared)
     folder = options.exp_dir
-    last = _last_epoch(folder, request, options.resume)
-    if last == config.train.epochs:
+    last, step = _last_place(folder, request, options.resume)
+    if last == config.train.epochs and step is None:
         logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
         return
     _write_request(folder, request)
@@ -72,8 +72,8 @@ def main(argv: Sequence[str]) -> None:
     torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
     loop = build_loop(prepared, config, options, device)
     if last:
-        loop.resume(last)
-        logger.info("%s: going on after epoch %d", folder, last)
+        loop.resume(last, step)
+        logger.info("%s: going on %s", folder, _place_words(last, step))
     loop.run()
 
 
@@ -104,6 +104,7 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     utt2spk = train.utt2spk
     store = ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
+    _check_shards(store, config.data.max_bad_crops)
     aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
     data = training_set(store, utt2spk, aside)
     if len(data.speakers) < 2:
@@ -112,6 +113,16 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
             f"(data.valid_speakers), found {len(data.speakers)}"
         )
     return Prepared(store, utt2spk, data, aside, content_fingerprint(store, utt2spk))
+
+
+def _check_shards(store: ArrayStore, max_bad_crops: int) -> None:
+    """Find a missing or cut shard now and not in the middle of an epoch; with a budget it is only told."""
+    try:
+        store.check_shards()
+    except DataError as error:
+        if not max_bad_crops:
+            raise
+        logger.warning("%s; up to %d crops of an epoch may be unreadable (data.max_bad_crops)", error, max_bad_crops)
 
 
 def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.device) -> Loop:
@@ -128,6 +139,7 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
         same = (prepared.store.utts, prepared.store.meta.get("files"), to_dict(config)["frontend"])
         if (store.utts, store.meta.get("files"), store.meta.get("frontend")) != same:
             raise DataError(f"{store.path}: made from other audio or by another front end; run stage 3 again")
+        _check_shards(store, config.data.max_bad_crops)
     _announce(prepared, config, step, num_speakers, device)
     return Loop(
         step=step,
@@ -184,6 +196,9 @@ def _settings(config: Config, seed: int, step: TrainingStep, speed: SpeedPerturb
         lr_at=_lr_schedule(config),
         margin_at=_margin_schedule(config, step),
         curvature_at=_curvature_schedule(config),
+        order=config.data.order,
+        max_bad_crops=config.data.max_bad_crops,
+        checkpoint_steps=config.train.checkpoint_steps,
     )
 
 
@@ -271,29 +286,37 @@ def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_speake
     )
 
 
-def _last_epoch(folder: Path, request: dict[str, Any], resume: bool) -> int:
-    """The epoch after which to go on, 0 to begin.
+def _last_place(folder: Path, request: dict[str, Any], resume: bool) -> tuple[int, int | None]:
+    """The epoch after which to go on, 0 to begin; or the epoch within which, and the steps that are done.
 
     Raises:
         ConfigError: if another configuration made the experiment, showing the difference, or if it was stopped
             half way and ``--resume`` is missing.
         CheckpointError: if its last checkpoint cannot be read.
     """
-    saved = checkpoint.saved_epochs(folder / "checkpoints")
-    if not saved:
-        return 0
+    last, step = max([0, *checkpoint.saved_epochs(folder / "checkpoints")]), None
+    within = [place for place in checkpoint.saved_steps(folder / "checkpoints") if place[0] > last]
+    if within:
+        last, step = within[-1]
+    if not last:
+        return 0, None
     lines = differences(_decisive(_in_full(_read_request(folder))), _decisive(request))
     if lines:
         raise ConfigError(
             f"{folder}: another configuration made this experiment ({'; '.join(lines)}); choose another --exp_name "
             "or delete the folder"
         )
-    if saved[-1] < int(request["train"]["epochs"]) and not resume:
+    epochs = int(request["train"]["epochs"])
+    if (last < epochs or step is not None) and not resume:
         raise ConfigError(
-            f"{folder}: stopped after epoch {saved[-1]} of {request['train']['epochs']}; go on with --resume, or "
-            "delete the folder"
+            f"{folder}: stopped {_place_words(last, step)} of {epochs}; go on with --resume, or delete the folder"
         )
-    return saved[-1]
+    return last, step
+
+
+def _place_words(epoch: int, step: int | None) -> str:
+    """Where a training has come to."""
+    return f"after epoch {epoch}" if step is None else f"after step {step}, in epoch {epoch}"
 
 
 def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]:
@@ -318,9 +341,13 @@ def _in_full(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decisive(request: dict[str, Any]) -> dict[str, Any]:
-    """The request without what changes no number: how many processes gather the crops."""
-    data = {key: value for key, value in request.get("data", {}).items() if key != "num_workers"}
-    return {**request, "data": data}
+    """The request without what changes no number: gathering processes, checkpoints within epochs, the budget."""
+    free = {"data": ("num_workers", "max_bad_crops"), "train": ("checkpoint_steps",)}
+    kept = {
+        block: {key: value for key, value in request.get(block, {}).items() if key not in keys}
+        for block, keys in free.items()
+    }
+    return {**request, **kept}
 
 
 def _read_request(folder: Path) -> dict[str, Any]:

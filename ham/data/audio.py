@@ -1,4 +1,4 @@
-"""Decoding of audio files: WAV, FLAC and OGG to float32 mono, and an inspection that finds damaged files."""
+"""Decoding of audio files: WAV, FLAC, OGG and M4A to float32 mono, and an inspection that finds damaged files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import os
 import struct
 import zlib
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,9 +19,10 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ham.data.m4a import Samples, open_m4a
 from ham.errors import DataError
 
-EXTENSIONS = (".wav", ".flac", ".ogg")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".m4a")
 """The files that are speech; upper case means the same."""
 
 CONVERT = "convert it with `ffmpeg -i IN -ac 1 -ar 16000 OUT.flac`"
@@ -62,7 +64,7 @@ def read_audio(path: Path, sample_rate: int = 16000) -> NDArray[np.float32]:
     or a float file has beyond full scale is clipped.
 
     Args:
-        path: a WAV, FLAC or OGG file.
+        path: a WAV, FLAC, OGG or M4A file.
         sample_rate: rate of the result in Hz.
 
     Returns:
@@ -73,7 +75,7 @@ def read_audio(path: Path, sample_rate: int = 16000) -> NDArray[np.float32]:
     """
     with _opened(path) as file:
         waveform = np.concatenate(list(_mono_blocks(path, file)) or [np.zeros(0, np.float32)])
-        rate = file.samplerate
+        rate = file.sample_rate
     if not waveform.size:
         raise DataError(f"{path}: holds no samples; remove or replace it")
     return np.clip(_resample(waveform, rate, sample_rate), -1.0, 1.0)
@@ -83,7 +85,7 @@ def inspect_audio(path: Path) -> AudioInfo:
     """Decode a whole file and refuse what no recipe should learn from or be judged on.
 
     Args:
-        path: a WAV, FLAC or OGG file.
+        path: a WAV, FLAC, OGG or M4A file.
 
     Returns:
         Its length, rate and number of channels.
@@ -97,19 +99,44 @@ def inspect_audio(path: Path) -> AudioInfo:
         for block in _mono_blocks(path, file):
             num_samples += len(block)
             low, high = min(low, float(block.min())), max(high, float(block.max()))
-        info = AudioInfo(num_samples, file.samplerate, file.channels)
+        info = AudioInfo(num_samples, file.sample_rate, file.num_channels)
     _check_content(path, info, low, high)
     return info
 
 
-def _check_content(path: Path, info: AudioInfo, low: float, high: float) -> None:
-    """Refuse by the number of samples and by the smallest and largest of them."""
+def inspect_header(path: Path) -> AudioInfo:
+    """Believe the header of a file whose container is whole; what :func:`inspect_audio` finds by decoding is not found.
+
+    The header of an M4A file does not say how many samples come out of it: such a file is decoded (2 ms for 8 s).
+
+    Args:
+        path: a WAV, FLAC, OGG or M4A file.
+
+    Returns:
+        Its length, rate and number of channels.
+
+    Raises:
+        DataError: if the file is missing, empty, not audio, too short, or a truncated WAV or OGG file.
+    """
+    with _opened(path) as file:
+        num_samples = file.num_samples if file.num_samples is not None else sum(map(len, file.blocks))
+        info = AudioInfo(num_samples, file.sample_rate, file.num_channels)
+    _check_length(path, info)
+    return info
+
+
+def _check_length(path: Path, info: AudioInfo) -> None:
     if info.num_samples == 0:
         raise DataError(f"{path}: holds no samples; remove or replace it")
     if info.duration_s < MIN_DURATION_S:
         raise DataError(
             f"{path}: expected at least {MIN_DURATION_S} s, found {info.duration_s:.3f} s; remove or replace it"
         )
+
+
+def _check_content(path: Path, info: AudioInfo, low: float, high: float) -> None:
+    """Refuse by the number of samples and by the smallest and largest of them."""
+    _check_length(path, info)
     if high - low < 2 * SILENCE_PEAK:
         mixed = f" once its {info.num_channels} channels are averaged" if info.num_channels > 1 else ""
         raise DataError(f"{path}: is silent{mixed}; remove or replace it")
@@ -120,46 +147,61 @@ def _check_content(path: Path, info: AudioInfo, low: float, high: float) -> None
         )
 
 
-def inspect_files(paths: Sequence[Path], num_workers: int = 2) -> Iterator[tuple[Path, AudioInfo | DataError]]:
+def inspect_files(
+    paths: Sequence[Path], num_workers: int = 2, inspect: Callable[[Path], AudioInfo] = inspect_audio
+) -> Iterator[tuple[Path, AudioInfo | DataError]]:
     """Inspect many files on several threads (libsndfile decodes outside the interpreter's lock).
 
     Args:
         paths: the files.
         num_workers: threads.
+        inspect: :func:`inspect_audio` or :func:`inspect_header`.
 
     Yields:
-        Each path, in the order given, with what :func:`inspect_audio` returned or raised.
+        Each path, in the order given, with what ``inspect`` returned or raised.
     """
     chunks = (paths[start : start + 16] for start in range(0, len(paths), 16))
     pool = ThreadPoolExecutor(num_workers)
     try:
-        pending = deque(pool.submit(_inspect_chunk, chunk) for chunk in islice(chunks, 4 * num_workers))
+        pending = deque(pool.submit(_inspect_chunk, chunk, inspect) for chunk in islice(chunks, 4 * num_workers))
         while pending:
             yield from pending.popleft().result()
-            pending.extend(pool.submit(_inspect_chunk, chunk) for chunk in islice(chunks, 1))
+            pending.extend(pool.submit(_inspect_chunk, chunk, inspect) for chunk in islice(chunks, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _inspect_chunk(paths: Sequence[Path]) -> list[tuple[Path, AudioInfo | DataError]]:
-    return [(path, _inspect_or_error(path)) for path in paths]
+def _inspect_chunk(
+    paths: Sequence[Path], inspect: Callable[[Path], AudioInfo]
+) -> list[tuple[Path, AudioInfo | DataError]]:
+    return [(path, _inspect_or_error(path, inspect)) for path in paths]
 
 
-def _inspect_or_error(path: Path) -> AudioInfo | DataError:
+def _inspect_or_error(path: Path, inspect: Callable[[Path], AudioInfo]) -> AudioInfo | DataError:
     try:
-        return inspect_audio(path)
+        return inspect(path)
     except DataError as error:
         return error
 
 
-def _opened(path: Path) -> soundfile.SoundFile:
+@contextmanager
+def _opened(path: Path) -> Iterator[Samples]:
     """Open a file whose container is whole."""
     if path.suffix.lower() not in EXTENSIONS:
         raise DataError(f"{path}: expected {', '.join(EXTENSIONS)}, found {path.suffix!r}; {CONVERT}")
     try:
-        source = _whole_container(path)
+        if path.suffix.lower() == ".m4a":
+            with open_m4a(path) as samples:
+                yield samples
+        else:
+            with _sound_file(path) as file:
+                yield Samples(file.samplerate, file.channels, _blocks(path, file), file.frames)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {_cure(path)}") from error
+
+
+def _sound_file(path: Path) -> soundfile.SoundFile:
+    source = _whole_container(path)
     try:
         file = soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
@@ -181,8 +223,16 @@ def _reason(error: soundfile.LibsndfileError) -> str:
     return str(error.error_string).removeprefix("Error : ").strip().rstrip(".")
 
 
-def _mono_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
-    """Decode to the end, channels averaged, and compare the number of samples with the header's."""
+def _mono_blocks(path: Path, file: Samples) -> Iterator[NDArray[np.float32]]:
+    """Decode to the end, channels averaged; samples that are no numbers are refused."""
+    for block in file.blocks:
+        if not np.isfinite(block).all():
+            raise DataError(f"{path}: holds samples that are infinite or not a number; write it again")
+        yield block.mean(axis=1, dtype=np.float32)
+
+
+def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float32]]:
+    """Decode to the end, and compare the number of samples with the header's."""
     decoded = 0
     while decoded < file.frames:
         try:
@@ -193,10 +243,8 @@ def _mono_blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.f
             ) from error
         if not len(block):
             raise DataError(f"{path}: is damaged: expected {file.frames} samples, found {decoded}; copy it again")
-        if not np.isfinite(block).all():
-            raise DataError(f"{path}: holds samples that are infinite or not a number; write it again")
         decoded += len(block)
-        yield block.mean(axis=1, dtype=np.float32)
+        yield block
 
 
 def _resample(waveform: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:

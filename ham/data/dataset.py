@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ham.data.sampler import EpochPlan, num_batches
+from ham.data.sampler import EpochPlan, num_batches, rank_batches
 from ham.data.store import ArrayStore
+from ham.errors import DataError
+
+MAX_REDRAWS = 1000
+"""Utterances that are tried in the place of an unreadable one before the crop is given up."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,17 @@ class Batch:
         rows: ``(B, N)`` int16 samples, or ``(B, T, F)`` stored features.
         labels: ``(B,)`` int64, 0 <= label < number of speakers before speed perturbation.
         entries: ``(B,)`` int64, the utterances, to name a batch that went wrong.
+        bad: what was wrong with the crops that could not be read and were replaced, a line for each.
     """
 
     rows: Tensor
     labels: Tensor
     entries: Tensor
+    bad: tuple[str, ...] = ()
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, from which a copy to a GPU does not wait; the loader calls this."""
-        return Batch(self.rows.pin_memory(), self.labels.pin_memory(), self.entries.pin_memory())
+        return Batch(self.rows.pin_memory(), self.labels.pin_memory(), self.entries.pin_memory(), self.bad)
 
 
 @dataclass(frozen=True)
@@ -58,53 +65,104 @@ def training_set(store: ArrayStore, utt2spk: Mapping[str, str], leave_out: Seque
         utt2spk: the speaker of each of its utterances.
         leave_out: speakers that are kept aside.
     """
-    aside = frozenset(leave_out)
-    kept = [(i, utt2spk[utt]) for i, utt in enumerate(store.utts) if utt2spk[utt] not in aside]
-    speakers = tuple(sorted({spk for _, spk in kept}))
-    number = {spk: k for k, spk in enumerate(speakers)}
+    number = {spk: k for k, spk in enumerate(sorted(set(utt2spk.values())))}
+    every = np.fromiter((number[utt2spk[utt]] for utt in store.utts), np.int64, len(store))
+    aside = np.isin(every, [number[spk] for spk in leave_out if spk in number])
+    kept, labels = np.unique(every[~aside], return_inverse=True)
+    names = list(number)
     return TrainingSet(
-        indices=np.array([i for i, _ in kept], np.int64),
-        labels=np.array([number[spk] for _, spk in kept], np.int64),
-        speakers=speakers,
+        indices=np.flatnonzero(~aside).astype(np.int64, copy=False),
+        labels=labels.astype(np.int64, copy=False),
+        speakers=tuple(names[k] for k in kept.tolist()),
     )
 
 
 class CropBatches(Dataset[Batch]):
-    """The batches of one epoch; item ``b`` is the ``b``-th batch, whoever asks and in whatever order.
+    """The batches of one epoch; item ``k`` is the batch of step ``k``, whoever asks and in whatever order.
+
+    A crop that cannot be read is replaced where that is allowed: by the next utterance of its speaker that can be
+    read, or by a draw from all utterances. Which one is a function of the crop alone. The batch says so in ``bad``;
+    whoever takes the batches counts them.
 
     Args:
         store: where the rows are read.
         data: utterances and labels.
-        plan: the crops of the epoch.
+        plan: the crops of the epoch, of all ranks.
         batch_size: crops a batch.
         num_rows: rows (samples, frames) of a crop.
+        replace_bad: replace what cannot be read; otherwise the error is raised.
+        rank: which of several processes this is, see ``rank_batches``.
+        world_size: number of processes.
     """
 
-    def __init__(self, store: ArrayStore, data: TrainingSet, plan: EpochPlan, batch_size: int, num_rows: int) -> None:
+    def __init__(
+        self,
+        store: ArrayStore,
+        data: TrainingSet,
+        plan: EpochPlan,
+        batch_size: int,
+        num_rows: int,
+        *,
+        replace_bad: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
         self.store = store
         self.data = data
         self.plan = plan
         self.batch_size = batch_size
         self.num_rows = num_rows
+        self.replace_bad = replace_bad
+        self.numbers = rank_batches(num_batches(len(plan), batch_size), rank=rank, world_size=world_size)
 
     def __len__(self) -> int:
         """Number of batches."""
-        return num_batches(len(self.plan), self.batch_size)
+        return len(self.numbers)
 
-    def __getitem__(self, number: int) -> Batch:
+    def __getitem__(self, step: int) -> Batch:
         """Gather one batch."""
-        if not 0 <= number < len(self):
-            raise IndexError(number)
+        if not 0 <= step < len(self):
+            raise IndexError(step)
+        number = self.numbers[step]
         part = slice(number * self.batch_size, (number + 1) * self.batch_size)
-        entries = self.plan.entries[part]
-        crops = [self._crop(*row) for row in zip(self.data.indices[entries], self.plan.places[part], strict=True)]
+        entries, places = self.plan.entries[part].copy(), self.plan.places[part].tolist()
+        crops, bad = [], []
+        for row, place in enumerate(places):
+            try:
+                crops.append(self._crop(int(entries[row]), place))
+            except DataError as error:
+                if not self.replace_bad:
+                    raise
+                entries[row], crop = self._replacement(int(entries[row]), place, error)
+                crops.append(crop)
+                bad.append(str(error))
         return Batch(
             rows=torch.from_numpy(np.stack(crops)),
             labels=torch.from_numpy(self.data.labels[entries]),
             entries=torch.from_numpy(entries),
+            bad=tuple(bad),
         )
 
-    def _crop(self, index: int, place: float) -> NDArray[Any]:
+    def _crop(self, entry: int, place: float) -> NDArray[Any]:
         """One crop; speech that is shorter is taken from its begin and wrapped around."""
+        index = int(self.data.indices[entry])
         spare = max(0, int(self.store.lengths[index]) - self.num_rows)
         return self.store.read_wrapped(index, int(place * (spare + 1)), self.num_rows)
+
+    def _replacement(self, entry: int, place: float, error: DataError) -> tuple[int, NDArray[Any]]:
+        """Another entry and its crop."""
+        for other in islice(self._others(entry), MAX_REDRAWS):
+            try:
+                return other, self._crop(other, place)
+            except DataError:
+                continue
+        raise DataError(f"{error}; and none of {MAX_REDRAWS} other utterances could be read in its place")
+
+    def _others(self, entry: int) -> Iterator[int]:
+        """The speaker's other utterances, from the next one on, then draws from all utterances."""
+        own = np.flatnonzero(self.data.labels == self.data.labels[entry])
+        place = int(np.searchsorted(own, entry))
+        yield from np.concatenate([own[place + 1 :], own[:place]]).tolist()
+        rng = np.random.default_rng(entry)
+        while True:
+            yield int(rng.integers(len(self.data.labels)))

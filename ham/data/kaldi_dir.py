@@ -1,4 +1,4 @@
-"""Kaldi data directories: ``wav.scp utt2spk spk2utt utt2dur [trials]``, read with every rule checked, written whole.
+"""Kaldi data directories: ``wav.scp utt2spk spk2utt utt2dur [trials [enrol]]``, every rule checked, written whole.
 
 =======  =====================================  =========================================================
 file     line                                   rule
@@ -7,11 +7,13 @@ wav.scp  ``<utt> <path>``                       a path, which may hold spaces; n
 utt2spk  ``<utt> <spk>``                        the utterance begins with the speaker
 spk2utt  ``<spk> <utt> <utt> ...``              says what utt2spk says
 utt2dur  ``<utt> <seconds>``                    a number above 0
-trials   ``<enrol> <test> target|nontarget``    utterances of utt2spk; both labels occur; a repeated trial
-                                                repeats its label
+trials   ``<enrol> <test> target|nontarget``    utterances of utt2spk, or models of ``enrol`` on the left; both
+                                                labels occur; a repeated trial repeats its label
+enrol    ``<model> <utt> [<utt> ...]``          a model's recordings, of one speaker; no utterance has its name
 =======  =====================================  =========================================================
 
-Identifiers have no white space; all files but ``trials`` are sorted in C order and hold the same utterances.
+Identifiers have no white space; all files but ``trials`` are sorted in C order; the first four hold the same
+utterances.
 """
 
 from __future__ import annotations
@@ -20,35 +22,40 @@ import gc
 import math
 import operator
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import pairwise, zip_longest
+from itertools import chain, pairwise, zip_longest
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ham.errors import DataError, summarise
 
-FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials")
-"""The files of a data directory; only ``trials`` may be missing."""
+FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials", "enrol")
+"""The files of a data directory; only ``trials`` and ``enrol`` may be missing."""
 
 _LABELS = {"nontarget": 0, "target": 1}
 _PREPARE = "prepare it again (stage 2)"
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True, eq=False)
 class Trials:
     """A list of trials in its file's order; a repeated trial is kept.
 
-    ``labels`` is int8, shape ``(num_trials,)``: 1 where the two utterances are one speaker's (target), else 0.
+    ``labels`` is int8, shape ``(num_trials,)``: 1 where the two utterances are one speaker's (target), else 0. A
+    name on the enrolment side is an utterance or one of ``models``, which maps it to its recordings.
     """
 
     enrol: tuple[str, ...]
     test: tuple[str, ...]
     labels: NDArray[np.int8]
+    models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.enrol)
@@ -63,13 +70,39 @@ class Trials:
         """Number of non-target trials."""
         return len(self) - self.num_target
 
+    @cached_property
+    def utts(self) -> frozenset[str]:
+        """Every utterance that scoring needs: both sides of the trials, and the recordings of the models."""
+        recordings = chain.from_iterable(self.models.values())
+        return frozenset(self.enrol).difference(self.models).union(self.test, recordings)
+
+
+class Paths(Mapping[str, Path]):
+    """The files of many utterances; a ``Path`` is made when it is asked for, since a million of them take 0.4 GB.
+
+    Args:
+        texts: the paths as text.
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, utt: str) -> Path:
+        return Path(self._texts[utt])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
 
 @dataclass(frozen=True, eq=False)
 class DataDir:
     """A data directory in memory; all mappings have the same utterances in C order, durations are seconds."""
 
     path: Path
-    wav: dict[str, Path]
+    wav: Mapping[str, Path]
     utt2spk: dict[str, str]
     utt2dur: dict[str, float]
     trials: Trials | None = None
@@ -107,22 +140,34 @@ def read_lines(path: Path) -> list[str]:
     Raises:
         DataError: if the file is missing or in another encoding.
     """
+    return list(_lines(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """The lines of ``read_lines`` one by one, so that a large file is never in memory as a whole."""
+    blank: list[str] = []  # they count only once another line follows
     try:
-        content = path.read_bytes()
+        with path.open("rb") as stream:
+            for number, content in enumerate(stream, 1):
+                line = _decoded(path, number, content)
+                blank.append(line)
+                if line.strip():
+                    yield from blank
+                    blank.clear()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
+
+
+def _decoded(path: Path, number: int, content: bytes) -> str:
+    """One line without its end."""
     try:
-        text = content.decode("utf-8-sig")
+        line = content.decode("utf-8-sig" if number == 1 else "utf-8")
     except UnicodeDecodeError as error:
-        number = content.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}:{number}: expected UTF-8, found byte 0x{content[error.start]:02x}; "
             "convert it, for example with `iconv -f LATIN1 -t UTF-8`"
         ) from error
-    lines = text.replace("\r\n", "\n").split("\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    return lines
+    return line[: -2 if line.endswith("\r\n") else -1] if line.endswith("\n") else line
 
 
 def trial_dirs(base: Path) -> list[Path]:
@@ -160,20 +205,78 @@ def read_data_dir(path: Path) -> DataDir:
     """
     _check_complete(path)
     with _collector_paused():
-        utt2spk = _read_table(path / "utt2spk", "<utt> <spk>", _speaker_problem)
-        wav = _read_table(path / "wav.scp", "<utt> <path>", _path_problem, max_splits=1)
-        utt2dur = _read_table(path / "utt2dur", "<utt> <seconds>", _duration_problem)
+        utt2spk = _read_table(path / "utt2spk", "<utt> <spk>", _speaker)
+        wav = _read_table(path / "wav.scp", "<utt> <path>", _path_text, utt2spk, max_splits=1)
+        utt2dur = _read_table(path / "utt2dur", "<utt> <seconds>", _seconds, utt2spk)
         _check_same_utts(path / "wav.scp", wav, utt2spk)
         _check_same_utts(path / "utt2dur", utt2dur, utt2spk)
         _check_spk2utt(path / "spk2utt", invert(utt2spk))
-        trials = path / "trials"
         return DataDir(
             path=path,
-            wav={utt: Path(text) for utt, text in wav.items()},
+            wav=Paths(wav),
             utt2spk=utt2spk,
-            utt2dur={utt: float(text) for utt, text in utt2dur.items()},
-            trials=read_trials(trials, utt2spk) if trials.exists() else None,
+            utt2dur=utt2dur,
+            trials=_read_trials(path, utt2spk),
         )
+
+
+def _read_trials(path: Path, utt2spk: Mapping[str, str]) -> Trials | None:
+    """The trials of a directory with their models, if it is a trial list."""
+    trials, enrol = path / "trials", path / "enrol"
+    if not trials.exists():
+        if enrol.exists():
+            raise DataError(f"{enrol}: expected trials of these models, found no {trials}; {_PREPARE}")
+        return None
+    return read_trials(trials, utt2spk, read_models(enrol, utt2spk) if enrol.exists() else None)
+
+
+def read_models(path: Path, utt2spk: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Read the recordings of enrolment models, lines ``<model> <utt> [<utt> ...]``.
+
+    Args:
+        path: the file.
+        utt2spk: the utterances there are, with their speakers.
+
+    Returns:
+        The recordings of each model, in C order of the models.
+
+    Raises:
+        DataError: if a line has another form or is out of order, if a model has an utterance's name, names an
+            unknown utterance or one twice, or has recordings of several speakers.
+    """
+    rows = [line.split() for line in read_lines(path)]
+    problems = [
+        f"{path}:{number}: {problem}"
+        for number, row in enumerate(rows, 1)
+        if (problem := model_problem(row[0], row[1:], utt2spk) if row else "expected a model, found an empty line")
+    ]
+    _raise_all(problems if rows else [f"{path}: is empty; {_PREPARE}"])
+    _check_order(path, [row[0] for row in rows])
+    return {row[0]: tuple(row[1:]) for row in rows}
+
+
+def model_problem(model: str, utts: Sequence[str], utt2spk: Mapping[str, str]) -> str | None:
+    """Say what is wrong with an enrolment model.
+
+    Args:
+        model: its name.
+        utts: its recordings.
+        utt2spk: the utterances there are, with their speakers.
+
+    Returns:
+        The problem; None if there is none.
+    """
+    if not utts:
+        return f"expected '<model> <utt> [<utt> ...]', found {model!r} alone; {_PREPARE}"
+    if unknown := [utt for utt in utts if utt not in utt2spk]:
+        return f"expected utterances of utt2spk, found {unknown[0]!r}; {_PREPARE}"
+    if model in utt2spk:
+        return f"the model {model!r} has the name of an utterance; rename it"
+    if len(set(utts)) != len(utts):
+        return f"the model {model!r} names a recording twice; name each once"
+    if len({utt2spk[utt] for utt in utts}) > 1:
+        return f"expected recordings of one speaker, found those of {utt2spk[utts[0]]!r} and others; correct the line"
+    return None
 
 
 @contextmanager
@@ -202,21 +305,30 @@ def _raise_all(problems: Sequence[str]) -> None:
 
 
 def _read_table(
-    path: Path, form: str, problem: Callable[[str, str], str | None], max_splits: int = -1
-) -> dict[str, str]:
-    """Read lines of a key and a value; ``problem(key, value)`` says what is wrong with them, if anything."""
-    table: dict[str, str] = {}
-    keys, problems = [], []
-    for number, line in enumerate(read_lines(path), 1):
+    path: Path, form: str, parse: Callable[[str, str], _Value], keys: Iterable[str] = (), *, max_splits: int = -1
+) -> dict[str, _Value]:
+    """Read lines of a key and a value; ``parse(key, value)`` makes the value or says what is wrong with them.
+
+    ``keys`` are those that are expected: their strings are taken, so that tables of one directory share them.
+    """
+    table: dict[str, _Value] = {}
+    found, problems = [], []
+    expected = iter(keys)
+    for number, line in enumerate(_lines(path), 1):
         row = line.split(None, max_splits)
-        found = problem(*row) if len(row) == 2 else _fields_problem(form, line)
-        if found:
-            problems.append(f"{path}:{number}: {found}")
+        try:
+            if len(row) != 2:
+                raise ValueError(_fields_problem(form, line))
+            value = parse(row[0], row[1])
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}")
             continue
-        keys.append(row[0])
-        table[row[0]] = row[1]
-    _raise_all(problems if keys or problems else [f"{path}: is empty; {_PREPARE}"])
-    _check_order(path, keys)
+        shared = next(expected, None)
+        key = shared if shared == row[0] else row[0]
+        found.append(key)
+        table[key] = value
+    _raise_all(problems if found or problems else [f"{path}: is empty; {_PREPARE}"])
+    _check_order(path, found)
     return table
 
 
@@ -224,27 +336,29 @@ def _fields_problem(form: str, line: str) -> str:
     return f"expected {form!r}, found {len(line.split())} fields: {line!r}"
 
 
-def _speaker_problem(utt: str, spk: str) -> str | None:
+def _speaker(utt: str, spk: str) -> str:
     if utt.startswith(spk):
-        return None
-    return f"expected an utterance that begins with its speaker {spk!r}, found {utt!r}; {_PREPARE}"
+        return sys.intern(spk)
+    raise ValueError(f"expected an utterance that begins with its speaker {spk!r}, found {utt!r}; {_PREPARE}")
 
 
-def _path_problem(_: str, text: str) -> str | None:
+def _path_text(_: str, text: str) -> str:
     if not text.rstrip().endswith("|"):
-        return None
-    return (
+        return text
+    raise ValueError(
         f"expected the path of an audio file, found a pipe: {text!r}; "
         "run its command once, keep the output in a file and name that"
     )
 
 
-def _duration_problem(_: str, text: str) -> str | None:
+def _seconds(_: str, text: str) -> float:
     try:
         duration_s = float(text)
     except ValueError:
         duration_s = math.nan
-    return None if 0 < duration_s < math.inf else f"expected seconds above 0, found {text!r}; {_PREPARE}"
+    if 0 < duration_s < math.inf:
+        return duration_s
+    raise ValueError(f"expected seconds above 0, found {text!r}; {_PREPARE}")
 
 
 def _check_order(path: Path, keys: Sequence[str]) -> None:
@@ -262,7 +376,7 @@ def _order_problem(path: Path, before: str, key: str) -> str:
     return f"expected C order, found {key!r} after {before!r}; sort it with {cure}"
 
 
-def _check_same_utts(path: Path, table: Mapping[str, str], utt2spk: Mapping[str, str]) -> None:
+def _check_same_utts(path: Path, table: Mapping[str, object], utt2spk: Mapping[str, str]) -> None:
     if table.keys() == utt2spk.keys():
         return
     _raise_all(
@@ -273,29 +387,28 @@ def _check_same_utts(path: Path, table: Mapping[str, str], utt2spk: Mapping[str,
 
 def _check_spk2utt(path: Path, spk2utt: Mapping[str, Sequence[str]]) -> None:
     """Report the first line that differs: the file says nothing of its own, so that one command mends it all."""
-    found = [line.split() for line in read_lines(path)]
-    expected = [[spk, *utts] for spk, utts in spk2utt.items()]
-    if expected == found:
-        return
-    nothing: list[str] = []
-    pairs = enumerate(zip_longest(expected, found, fillvalue=nothing), 1)
-    number, (right, wrong) = next(item for item in pairs if item[1][0] != item[1][1])
-    raise DataError(
-        f"{path}:{number}: expected what utt2spk says, {_shortened(right)}, found {_shortened(wrong)}; "
-        "write it again (Kaldi: `utils/utt2spk_to_spk2utt.pl utt2spk > spk2utt`)"
-    )
+    for number, (line, pair) in enumerate(zip_longest(_lines(path), spk2utt.items()), 1):
+        right = [pair[0], *pair[1]] if pair else []
+        if line != " ".join(right) and (wrong := (line or "").split()) != right:
+            raise DataError(
+                f"{path}:{number}: expected what utt2spk says, {_shortened(right)}, found {_shortened(wrong)}; "
+                "write it again (Kaldi: `utils/utt2spk_to_spk2utt.pl utt2spk > spk2utt`)"
+            )
 
 
 def _shortened(words: Sequence[str]) -> str:
     return repr(" ".join(words[:4]) + (f" ... ({len(words) - 4} more)" if len(words) > 4 else ""))
 
 
-def read_trials(path: Path, utts: Iterable[str] | None = None) -> Trials:
+def read_trials(
+    path: Path, utts: Iterable[str] | None = None, models: Mapping[str, tuple[str, ...]] | None = None
+) -> Trials:
     """Read a list of trials ``<enrol> <test> target|nontarget``.
 
     Args:
         path: the file.
         utts: the utterances there are; when missing, any name will do.
+        models: the recordings of the models that the left side may name.
 
     Returns:
         The trials in the order of the file.
@@ -316,19 +429,22 @@ def read_trials(path: Path, utts: Iterable[str] | None = None) -> Trials:
         test.append(names.setdefault(fields[1], fields[1]))
         labels.append(_LABELS[fields[2]])
     _raise_all(problems)
-    trials = Trials(tuple(enrol), tuple(test), np.array(labels, dtype=np.int8))
-    _check_known(path, trials, frozenset() if utts is None else frozenset(names).difference(utts))
+    trials = Trials(tuple(enrol), tuple(test), np.array(labels, dtype=np.int8), models or {})
+    if utts is not None:
+        _check_known(path, trials, frozenset(names).difference(utts))
     _raise_all(label_problems(path, trials))
     return trials
 
 
 def _check_known(path: Path, trials: Trials, unknown: frozenset[str]) -> None:
-    if unknown:
+    wrong = unknown.difference(trials.models), unknown.intersection(trials.test)
+    if any(wrong):
+        expected = "utterances of utt2spk" + (" (or, on the left, models of enrol)" if trials.models else "")
         _raise_all(
             [
-                f"{path}:{number}: expected utterances of utt2spk, found {' '.join(pair)!r}; {_PREPARE}"
+                f"{path}:{number}: expected {expected}, found {' '.join(pair)!r}; {_PREPARE}"
                 for number, pair in enumerate(zip(trials.enrol, trials.test, strict=True), 1)
-                if not unknown.isdisjoint(pair)
+                if pair[0] in wrong[0] or pair[1] in wrong[1]
             ]
         )
 
@@ -361,6 +477,27 @@ def _contradictions(trials: Trials) -> list[tuple[int, int]]:
     order = np.argsort(keys, kind="stable")
     same = (np.diff(keys[order]) == 0) & (np.diff(trials.labels[order]) != 0)
     return [(int(order[n]), int(order[n + 1])) for n in np.flatnonzero(same)]
+
+
+def all_models(base: Path) -> dict[str, tuple[str, ...]]:
+    """The enrolment models of all trial lists below a folder.
+
+    Args:
+        base: the folder that holds ``<root>/<list>/trials``.
+
+    Returns:
+        The recordings of each model, in C order.
+
+    Raises:
+        DataError: if two lists give a model different recordings.
+    """
+    together: dict[str, tuple[str, ...]] = {}
+    for folder in trial_dirs(base):
+        trials = read_data_dir(folder).trials if (folder / "enrol").exists() else None
+        for model, utts in trials.models.items() if trials else ():
+            if together.setdefault(model, utts) != utts:
+                raise DataError(f"{folder}/enrol: {model!r} has other recordings in another list; {_PREPARE}")
+    return dict(sorted(together.items()))
 
 
 def write_trials(path: Path, trials: Trials) -> None:
@@ -404,12 +541,14 @@ def write_data_dir(
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        _write_table(new / "wav.scp", {utt: str(file) for utt, file in wav.items()})
+        _write_table(new / "wav.scp", wav)
         _write_table(new / "utt2spk", utt2spk)
         _write_table(new / "spk2utt", {spk: " ".join(utts) for spk, utts in invert(utt2spk).items()})
-        _write_table(new / "utt2dur", {utt: f"{duration_s:.6f}" for utt, duration_s in utt2dur.items()})
+        _write_lines(new / "utt2dur", (f"{utt} {utt2dur[utt]:.6f}" for utt in sorted(utt2dur)))
         if trials is not None:
             write_trials(new / "trials", trials)
+            if trials.models:
+                _write_table(new / "enrol", {model: " ".join(utts) for model, utts in trials.models.items()})
         written = read_data_dir(new)
         _swap(new, place)
     finally:
@@ -447,7 +586,7 @@ def _swap(new: Path, place: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def _write_table(path: Path, table: Mapping[str, str]) -> None:
+def _write_table(path: Path, table: Mapping[str, object]) -> None:
     _write_lines(path, (f"{key} {table[key]}" for key in sorted(table)))
 
 

@@ -96,7 +96,8 @@ def _open_roots(paths: Sequence[Path]) -> dict[Path, Root]:
     places = _places(paths)
     for place in places:
         if not place.is_dir():
-            raise ConfigError(f"{place}: no such folder; expected a root that holds {LAYOUT}")
+            made = "corpora that are fetched get theirs in stage 1"
+            raise ConfigError(f"{place}: no such folder; expected a root that holds {LAYOUT}; {made}")
     for one, other in clashes(places, lambda place: plain_word(place.name)):
         raise ConfigError(f"{one} and {other} have the same name, and ids begin with it; rename one of them")
     for one, other in clashes(places, lambda place: str(place.resolve())):
@@ -119,7 +120,9 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
     if files := root.trial_lists:
         for one, other in clashes(files, lambda file: plain_word(file.stem)):
             raise DataError(f"{one} and {other} would both be the list {plain_word(one.stem)!r}; rename one")
-        return {plain_word(file.stem): read_trial_list(root, file) for file in files}
+        lists = {plain_word(file.stem): read_trial_list(root, file) for file in files}
+        _check_models(root, lists)
+        return lists
     utts = _test_speakers(root, is_train, seed)
     sexes = read_sexes(root.path / "speakers.tsv")
     try:
@@ -134,6 +137,17 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
     why = "" if "hard" in lists else " (no list 'hard': speakers.tsv names no two speakers of one sex)"
     logger.info("%s: no trials/*.txt, made %s over %d speakers, seed %d%s", root.path, made, len(utts), seed, why)
     return lists
+
+
+def _check_models(root: Root, lists: Mapping[str, Trials]) -> None:
+    """A model's name says which recordings it has, in whatever list."""
+    seen: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, trials in lists.items():
+        for model, utts in trials.models.items():
+            other, others = seen.setdefault(model, (name, utts))
+            if others != utts:
+                place = f"{root.path}/enrol"
+                raise DataError(f"{place}: {model!r} has other recordings in {name!r} than in {other!r}; rename one")
 
 
 def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
@@ -171,20 +185,19 @@ def _train_paths(root: Root, lists: Mapping[str, Trials] | None) -> list[str]:
         return read_train_list(root)
     if lists is None:
         lists = {file.stem: read_trial_list(root, file) for file in root.trial_lists}
-    tested_utts = {utt for trials in lists.values() for utt in (*trials.enrol, *trials.test)}
+    tested_utts = {utt for trials in lists.values() for utt in trials.utts}
     tested = {speaker_folder(path) for path, utt in root.utts.items() if utt in tested_utts}
     return [path for path in root.utts if speaker_folder(path) not in tested]
 
 
 def _part(root: Root, paths: Iterable[str], trials: Trials | None = None) -> Part:
-    wav = {root.utts[path]: Path(f"{root.path}/wav/{path}") for path in paths}
+    wav = {root.utts[path]: root.file(path) for path in paths}
     spk = {root.utts[path]: root.speakers[speaker_folder(path)] for path in paths}
     return Part(wav, spk, trials)
 
 
 def _test_part(root: Root, trials: Trials) -> Part:
-    named = set(trials.enrol).union(trials.test)
-    return _part(root, [path for path, utt in root.utts.items() if utt in named], trials)
+    return _part(root, [path for path, utt in root.utts.items() if utt in trials.utts], trials)
 
 
 def _train_part(roots: Sequence[Root], paths: Mapping[str, Sequence[str]]) -> Part:

@@ -2,10 +2,15 @@
 
 A root holds::
 
-    wav/<speaker>/<session>/<utterance>.{wav,flac,ogg}
+    wav/<speaker>/<session>/<utterance>.{wav,flac,ogg,m4a}
     splits/train_list.txt     optional; lines `<speaker> <path>`: the training part
     trials/<list>.txt         optional; lines `1|0 <path> <path>`: one test list each, 1 for the same speaker
+    enrol/<list>.txt          optional; lines `<model> <path> [<path> ...]`: speakers enrolled with several recordings,
+                              whose models the first path of a trial may name
     speakers.tsv              optional; columns `speaker` and `sex` or `sex_estimated`: for the list `hard`
+
+Where the speech lies in another order, ``files.tsv`` takes the place of ``wav/``: lines `<path>`, tab, `<file>`, the
+path being what it would be below ``wav/``.
 
 Paths in lists are relative to ``wav/``. Ids are ``<root>-<speaker>`` and ``<root>-<speaker>-<session>-<utterance>``,
 so that equal folder names in two roots are two people; white space in a name becomes ``_``. Hidden files (names
@@ -16,9 +21,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -26,15 +32,19 @@ from typing import NoReturn, TypeVar
 import numpy as np
 
 from ham.data.audio import CONVERT, EXTENSIONS
-from ham.data.kaldi_dir import Trials, label_problems, read_lines
+from ham.data.kaldi_dir import Trials, label_problems, model_problem, read_lines
 from ham.errors import DataError, summarise
 
 logger = logging.getLogger(__name__)
 
-LAYOUT = "wav/<speaker>/<session>/<utterance>.{wav,flac,ogg}"
+LAYOUT = "wav/<speaker>/<session>/<utterance>.{wav,flac,ogg,m4a}"
 """The layout of a root."""
 
-_OTHER_AUDIO = (".m4a", ".aac", ".mp4", ".mp3", ".opus", ".wma", ".sph", ".aif", ".aiff", ".au", ".webm", ".amr")
+FILES_TABLE = "files.tsv"
+"""Name of the table that takes the place of ``wav/``."""
+
+_OTHER_AUDIO = (".aac", ".mp4", ".mp3", ".opus", ".wma", ".sph", ".aif", ".aiff", ".au", ".webm", ".amr")
+_LABELS = {"0": 0, "1": 1}
 _MAX_DEPTH = 8  # folders below wav/ that are searched for misplaced files; ends the loops that links can make
 
 _Item = TypeVar("_Item")
@@ -42,17 +52,37 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True, eq=False)
 class Root:
-    """A folder of speech; ``utts`` maps paths relative to ``wav/`` to utterance ids, in C order of the paths."""
+    """A folder of speech; ``utts`` maps paths relative to ``wav/`` to utterance ids, in C order of the paths.
+
+    ``files`` holds the places of files that do not lie in ``wav/``.
+    """
 
     path: Path
     name: str
     utts: dict[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def speakers(self) -> dict[str, str]:
         """The speaker id of each speaker folder."""
         folders = dict.fromkeys(map(speaker_folder, self.utts))
         return {folder: f"{self.name}-{plain_word(folder)}" for folder in folders}
+
+    @property
+    def place(self) -> str:
+        """What says which files there are: the folder ``wav`` or the table ``files.tsv``."""
+        return f"{self.path}/{FILES_TABLE if self.files else 'wav'}"
+
+    def file(self, path: str) -> Path:
+        """Where a file lies.
+
+        Args:
+            path: its path relative to ``wav/``.
+
+        Returns:
+            The file.
+        """
+        return Path(self.files[path] if self.files else f"{self.path}/wav/{path}")
 
     @property
     def train_list(self) -> Path:
@@ -127,10 +157,13 @@ def open_root(path: Path) -> Root:
     wav, name = path / "wav", plain_word(path.name)
     if not _is_writable(str(path)):
         raise DataError(f"{str(path)!a}: expected a name in UTF-8 without line ends; rename the folder")
-    if not wav.is_dir():
-        raise DataError(f"{path}: expected {LAYOUT}, found no folder 'wav'; {_wav_cure(path)}")
-    paths = _find_utterances(wav)
-    root = Root(path, name, {path: _utt_id(name, path) for path in paths})
+    files = _read_files_table(path / FILES_TABLE)
+    if bool(files) == wav.is_dir():
+        found = f"{FILES_TABLE} too; remove one of them" if files else f"no folder 'wav'; {_wav_cure(path)}"
+        raise DataError(f"{path}: expected {LAYOUT}, found {found}")
+    paths = sorted(files) or _find_utterances(wav)
+    root = Root(path, name, {path: _utt_id(name, path) for path in paths}, files)
+    wav = Path(root.place)
     _raise_all(
         [
             f"{wav}: {one!r} and {other!r} would both be utterance {root.utts[one]!r}; rename or remove one"
@@ -148,6 +181,53 @@ def _wav_cure(path: Path) -> str:
     if path.name == "wav":
         return f"give its parent, {path.parent}"
     return "move the speakers' folders into it"
+
+
+def _read_files_table(table: Path) -> dict[str, str]:
+    """The places of files by their paths relative to ``wav/``; nothing without a table."""
+    if not table.exists():
+        return {}
+    files, problems = dict[str, str](), []
+    for number, line in enumerate(read_lines(table), 1):
+        path, _, file = line.partition("\t")
+        problem = None if file else f"expected '<path><tab><file>', found {line!r}"
+        problem = problem or _placement_problem(path.count("/"), path, os.path.splitext(path)[1].lower())  # noqa: PTH122
+        if problem or files.setdefault(path, file) is not file:
+            problems.append(f"{table}:{number}: {problem or f'{path!r} was there before; remove one'}")
+    _raise_all(problems if files or problems else [f"{table}: is empty; list the files, or remove it"])
+    base = f"{table.parent}/"
+    return {path: file if file.startswith("/") else base + file for path, file in files.items()}
+
+
+def write_root(path: Path, files: Mapping[str, str], lists: Mapping[str, Iterable[str]]) -> None:
+    """Write a root of files that lie elsewhere, beside its place, and move it in; an older one is replaced.
+
+    Args:
+        path: the root; its parents are made.
+        files: the place of each file by its path relative to ``wav/``.
+        lists: lines by the name of their file, ``splits/train_list.txt``, ``trials/<list>.txt``, ``enrol/<list>.txt``.
+
+    Raises:
+        DataError: if ``path`` holds something else than such a root.
+    """
+    if path.exists() and not (path / FILES_TABLE).exists():
+        raise DataError(f"{path}: expected a root with {FILES_TABLE} to replace, found something else; move it away")
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+    _write_lines(new / FILES_TABLE, (f"{name}\t{files[name]}" for name in sorted(files)))
+    for name, lines in lists.items():
+        _write_lines(new / name, lines)
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
 
 
 def _utt_id(name: str, path: str) -> str:
@@ -248,64 +328,89 @@ def _missing(root: Root, path: str) -> str:
         cure = f"there is {same[0]!r}: correct the list"
     else:
         cure = "restore the file, or correct the list"
-    return f"expected a file below {root.path}/wav, found no {path!r}; {cure}"
+    return f"expected a file {'in' if root.files else 'below'} {root.place}, found no {path!r}; {cure}"
 
 
 def read_trial_list(root: Root, path: Path) -> Trials:
-    """Read a trial list of a root; every line becomes a trial, repeated ones too.
+    """Read a trial list of a root and its models; every line becomes a trial, repeated ones too.
 
     Args:
         root: the root whose files the list names.
-        path: the list.
+        path: the list; ``enrol/<same name>`` of the root holds its models, if there are any.
 
     Returns:
-        The trials with utterance ids.
+        The trials with the ids of utterances and models.
 
     Raises:
         DataError: if a line has another form or names a file that is not there, if a repeated trial changes its
-            label, or if one of the labels does not occur.
+            label, if one of the labels does not occur, or if a model is not what it should be.
     """
-    rows, problems = [], []
+    models = _read_models(root, root.path / "enrol" / path.name)
+    ids = {**root.utts, **{name: f"{root.name}-{name}" for name in models}}
+    enrol, test, labels, problems = list[str](), list[str](), list[int](), []
     for number, line in enumerate(read_lines(path), 1):
         fields = line.split()
-        if problem := _trial_line_problem(root, line, fields):
-            problems.append(f"{path}:{number}: {problem}")
+        if len(fields) == 3 and fields[0] in _LABELS and fields[1] in ids and fields[2] in root.utts:
+            enrol.append(ids[fields[1]])
+            test.append(root.utts[fields[2]])
+            labels.append(_LABELS[fields[0]])
         else:
-            rows.append((fields[1], fields[2], fields[0] == "1"))
+            problems.append(f"{path}:{number}: {_trial_line_problem(root, ids, line, fields)}")
     _raise_all(problems)
-    trials = Trials(
-        enrol=tuple(root.utts[enrol] for enrol, _, _ in rows),
-        test=tuple(root.utts[test] for _, test, _ in rows),
-        labels=np.array([label for _, _, label in rows], dtype=np.int8),
-    )
+    recordings = {ids[name]: tuple(root.utts[file] for file in files) for name, files in models.items()}
+    trials = Trials(tuple(enrol), tuple(test), np.array(labels, dtype=np.int8), dict(sorted(recordings.items())))
     _raise_all(label_problems(path, trials))
-    _warn_of_labels(path, rows)
+    _warn_of_labels(root, path, trials)
     return trials
 
 
-def _trial_line_problem(root: Root, line: str, fields: Sequence[str]) -> str | None:
+def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
+    """The recordings of each model, paths relative to ``wav/``; nothing without the file."""
+    if not path.exists():
+        return {}
+    speakers = {utt: root.speakers[speaker_folder(file)] for file, utt in root.utts.items()}
+    models, problems = dict[str, list[str]](), []
+    for number, line in enumerate(read_lines(path), 1):
+        name, *files = line.split() or [""]
+        problem = _model_problem(root, name, files, speakers)
+        if problem or models.setdefault(name, files) is not files:
+            problems.append(f"{path}:{number}: {problem or f'{name!r} was there before; remove one'}")
+    _raise_all(problems if models or problems else [f"{path}: is empty; list the models, or remove it"])
+    return models
+
+
+def _model_problem(root: Root, name: str, files: Sequence[str], speakers: Mapping[str, str]) -> str | None:
+    if not files:
+        return f"expected '<model> <path> [<path> ...]', found {name!r}"
+    if name in root.utts:
+        return f"the model {name!r} has the name of a file; rename it"
+    if missing := [file for file in files if file not in root.utts]:
+        return _missing(root, missing[0])
+    return model_problem(f"{root.name}-{name}", [root.utts[file] for file in files], speakers)
+
+
+def _trial_line_problem(root: Root, ids: Mapping[str, str], line: str, fields: Sequence[str]) -> str:
+    """What is wrong with a line of which something is."""
     if len(fields) != 3:
         return f"expected '1|0 <path> <path>', found {len(fields)} fields: {line!r}"
-    if fields[0] not in ("0", "1"):
+    if fields[0] not in _LABELS:
         cure = "; the label comes first" if fields[2] in ("0", "1", "target", "nontarget") else ""
         return f"expected the label 1 (same speaker) or 0, found {fields[0]!r}{cure}"
-    missing = [path for path in fields[1:] if path not in root.utts]
-    return _missing(root, missing[0]) if missing else None
+    return _missing(root, fields[2] if fields[1] in ids else fields[1])
 
 
-def _warn_of_labels(path: Path, rows: Sequence[tuple[str, str, bool]]) -> None:
+def _warn_of_labels(root: Root, path: Path, trials: Trials) -> None:
     """Labels are believed, but a list with 0 for the same speaker would turn every result upside down."""
-    wrong = [
-        number
-        for number, (enrol, test, label) in enumerate(rows, 1)
-        if (speaker_folder(enrol) == speaker_folder(test)) != label
-    ]
+    speakers = {root.utts[file]: speaker_folder(file) for file in root.utts}
+    speakers.update({model: speakers[utts[0]] for model, utts in trials.models.items()})
+    rows = enumerate(zip(trials.enrol, trials.test, trials.labels.tolist(), strict=True), 1)
+    wrong = [number for number, (enrol, test, label) in rows if (speakers[enrol] == speakers[test]) != label]
     if wrong:
         logger.warning(
             "%s: %d of %d labels disagree with the speakers' folders, the first in line %d; 1 means the same speaker",
             path,
             len(wrong),
-            len(rows),
+            len(trials),
             wrong[0],
         )
 

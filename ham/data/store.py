@@ -1,8 +1,19 @@
 """A store of arrays of different lengths, packed so that any part of one is a single bounded read.
 
-A store is a folder: shards ``shard-00000.npy`` (NumPy's own format, rows of all utterances end to end, opened
-memory-mapped), ``index.npz`` (who lies where) and ``meta.json`` (what it holds and what was asked for). The
-rows are 16-bit samples (an audio store) or frames of ``F`` values (a feature store).
+A store is a folder of NumPy's own files, each of which ``np.load(..., mmap_mode="r")`` opens too:
+
+===================  =====================================================================================
+file                 content
+===================  =====================================================================================
+``shard-00000.npy``  the rows of many utterances end to end: 16-bit samples ``(n,)`` or frames ``(n, F)``
+``utts.npy``         ids ``(N,)``, UTF-8 of one width, in the order of the store
+``places.npy``       int64 ``(3, N)``: the utterance's shard, its first row there, its number of rows
+``meta.json``        what it holds, what was asked for, sizes and CRC-32 of the shards; written last
+===================  =====================================================================================
+
+The two index files are memory-mapped: a million utterances open at once, and the processes of a loader share one
+copy. The shards are read by ``preadv`` and not through a map, since a disk error or a file that was cut must
+become an error that names the file; a map answers with SIGBUS, which kills the process.
 """
 
 from __future__ import annotations
@@ -10,21 +21,32 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Iterable, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from ham.errors import DataError
+from ham.errors import DataError, summarise
 
 SHARD_BYTES = 256 * 1024 * 1024
-"""A shard is closed when it exceeds this: 256 MiB x 1 shard in memory while writing, about 2.3 h of speech."""
+"""A shard is closed when it exceeds this: 256 MiB / (16000 samples x 2 bytes) = about 2.3 h of speech."""
 
 INT16_SCALE = 32768.0
 """Full scale of 16-bit audio: soundfile divides by it when it reads a 16-bit file as float."""
+
+OPEN_SHARDS = 256
+"""Shards that one store keeps open: VoxCeleb2 has about 1,060 of them, a process often 1,024 files."""
+
+INDEX_FILES = ("utts.npy", "places.npy")
+"""The index; ``meta.json`` holds their sizes."""
+
+_HEADER_BYTES = 128  # of every shard: NumPy wants a multiple of 64, and the shape is only known in the end
+_BLOCK = 1 << 24  # bytes that are checked at a time
+_DECODED = 4096  # ids that are decoded at a time
 
 
 def to_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
@@ -34,44 +56,123 @@ def to_int16(waveform: NDArray[np.float32]) -> NDArray[np.int16]:
     return clipped
 
 
+class Ids(Sequence[str]):
+    """Many ids as one table of bytes: 25 bytes an id of VoxCeleb instead of 80 as a string of Python.
+
+    Equal to any sequence of the same strings. ``index`` and ``in`` search by bisection.
+
+    Args:
+        table: shape ``(N,)``, UTF-8.
+    """
+
+    def __init__(self, table: NDArray[np.bytes_]) -> None:
+        self._table = table
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        if isinstance(index, slice):
+            return tuple(Ids(self._table[index]))
+        return bytes(self._table[index]).decode("utf-8")
+
+    def __iter__(self) -> Iterator[str]:
+        for start in range(0, len(self), _DECODED):
+            yield from map(bytes.decode, self._table[start : start + _DECODED].tolist())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Ids):
+            return np.array_equal(self._table, other._table)
+        if not isinstance(other, Sequence) or len(other) != len(self):
+            return False
+        return all(mine == its for mine, its in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Ids({len(self)} ids)"
+
+    def __contains__(self, utt: object) -> bool:
+        return isinstance(utt, str) and self._find(utt) is not None
+
+    def index(self, utt: str, start: int = 0, stop: int | None = None) -> int:
+        """Position of an id.
+
+        Args:
+            utt: the id.
+            start: only from this position on.
+            stop: only before this position.
+
+        Raises:
+            ValueError: if it is not there.
+        """
+        found = self._find(utt)
+        if found is None or found not in range(*slice(start, stop).indices(len(self))):
+            raise ValueError(f"{utt!r} is not among the {len(self)} ids")
+        return found
+
+    def _find(self, utt: str) -> int | None:
+        """Position of an id by bisection, None if it is not there."""
+        key = utt.encode("utf-8")
+        if not len(self) or len(key) > self._table.dtype.itemsize or key.endswith(b"\0"):
+            return None
+        rank = int(np.searchsorted(self._table, np.bytes_(key), sorter=self._order))
+        if rank == len(self):
+            return None
+        place = rank if self._order is None else int(self._order[rank])
+        return place if self._table[place] == key else None
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64] | None:
+        """The permutation that sorts the ids; None where they are sorted already."""
+        if bool(np.all(self._table[1:] > self._table[:-1])):
+            return None
+        return np.argsort(self._table, kind="stable").astype(np.int64)
+
+
 class ArrayStore:
-    """A store opened for reading; the shards are memory-mapped when first touched.
+    """A store opened for reading; a shard is opened when it is first touched.
+
+    A pickled store is its path: whoever gets it opens the files anew and shares the index with all others.
 
     Attributes:
         path: its folder.
         utts: utterance ids in the order of the store.
         lengths: number of rows (samples or frames) of each utterance, int64.
-        meta: what ``write_store`` was given as ``meta``.
+        meta: what ``write_store`` was given as ``meta``, with the sizes of the files.
 
     Raises:
-        DataError: if a file of the store is missing, damaged or not of the size that the index says.
+        DataError: if a file of the store is missing, damaged or not of the size that ``meta.json`` says.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.meta = read_meta(path)
-        try:
-            with np.load(path / "index.npz", allow_pickle=False) as index:
-                self.utts = tuple(np.char.decode(index["utts"], "utf-8").tolist())
-                self.lengths: NDArray[np.int64] = index["lengths"]
-                self._shards: NDArray[np.int32] = index["shards"]
-                self._offsets: NDArray[np.int64] = index["offsets"]
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}/index.npz: cannot be read ({error}); delete {path} and run stage 3") from None
-        self._open: dict[int, NDArray[Any]] = {}
+        self.utts = Ids(_mapped(path / "utts.npy"))
+        self._places: NDArray[np.int64] = _mapped(path / "places.npy")
+        if self._places.shape != (3, len(self.utts)):
+            found = f"{len(self.utts)} ids and places of shape {self._places.shape}"
+            raise DataError(f"{path}: expected an index of (N,) ids and (3, N) places, found {found}; {_again(path)}")
+        self.lengths: NDArray[np.int64] = self._places[2]
+        self._shard = lru_cache(OPEN_SHARDS)(partial(_open_shard, path))
 
     def __len__(self) -> int:
         """Number of utterances."""
         return len(self.utts)
 
+    def __reduce__(self) -> tuple[type[ArrayStore], tuple[Path]]:
+        return ArrayStore, (self.path,)
+
     @property
     def sample_rate(self) -> int:
         """Samples a second of the audio that the store holds or was computed from."""
         return int(self.meta["sample_rate"])
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the memory maps out, so that a store sent to a loader's worker opens its own."""
-        return {**self.__dict__, "_open": {}}
 
     def read(self, index: int, start: int = 0, num_rows: int | None = None) -> NDArray[Any]:
         """Read rows ``start`` to ``start + num_rows`` of one utterance, ended by the utterance's own end.
@@ -82,12 +183,14 @@ class ArrayStore:
             num_rows: how many rows; all that follow if None.
 
         Returns:
-            A copy: ``(n,)`` int16 samples or ``(n, F)`` frames.
+            An array of its own: ``(n,)`` int16 samples or ``(n, F)`` frames.
+
+        Raises:
+            DataError: if the rows cannot be read, naming the shard.
         """
-        length = int(self.lengths[index])
+        shard, base, length = self._places[:, index].tolist()
         stop = length if num_rows is None else min(length, start + num_rows)
-        base = int(self._offsets[index])
-        return np.array(self._shard(int(self._shards[index]))[base + start : base + stop])
+        return self._shard(shard).read(base + start, max(0, stop - start))
 
     def read_wrapped(self, index: int, start: int, num_rows: int) -> NDArray[Any]:
         """Read exactly ``num_rows`` rows from ``start``; speech that is shorter is wrapped around to its begin."""
@@ -97,15 +200,106 @@ class ArrayStore:
         whole = self.read(index)
         return np.take(whole, np.arange(start, start + num_rows) % len(whole), axis=0)
 
-    def _shard(self, number: int) -> NDArray[Any]:
-        """The memory map of a shard."""
-        if number not in self._open:
-            path = self.path / _shard_name(number)
+    def shard_path(self, index: int) -> Path:
+        """The file that holds an utterance.
+
+        Args:
+            index: position of the utterance in ``utts``.
+        """
+        return self.path / shard_name(int(self._places[0, index]))
+
+    def shard_lengths(self, number: int) -> list[int]:
+        """Number of rows of each utterance of one shard, in the order of the store.
+
+        Args:
+            number: the shard's.
+        """
+        first, last = np.searchsorted(self._places[0], [number, number + 1])
+        return [int(length) for length in self.lengths[first:last]]
+
+    def check_shards(self, *, contents: bool = False) -> None:
+        """Compare every shard with what ``meta.json`` says of it.
+
+        Args:
+            contents: read all of them and compare their checksums; otherwise only their sizes.
+
+        Raises:
+            DataError: naming the shards that are missing, cut or damaged.
+        """
+        sums = self.meta.get("shard_crc32", [])
+        problems = []
+        for number, size in enumerate(self.meta.get("shard_bytes", [])):
+            path = self.path / shard_name(number)
+            if (found := _size(path)) != size:
+                what = "is missing" if found < 0 else f"expected {size} bytes, found {found}"
+                problems.append(f"{path}: {what}; {_mend(path)}")
+            elif contents and (crc := _file_crc32(path)) != sums[number]:
+                problems.append(f"{path}: damaged: expected CRC-32 {sums[number]:08x}, found {crc:08x}; {_mend(path)}")
+        if problems:
+            raise DataError(summarise(problems))
+
+
+class _Shard:
+    """One open shard, read row-wise at any place by any number of threads."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = os.open(path, os.O_RDONLY)
+        with open(self._file, "rb", closefd=False) as stream:
+            shape, self._dtype = _read_header(stream)
+            self._start = stream.tell()
+        self._width = shape[1:]
+        self._row_bytes = int(np.prod(self._width, dtype=np.int64)) * self._dtype.itemsize
+        size, found = self._start + shape[0] * self._row_bytes, os.fstat(self._file).st_size
+        if found != size:
+            raise ValueError(f"expected {size} bytes, found {found}")
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            os.close(self._file)
+
+    def read(self, first: int, num_rows: int) -> NDArray[Any]:
+        rows = np.empty((num_rows, *self._width), self._dtype)
+        if rows.nbytes:
+            self._fill(rows.data.cast("B"), self._start + first * self._row_bytes)
+        return rows
+
+    def _fill(self, buffer: memoryview, place: int) -> None:
+        """Read until the buffer is full; the system gives at most 2 GiB at a time."""
+        done = 0
+        while done < len(buffer):
             try:
-                self._open[number] = np.load(path, mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise DataError(f"{path}: damaged ({error}); delete {self.path} and run stage 3") from None
-        return self._open[number]
+                got = os.preadv(self._file, [buffer[done:]], place + done)
+            except OSError as error:
+                raise DataError(f"{self.path}: byte {place + done}: {error.strerror}; {_mend(self.path)}") from error
+            if not got:
+                raise DataError(f"{self.path}: was cut before byte {place + done} while in use; {_mend(self.path)}")
+            done += got
+
+
+def _open_shard(folder: Path, number: int) -> _Shard:
+    path = folder / shard_name(number)
+    try:
+        return _Shard(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot be read or damaged ({reason}); {_mend(path)}") from None
+
+
+def _mapped(path: Path) -> NDArray[Any]:
+    """An index file, memory-mapped; as a plain array, whose elements are faster to take than a memmap's."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); {_again(path.parent)}") from None
+
+
+def _again(store: Path) -> str:
+    return f"delete {store} and run stage 3"
+
+
+def _mend(shard: Path) -> str:
+    return f"delete {shard} and run stage 3, which packs again what is missing"
 
 
 def read_meta(path: Path) -> dict[str, Any]:
@@ -119,17 +313,26 @@ def read_meta(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise DataError(f"{path}: no store here; run stage 3 first") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}/meta.json: damaged ({error}); delete {path} and run stage 3") from None
+        raise DataError(f"{path}/meta.json: damaged ({error}); {_again(path)}") from None
     if not isinstance(meta, dict):
-        raise DataError(f"{path}/meta.json: expected a JSON object; delete {path} and run stage 3")
+        raise DataError(f"{path}/meta.json: expected a JSON object; {_again(path)}")
     return meta
 
 
 def is_whole(path: Path, meta: Mapping[str, Any]) -> bool:
     """Whether the index and every shard that ``meta`` counts lie there in their full size."""
-    shards = [path / _shard_name(number) for number in range(len(meta.get("shard_bytes", [])))]
-    sizes = [shard.stat().st_size if shard.exists() else -1 for shard in shards]
-    return bool(shards) and sizes == meta["shard_bytes"] and (path / "index.npz").exists()
+    wanted = meta.get("shard_bytes", [])
+    sizes = [_size(path / shard_name(number)) for number in range(len(wanted))]
+    index = [_size(path / name) for name in INDEX_FILES]
+    return bool(sizes) and sizes == wanted and index == meta.get("index_bytes")
+
+
+def _size(path: Path) -> int:
+    """Size of a file, -1 without one."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
 
 
 def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Mapping[str, Any]) -> None:
@@ -141,66 +344,210 @@ def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Map
         meta: JSON values to keep beside it; ``sample_rate`` (Hz) must be among them.
 
     Raises:
-        DataError: if an id comes twice, there is no item, or the disk is full.
+        DataError: if an id comes twice, or there is no item.
     """
-    part = path.with_name(f".{path.name}.part")
+    part = part_folder(path)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        _write_parts(part, items)
-        whole = {**meta, "shard_bytes": [p.stat().st_size for p in sorted(part.glob("shard-*.npy"))]}
-        (part / "meta.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(part, path)  # noqa: PTH105 - the atomic move of a folder, named like that of a file
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise DataError(f"{path}: cannot be written ({error}); is the disk full?") from None  # NumPy's short write
+        utts, lengths, sums = _write_shards(part, items)
+        write_index(part, utts, lengths)
+        write_meta(part, {**meta, "shard_crc32": sums})
+        move_in(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _write_parts(part: Path, items: Iterable[tuple[str, NDArray[Any]]]) -> None:
-    """Write shards and index into an empty folder."""
+def _write_shards(
+    folder: Path, items: Iterable[tuple[str, NDArray[Any]]]
+) -> tuple[list[str], list[list[int]], list[int]]:
+    """Write all rows; returns the ids, the lengths of each shard's utterances, and the shards' checksums."""
     utts: list[str] = []
-    lengths: list[int] = []
-    shards: list[int] = []
-    pending: list[NDArray[Any]] = []
-    pending_bytes = number = 0
-    for utt, rows in items:
-        utts.append(utt)
-        lengths.append(len(rows))
-        shards.append(number)
-        pending.append(rows)
-        pending_bytes += rows.nbytes
-        if pending_bytes > SHARD_BYTES:
-            np.save(part / _shard_name(number), np.concatenate(pending))
-            pending, pending_bytes, number = [], 0, number + 1
-    if pending:
-        np.save(part / _shard_name(number), np.concatenate(pending))
-    _write_index(part, utts, np.array(lengths, np.int64), np.array(shards, np.int32))
+    lengths: list[list[int]] = []
+    sums: list[int] = []
+    source = iter(items)
+    item = next(source, None)
+    while item is not None:
+        lengths.append([])
+        with ShardWriter(folder / shard_name(len(sums))) as shard:
+            while item is not None and shard.num_bytes <= SHARD_BYTES:
+                utts.append(item[0])
+                lengths[-1].append(len(item[1]))
+                shard.add(item[1])
+                item = next(source, None)
+        sums.append(shard.crc32)
+    return utts, lengths, sums
 
 
-def _write_index(part: Path, utts: list[str], lengths: NDArray[np.int64], shards: NDArray[np.int32]) -> None:
-    """Write ``index.npz``; an utterance's offset is the number of rows before it in its shard."""
+class ShardWriter:
+    """Writes one shard row by row; the file has its name only when it is complete and on the disk.
+
+    A context manager: leaving it normally completes the file, leaving it by an exception removes what there is.
+
+    Attributes:
+        num_bytes: bytes of the rows so far.
+        crc32: CRC-32 of the rows so far.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.num_bytes = 0
+        self.crc32 = 0
+        self._part = path.with_name(f".{path.name}.part")
+        self._num_rows = 0
+        self._kind: tuple[np.dtype[Any], tuple[int, ...]] | None = None
+
+    def __enter__(self) -> ShardWriter:
+        self._stream = self._part.open("wb")
+        self._stream.write(bytes(_HEADER_BYTES))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        try:
+            with self._stream:
+                if error is None:
+                    self._complete()
+            if error is None:
+                os.replace(self._part, self.path)  # noqa: PTH105 - the pair to the temporary name above
+        finally:
+            self._part.unlink(missing_ok=True)
+
+    def add(self, rows: NDArray[Any]) -> None:
+        """Append rows.
+
+        Args:
+            rows: ``(n,)`` or ``(n, F)``, of the dtype and width of the first ones.
+        """
+        self._kind = self._kind or (rows.dtype, rows.shape[1:])
+        if self._kind != (rows.dtype, rows.shape[1:]):
+            raise DataError(f"{self.path}: expected rows of {self._kind}, found {(rows.dtype, rows.shape[1:])}")
+        data = np.ascontiguousarray(rows).data.cast("B") if rows.size else b""
+        self._stream.write(data)
+        self.crc32 = zlib.crc32(data, self.crc32)
+        self.num_bytes += rows.nbytes
+        self._num_rows += len(rows)
+
+    def _complete(self) -> None:
+        """Put the header in its place and wait for the disk."""
+        if self._kind is None:
+            raise DataError(f"{self.path}: nothing to store: the data directory holds no utterance")
+        self._stream.seek(0)
+        self._stream.write(shard_header((self._num_rows, *self._kind[1]), self._kind[0]))
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
+
+
+def shard_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
+    """The first bytes of a shard: NumPy's header of format 1.0, filled up to a size of its own.
+
+    Args:
+        shape: of the rows that follow.
+        dtype: of the rows that follow.
+    """
+    entries = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+    fixed = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little")
+    return (fixed + repr(entries).encode("ascii")).ljust(_HEADER_BYTES - 1) + b"\n"
+
+
+def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a shard; the stream then stands at its first row."""
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("expected NumPy's format 1.0")
+    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if is_fortran or dtype.hasobject:
+        raise ValueError("expected rows one after the other")
+    return shape, dtype
+
+
+def _file_crc32(path: Path) -> int:
+    """CRC-32 of a shard's rows; -1 if it cannot be read."""
+    crc = 0
+    try:
+        with path.open("rb") as stream:
+            _read_header(stream)
+            while block := stream.read(_BLOCK):
+                crc = zlib.crc32(block, crc)
+    except (OSError, ValueError):
+        return -1
+    return crc
+
+
+def write_index(folder: Path, utts: Sequence[str], lengths: Sequence[Sequence[int]]) -> None:
+    """Write ``utts.npy`` and ``places.npy``.
+
+    Args:
+        folder: the store that is being made.
+        utts: the ids in the order of the store.
+        lengths: number of rows of each utterance, shard by shard.
+
+    Raises:
+        DataError: if there is no utterance, or an id comes twice.
+    """
     if not utts:
-        raise DataError(f"{part.parent}: nothing to store: the data directory holds no utterance")
-    if len(set(utts)) != len(utts):
-        twice = next(u for u in utts if utts.count(u) > 1)
-        raise DataError(f"{part.parent}: utterance {twice} comes twice; ids must be unique")
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    first_of_shard = np.concatenate([[True], shards[1:] != shards[:-1]])
-    base = np.maximum.accumulate(np.where(first_of_shard, starts, 0))
-    np.savez(
-        part / "index.npz",
-        utts=np.char.encode(np.array(utts), "utf-8"),
-        lengths=lengths,
-        shards=shards,
-        offsets=starts - base,
-    )
+        raise DataError(f"{folder.parent}: nothing to store: the data directory holds no utterance")
+    width = max(len(utt.encode("utf-8")) for utt in utts)
+    table = np.fromiter((utt.encode("utf-8") for utt in utts), np.dtype(f"S{width}"), len(utts))
+    ordered = np.sort(table)
+    if len(twice := np.flatnonzero(ordered[1:] == ordered[:-1])):
+        utt = bytes(ordered[twice[0]]).decode("utf-8")
+        raise DataError(f"{folder.parent}: utterance {utt} comes twice; ids must be unique")
+    places = np.empty((3, len(table)), np.int64)
+    end = 0
+    for number, shard in enumerate(lengths):
+        start, end = end, end + len(shard)
+        places[0, start:end] = number
+        places[2, start:end] = shard
+        places[1, start:end] = np.cumsum(places[2, start:end]) - places[2, start:end]
+    if end != len(table):
+        raise ValueError(f"{len(table)} ids, but {end} lengths")
+    try:
+        for name, array in zip(INDEX_FILES, (table, places), strict=True):
+            np.save(folder / name, array)
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        raise DataError(f"{folder}: cannot be written ({error}); is the disk full?") from None  # NumPy's short write
 
 
-def _shard_name(number: int) -> str:
+def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
+    """Write ``meta.json`` with the sizes of all files, in one move: from here on the folder is a store.
+
+    Args:
+        folder: shards and index.
+        meta: JSON values to keep.
+    """
+    sizes = {
+        "shard_bytes": [path.stat().st_size for path in sorted(folder.glob("shard-*.npy"))],
+        "index_bytes": [(folder / name).stat().st_size for name in INDEX_FILES],
+    }
+    part = folder / ".meta.json.part"
+    part.write_text(json.dumps({**meta, **sizes}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    part.replace(folder / "meta.json")
+
+
+def part_folder(path: Path) -> Path:
+    """Where a store is made before it has its name."""
+    return path.with_name(f".{path.name}.part")
+
+
+def move_in(part: Path, path: Path) -> None:
+    """Give a complete store its name, in the place of an older one.
+
+    Args:
+        part: the store.
+        path: its name.
+    """
+    old = path.with_name(f".{path.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if path.exists():
+        path.rename(old)
+    part.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def shard_name(number: int) -> str:
     """File name of a shard."""
     return f"shard-{number:05d}.npy"

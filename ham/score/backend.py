@@ -7,7 +7,7 @@ of the list, and row by row, so that a score depends on its own trial only.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +73,44 @@ class EmbeddingTable:
             missing = list(dict.fromkeys(utt for utt in utts if utt not in self._row))
             cure = "extract the embeddings again (stage 5)"
             raise DataError(f"{self.place}: {wanted_by} needs the embedding of {_some(missing)}; {cure}") from None
+
+
+def with_models(
+    table: EmbeddingTable, models: Mapping[str, Sequence[str]], unit: bool, wanted_by: str = "the trial list"
+) -> EmbeddingTable:
+    r"""Add a row for each enrolment model: the mean of its recordings' embeddings.
+
+    .. math:: m = \frac1n \sum_i \frac{x_i}{|x_i|} \;\text{(unit)} \quad\text{or}\quad m = \frac1n \sum_i x_i
+
+    The cosine takes the mean of directions, so that each recording counts the same. A hyperbolic distance takes the
+    mean of the embeddings as they left the backbone, before the loss clips and maps them: where the map is the
+    exponential one they are tangent vectors at the origin, and this is the log-Euclidean mean there.
+
+    Args:
+        table: the embeddings.
+        models: the recordings of each model, at least one.
+        unit: whether each recording is scaled to length 1 first.
+        wanted_by: what needs them, for the error message.
+
+    Returns:
+        A table that holds the models too, in place of rows that had their names; the same table if there are none.
+
+    Raises:
+        DataError: if a recording has no embedding, or one of zeros where a direction is needed.
+    """
+    if not models:
+        return table
+    means = np.empty((len(models), table.embeddings.shape[1]), np.float32)
+    for position, utts in enumerate(models.values()):
+        rows = table.embeddings[table.rows(utts, wanted_by)].astype(np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if unit and not lengths.all():
+            zero = [utt for utt, length in zip(utts, lengths[:, 0], strict=True) if length == 0]
+            raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
+        means[position] = (rows / lengths if unit else rows).mean(axis=0)
+    kept = [row for row, utt in enumerate(table.utts) if utt not in models]
+    utts = (*(table.utts[row] for row in kept), *models)
+    return EmbeddingTable(utts, np.concatenate([table.embeddings[kept], means]), table.place)
 
 
 def _some(utts: Sequence[str]) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,8 +19,61 @@ from ham.backbones.base import Backbone
 from ham.data.store import INT16_SCALE, ArrayStore
 from ham.errors import DataError
 
+ENROL = ("average", "concatenate")
+"""What stands for a model of several recordings: the mean of their embeddings, or the embedding of all joined."""
+
 MAX_BATCH_FRAMES = 20_000
 """Frames in one batch, padding counted: bounds the memory when utterances are long."""
+
+
+class Recordings(Protocol):
+    """What :func:`extract` reads: an audio store, or :class:`JoinedRecordings` of one."""
+
+    lengths: NDArray[np.int64]
+
+    @property
+    def utts(self) -> Sequence[str]:
+        """The ids."""
+        ...
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        ...
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The int16 samples of one recording, shape ``(N,)``."""
+        ...
+
+
+class JoinedRecordings:
+    """Enrolment models as recordings: those of a model end to end, in the model's order.
+
+    Args:
+        store: the audio store.
+        models: the utterances of each model.
+
+    Raises:
+        DataError: if the store does not hold an utterance.
+    """
+
+    def __init__(self, store: ArrayStore, models: Mapping[str, Sequence[str]]) -> None:
+        position = {utt: index for index, utt in enumerate(store.utts)}
+        if missing := [utt for utts in models.values() for utt in utts if utt not in position]:
+            raise DataError(f"{store.path}: expected the recording {missing[0]}, found none; run stage 3")
+        self._store = store
+        self._parts = [[position[utt] for utt in utts] for utts in models.values()]
+        self.utts = tuple(models)
+        self.lengths: NDArray[np.int64] = np.array([store.lengths[parts].sum() for parts in self._parts], np.int64)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self._store.sample_rate
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The int16 samples of one model, shape ``(N,)``."""
+        return np.concatenate([self._store.read(part) for part in self._parts[index]])
 
 
 def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: int) -> list[NDArray[np.int64]]:
@@ -48,7 +102,7 @@ def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: in
 def extract(
     backbone: Backbone,
     frontend: nn.Module,
-    store: ArrayStore,
+    store: Recordings,
     indices: Sequence[int] | NDArray[np.int64],
     *,
     device: torch.device,
@@ -62,7 +116,7 @@ def extract(
     Args:
         backbone: in any mode; it is put into evaluation mode and back.
         frontend: ``(1, N)`` samples to ``(1, T, F)`` features.
-        store: audio store.
+        store: audio store, or recordings joined from one.
         indices: which utterances, as positions in the store.
         device: where to compute.
         batch_size: most utterances of a batch.
@@ -131,7 +185,7 @@ def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) 
     os.replace(index, path.with_suffix(".scp"))  # noqa: PTH105
 
 
-def _features(frontend: nn.Module, store: ArrayStore, index: int, device: torch.device) -> Tensor:
+def _features(frontend: nn.Module, store: Recordings, index: int, device: torch.device) -> Tensor:
     """Features of one whole utterance, ``(T, F)``."""
     samples = torch.from_numpy(store.read(index)).to(device).float() / INT16_SCALE
     features: Tensor = frontend(samples[None])[0]

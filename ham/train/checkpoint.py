@@ -70,15 +70,31 @@ def epoch_path(folder: Path, epoch: int) -> Path:
     return folder / f"epoch_{epoch:04d}.pt"
 
 
+def step_path(folder: Path, epoch: int, step: int) -> Path:
+    """Where the checkpoint within ``epoch``, after ``step`` steps of the whole training, lies."""
+    return folder / f"epoch_{epoch:04d}_step_{step:08d}.pt"
+
+
+def saved_steps(folder: Path) -> list[tuple[int, int]]:
+    """The checkpoints within epochs as ``(epoch, step)``, in rising order."""
+    names = (path.stem.split("_") for path in folder.glob("epoch_*_step_*.pt"))
+    return sorted((int(epoch), int(step)) for _, epoch, _, step in names)
+
+
 def saved_epochs(folder: Path) -> list[int]:
     """The epochs that have a checkpoint, in rising order."""
     return sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob(PATTERN) if path.stem[6:].isdigit())
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Delete all checkpoints but the last ``keep``."""
-    for epoch in saved_epochs(folder)[:-keep]:
+    """Delete all checkpoints but the last ``keep``, and within epochs all but the last one of an unfinished epoch."""
+    epochs = saved_epochs(folder)
+    for epoch in epochs[:-keep]:
         epoch_path(folder, epoch).unlink()
+    steps = saved_steps(folder)
+    for epoch, step in steps:
+        if (epoch, step) != steps[-1] or (epochs and epoch <= epochs[-1]):
+            step_path(folder, epoch, step).unlink()
 
 
 def average(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

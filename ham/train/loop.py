@@ -1,4 +1,4 @@
-"""The training loop: epochs of steps, checkpoints after each, and going on from the last one."""
+"""The training loop: epochs of steps, checkpoints after each or more often, and going on from the last one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from ham.data.dataset import Batch, CropBatches, TrainingSet
-from ham.data.sampler import num_batches, plan_epoch
+from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
-from ham.errors import HamError
+from ham.errors import DataError, HamError, summarise
 from ham.train import checkpoint
 from ham.train.monitor import Monitor
 from ham.train.step import TrainingStep
@@ -48,6 +48,9 @@ class LoopSettings:
         lr_at: learning rate at a moment, counted in epochs.
         margin_at: margin at a moment; None if the loss has none.
         curvature_at: curvature at a moment; None where it stays as it is.
+        order: ``shuffle`` or ``balanced``, see :mod:`ham.data.sampler`.
+        max_bad_crops: crops of an epoch that may be unreadable and are replaced; one more stops the run.
+        checkpoint_steps: a checkpoint within an epoch every this many steps of the training; 0 for none.
     """
 
     epochs: int
@@ -61,6 +64,9 @@ class LoopSettings:
     lr_at: Callable[[float], float]
     margin_at: Callable[[float], float] | None
     curvature_at: Callable[[float], float] | None = None
+    order: str = "shuffle"
+    max_bad_crops: int = 0
+    checkpoint_steps: int = 0
 
 
 class Loop:
@@ -107,6 +113,8 @@ class Loop:
         self.steps_per_epoch = num_batches(crops, settings.batch_size)
         self.parameters = [p for group in optimiser.param_groups for p in group["params"]]
         self.first_epoch = 1
+        self._steps_done = 0  # of the first epoch
+        self._told: Mapping[str, Any] = {}  # what those steps gave
 
     @property
     def checkpoints(self) -> Path:
@@ -119,16 +127,23 @@ class Loop:
         Raises:
             DivergedError: if the loss is not finite, naming the step and the utterances of its batch.
         """
-        done = (self.first_epoch - 1) * self.steps_per_epoch
+        done = (self.first_epoch - 1) * self.steps_per_epoch + self._steps_done
         total = self.settings.epochs * self.steps_per_epoch
         with Monitor(self.folder, first_epoch=self.first_epoch, first_step=done, total_steps=total) as monitor:
             monitor.start(self.facts)
             for epoch in range(self.first_epoch, self.settings.epochs + 1):
                 self._epoch(epoch, monitor)
 
-    def resume(self, epoch: int) -> None:
-        """Take up the state after ``epoch``: weights, optimiser, random numbers."""
-        state = checkpoint.load(checkpoint.epoch_path(self.checkpoints, epoch))
+    def resume(self, epoch: int, step: int | None = None) -> None:
+        """Take up the state after ``epoch``, or within it after ``step``: weights, optimiser, random numbers.
+
+        Args:
+            epoch: number of the epoch.
+            step: steps of the whole training that are done, for a checkpoint within the epoch.
+        """
+        folder = self.checkpoints
+        path = checkpoint.epoch_path(folder, epoch) if step is None else checkpoint.step_path(folder, epoch, step)
+        state = checkpoint.load(path)
         self.step.backbone.load_state_dict(state["backbone"])
         self.step.loss.load_state_dict(state["loss"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -136,18 +151,20 @@ class Loop:
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
         self.first_epoch = int(state["epoch"]) + 1
+        self._steps_done = int(state["step"]) - int(state["epoch"]) * self.steps_per_epoch
+        self._told = state.get("told", {})
 
-    def state(self, epoch: int) -> dict[str, Any]:
-        """All that is needed to go on after ``epoch``, or to use the model."""
+    def state(self, epoch: int, num_steps: int = 0) -> dict[str, Any]:
+        """All that is needed to go on after ``epoch`` and ``num_steps`` more, or to use the model."""
         rng = {"cpu": torch.get_rng_state()}
         if self.device.type == "cuda":
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
-        moment = float(epoch)
+        moment = epoch + num_steps / self.steps_per_epoch
         margin = self.settings.margin_at(moment) if self.settings.margin_at else None
         return {
             **self.described,
             "epoch": epoch,
-            "step": epoch * self.steps_per_epoch,
+            "step": epoch * self.steps_per_epoch + num_steps,
             "schedules": {"lr": self.settings.lr_at(moment), "margin": margin},
             "backbone": self.step.backbone.state_dict(),
             "loss": self.step.loss.state_dict(),
@@ -158,9 +175,11 @@ class Loop:
     def _epoch(self, epoch: int, monitor: Monitor) -> None:
         """Train one epoch, validate, save."""
         self.step.backbone.train()
-        started = time.perf_counter()
-        tally = _Tally(self.device)
-        for number, batch in enumerate(self._batches(epoch, tally)):
+        is_resumed = epoch == self.first_epoch
+        tally = _Tally(self.device, self._told if is_resumed else {})
+        first = self._steps_done if is_resumed else 0
+        for number, batch in enumerate(self._batches(epoch, first, tally), first):
+            self._count_bad(epoch, batch, tally)
             done = (epoch - 1) * self.steps_per_epoch + number
             self._train(batch, done, tally)
             monitor.advance()
@@ -168,24 +187,42 @@ class Loop:
                 self._read(tally, batch_names=self._names)
             if (number + 1) % LOG_STEPS == 0 or number + 1 == self.steps_per_epoch:
                 monitor.step(done + 1, {"epoch": epoch, **self._moment(done), **tally.recent()})
-        values = self._summary(epoch, tally, time.perf_counter() - started)
+            if self._is_checkpoint(done + 1):
+                self._save_within(epoch, number + 1, tally)
+        values = self._summary(epoch, tally, tally.elapsed_s())
         monitor.epoch(epoch * self.steps_per_epoch, values)  # first: a resumed run drops a line without checkpoint
         self._save(epoch)
         self._tell(epoch, values)
 
-    def _batches(self, epoch: int, tally: _Tally) -> Iterator[Batch]:
-        """The batches of an epoch, in its order; the time spent waiting for them is counted."""
-        plan = plan_epoch(
-            len(self.data.indices),
-            seed=self.settings.seed,
-            epoch=epoch,
-            crops_per_utterance=self.settings.crops_per_utterance,
+    def _plan(self, epoch: int) -> EpochPlan:
+        """The crops of an epoch."""
+        now = self.settings
+        if now.order == "balanced":
+            return plan_balanced(
+                self.data.labels,
+                batch_size=now.batch_size,
+                seed=now.seed,
+                epoch=epoch,
+                crops_per_utterance=now.crops_per_utterance,
+            )
+        num_utts, passes = len(self.data.indices), now.crops_per_utterance
+        return plan_epoch(num_utts, seed=now.seed, epoch=epoch, crops_per_utterance=passes)
+
+    def _batches(self, epoch: int, first: int, tally: _Tally) -> Iterator[Batch]:
+        """The batches of an epoch from ``first`` on, in its order; the time spent waiting for them is counted."""
+        crops = CropBatches(
+            self.store,
+            self.data,
+            self._plan(epoch),
+            self.settings.batch_size,
+            self.settings.crop_rows,
+            replace_bad=self.settings.max_bad_crops > 0,
         )
-        crops = CropBatches(self.store, self.data, plan, self.settings.batch_size, self.settings.crop_rows)
         loader = iter(
             DataLoader(
                 crops,
                 batch_size=None,
+                sampler=range(first, len(crops)),
                 num_workers=self.settings.num_workers,
                 pin_memory=self.device.type == "cuda",
                 generator=torch.Generator(),  # the loader's base seed must not come from the global generator
@@ -206,6 +243,15 @@ class Loop:
         except HamError as error:
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None
+
+    def _count_bad(self, epoch: int, batch: Batch, tally: _Tally) -> None:
+        """Remember the crops that were replaced; stop when the epoch has more of them than it may."""
+        tally.bad += batch.bad
+        if len(tally.bad) > self.settings.max_bad_crops:
+            raise DataError(
+                f"epoch {epoch}: expected at most {self.settings.max_bad_crops} crops that cannot be read "
+                f"(data.max_bad_crops), found {len(tally.bad)}, the last one: {tally.bad[-1]}"
+            )
 
     def _train(self, batch: Batch, done: int, tally: _Tally) -> None:
         """One update of the weights; ``done`` steps came before it."""
@@ -263,6 +309,12 @@ class Loop:
         if self.validate is not None:
             values["valid_eer"] = self.validate()
         crops = self.steps_per_epoch * self.settings.batch_size * self.step.views
+        if self.settings.max_bad_crops > 0:
+            values["bad_crops"] = len(tally.bad)
+        if tally.bad:
+            logger.warning(
+                "epoch %d: crops that could not be read and were replaced: %s", epoch, summarise(list(tally.bad))
+            )
         return {
             **values,
             **self._moment(epoch * self.steps_per_epoch - 1),
@@ -274,6 +326,18 @@ class Loop:
     def _save(self, epoch: int) -> None:
         """Write the epoch's checkpoint and delete the oldest ones."""
         checkpoint.save(checkpoint.epoch_path(self.checkpoints, epoch), self.state(epoch))
+        checkpoint.prune(self.checkpoints, self.settings.keep_checkpoints)
+
+    def _is_checkpoint(self, done: int) -> bool:
+        """Whether a checkpoint within the epoch is due after ``done`` steps of the training."""
+        every = self.settings.checkpoint_steps
+        return every > 0 and done % every == 0 and done % self.steps_per_epoch != 0
+
+    def _save_within(self, epoch: int, num_steps: int, tally: _Tally) -> None:
+        """Write a checkpoint within an epoch, with what its log will need, and delete the one before."""
+        self._read(tally, batch_names=self._names)
+        state = {**self.state(epoch - 1, num_steps), "told": tally.told()}
+        checkpoint.save(checkpoint.step_path(self.checkpoints, epoch, state["step"]), state)
         checkpoint.prune(self.checkpoints, self.settings.keep_checkpoints)
 
     def _tell(self, epoch: int, values: Mapping[str, float | int]) -> None:
@@ -291,16 +355,35 @@ class Loop:
 
 
 class _Tally:
-    """Losses and accuracies of an epoch's steps; they are read from the device a few steps at a time."""
+    """Losses and accuracies of an epoch's steps; they are read from the device a few steps at a time.
 
-    def __init__(self, device: torch.device) -> None:
+    ``told`` is what another tally of the same epoch had to tell when a checkpoint was written.
+    """
+
+    def __init__(self, device: torch.device, told: Mapping[str, Any]) -> None:
         self.interval = 1 if device.type == "cpu" else LOG_STEPS
-        self.waited_s = 0.0
+        self.waited_s = float(told.get("waited_s", 0.0))
+        self.bad: tuple[str, ...] = tuple(told.get("bad", ()))
         self._pending: list[tuple[int, Batch, Tensor, Tensor]] = []
-        self._losses: list[float] = []
-        self._accuracies: list[float] = []
+        self._losses: list[float] = list(told.get("losses", ()))
+        self._accuracies: list[float] = list(told.get("accuracies", ()))
         self._crops = 0
+        self._started = time.perf_counter() - float(told.get("elapsed_s", 0.0))
         self._since = time.perf_counter()
+
+    def told(self) -> dict[str, Any]:
+        """All of it as plain values, once nothing is pending."""
+        return {
+            "losses": list(self._losses),
+            "accuracies": list(self._accuracies),
+            "bad": list(self.bad),
+            "waited_s": self.waited_s,
+            "elapsed_s": self.elapsed_s(),
+        }
+
+    def elapsed_s(self) -> float:
+        """Seconds since the epoch began, those of stopped runs up to their checkpoint included."""
+        return time.perf_counter() - self._started
 
     def add(self, step: int, batch: Batch, loss: Tensor, accuracy: Tensor, num_crops: int) -> None:
         """Remember a step without waiting for the device."""

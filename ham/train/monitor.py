@@ -21,13 +21,13 @@ class Monitor:
         folder: the experiment's folder.
         first_epoch: the epoch (from 1) that comes first; events of it and of later ones, left by a run that was
             stopped, are dropped.
-        first_step: the step that comes first.
+        first_step: the steps that are done; those of the first epoch are kept.
         total_steps: steps of the whole training, for the progress bar.
     """
 
     def __init__(self, folder: Path, *, first_epoch: int, first_step: int, total_steps: int) -> None:
         self._log_path = folder / "train.jsonl"
-        drop_from(self._log_path, first_epoch)
+        drop_from(self._log_path, first_epoch, first_step)
         self._log = self._log_path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True)
@@ -71,8 +71,8 @@ class Monitor:
         self._log.flush()
 
 
-def drop_from(path: Path, epoch: int) -> None:
-    """Remove the lines of ``epoch`` and later ones from a log, and a line that was cut off; in one move."""
+def drop_from(path: Path, epoch: int, step: int = 0) -> None:
+    """Remove the lines of ``epoch`` after ``step`` and later ones, and a line that was cut off; in one move."""
     if not path.exists():
         return
     kept = []
@@ -81,7 +81,8 @@ def drop_from(path: Path, epoch: int) -> None:
             record = json.loads(line)
         except ValueError:
             continue
-        if int(record.get("epoch", 0)) < epoch:
+        own = int(record.get("epoch", 0))
+        if own < epoch or (own == epoch and record.get("event") == "step" and int(record.get("step", 0)) <= step):
             kept.append(line + "\n")
     part = path.with_name(f".{path.name}.part")
     part.write_text("".join(kept), encoding="utf-8")

@@ -101,7 +101,7 @@ class TrainingStep:
         self, frontend: nn.Module, rows: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Features and labels of the clean crops, the augmented ones, or both."""
-        waveforms = rows.float() / INT16_SCALE
+        waveforms = rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
         voices = labels  # babble must not hold a speaker's own voice at another speed either
         if self.speed is not None:
             waveforms, labels = self.speed(waveforms, labels, generator, self.crop_samples)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tqdm import tqdm
 
 from ham.bin._cli import INTERRUPTED, Parser, at_least, normalise, run
 from ham.errors import CheckpointError, ConfigError, DataError
@@ -140,6 +141,16 @@ def test_messages_go_to_standard_error_and_leave_no_handler(capsys: pytest.Captu
         assert run(main, []) == 0
         assert capsys.readouterr() == ("", "ours 1\nwarning: look\nthe command's\n")
     assert (list(logging.getLogger().handlers), logging.getLogger("ham").level) == before
+
+
+def test_an_error_after_a_bar_that_was_still_waiting_has_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: Sequence[str]) -> None:
+        with tqdm(total=2, delay=60):
+            logging.getLogger("ham").info("a message shows the bar")
+            raise DataError("wrong")
+
+    assert run(main, []) == 1
+    assert capsys.readouterr().err.endswith("\nerror: wrong\n")
 
 
 def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:

@@ -11,8 +11,7 @@ import pytest
 import soundfile
 
 from ham.bin._cli import run
-from ham.bin.prepare_data import CACHE, main
-from ham.data import audio
+from ham.bin.prepare_data import CHECKS, main
 from ham.data.kaldi_dir import read_data_dir
 
 RATE = 16000
@@ -56,7 +55,7 @@ class Command:
         return status
 
     def content(self) -> dict[str, bytes]:
-        files = (path for path in self.data_dir.rglob("*") if path.is_file() and path.name != CACHE)
+        files = (path for path in self.data_dir.rglob("*") if path.is_file() and path.name != CHECKS["decode"][1])
         return {str(path.relative_to(self.data_dir)): path.read_bytes() for path in files}
 
 
@@ -89,8 +88,8 @@ def test_directories_are_complete_and_valid(command: Command, root: Path) -> Non
 
 def test_repeating_says_so_and_decodes_nothing(command: Command, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Path] = []
-    inspect = audio.inspect_audio
-    monkeypatch.setattr(audio, "inspect_audio", lambda path: (decoded.append(path), inspect(path))[1])
+    inspect, name = CHECKS["decode"]
+    monkeypatch.setitem(CHECKS, "decode", (lambda path: (decoded.append(path), inspect(path))[1], name))
     argv = ("--train_roots", root, "--test_roots", root)
     assert command(*argv) == 0
     before = command.content()
@@ -120,7 +119,7 @@ def test_an_earlier_request_leaves_nothing(command: Command, root: Path, tmp_pat
     assert command("--train_roots", root, "--test_roots", root, other) == 0
     (command.data_dir / "store").mkdir()
     assert command("--test_roots", other) == 0
-    assert {path.name for path in command.data_dir.iterdir()} == {"test", "store", CACHE}
+    assert {path.name for path in command.data_dir.iterdir()} == {"test", "store", CHECKS["decode"][1]}
     assert [path.name for path in (command.data_dir / "test").iterdir()] == ["other"]
     assert "test/corpus/easy: removed" in command.err
 
@@ -170,7 +169,7 @@ def test_a_bad_test_file_always_stops_the_run(command: Command, root: Path) -> N
 def test_what_was_decoded_before_a_failure_is_remembered(command: Command, root: Path) -> None:
     (root / "wav/c/r0/0.flac").write_text("no audio")
     assert command("--train_roots", root) == 1
-    assert len(json.loads((command.data_dir / CACHE).read_text())["files"]) == 15
+    assert len(json.loads((command.data_dir / CHECKS["decode"][1]).read_text())["files"]) == 15
 
 
 def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> None:
@@ -216,3 +215,17 @@ def test_a_data_dir_that_is_a_file_is_one_line(command: Command, root: Path) -> 
     command.data_dir.write_text("")
     assert command("--train_roots", root) == 1
     assert command.err == f"error: {command.data_dir}: File exists\n"
+
+
+def test_headers_are_believed_where_that_is_asked_for(command: Command, root: Path) -> None:
+    silent, cut = root / "wav/c/r0/0.flac", root / "wav/d/r0/0.flac"
+    soundfile.write(silent, np.zeros(RATE), RATE)
+    cut.write_bytes(cut.read_bytes()[:-300])
+    argv = ("--train_roots", root, "--test_roots", root, "--check")
+    assert command(*argv, "header") == 0
+    assert read_data_dir(command.data_dir / "train").utt2dur["corpus-c-r0-0"] == 1
+    assert command(*argv, "decode") == 1  # what a header has shown is no decoding
+    assert "2 training files cannot be used" in command.err
+    cut.write_bytes(b"")
+    assert command(*argv, "header") == 1
+    assert "r0/0.flac: is empty" in command.err

@@ -206,3 +206,55 @@ def test_as_a_command(root: Path) -> None:
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 6)
     failed = subprocess.run([*command, str(root / "nowhere")], capture_output=True, text=True)
     assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
+
+
+def enrol_models(root: Path, name: str) -> list[tuple[str, str, int]]:
+    """A list whose models are the first two utterances of a speaker, against the third of every speaker."""
+    folder = root / "data/test" / name
+    (folder / "enrol").write_text("".join(f"m{s} s{s}-0 s{s}-1\n" for s in range(NUM_SPEAKERS)))
+    pairs = [(f"m{a}", f"s{b}-2", int(a == b)) for a in range(NUM_SPEAKERS) for b in range(NUM_SPEAKERS)]
+    words = ("nontarget", "target")
+    (folder / "trials").write_text("".join(f"{model} {utt} {words[label]}\n" for model, utt, label in pairs))
+    return pairs
+
+
+def test_models_are_scored_by_the_mean_of_their_recordings(root: Path) -> None:
+    pairs = enrol_models(root, "real/dev")
+    exp_dir = root / "exp" / "run1"
+    _, embeddings = write_embeddings(exp_dir)
+    loss = write_model(exp_dir, "ham_softmax")
+    assert score_it(root, "--test_sets", "real") == 0
+    rows = embeddings.reshape(NUM_SPEAKERS, UTTS, DIM).astype(np.float64)
+    unit = rows / np.linalg.norm(rows, axis=2, keepdims=True)
+    for backend in ("cosine", "hyperbolic"):
+        found = read_scores(exp_dir / f"scores/real/dev.{backend}").join(*list(zip(*pairs, strict=True))[:2])
+        for (model, utt, _), value in zip(pairs, found.tolist(), strict=True):
+            a, b = int(model[1]), int(utt[1])
+            if backend == "cosine":
+                mean = (unit[a, 0] + unit[a, 1]) / 2
+                expected = mean @ unit[b, 2] / np.linalg.norm(mean)
+            else:
+                mean = torch.from_numpy((rows[a, 0] + rows[a, 1]) / 2)[None]
+                expected = -float(loss.eval().distance(mean, torch.from_numpy(rows[b, 2])[None]))
+            assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    entry = json.loads((exp_dir / "results.json").read_text())["results"][0]
+    assert (entry["num_target"], entry["num_nontarget"]) == (NUM_SPEAKERS, NUM_SPEAKERS * (NUM_SPEAKERS - 1))
+
+
+def test_joined_recordings_need_their_embeddings(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = enrol_models(root, "real/dev")
+    exp_dir = root / "exp" / "run1"
+    utts, embeddings = write_embeddings(exp_dir)
+    assert score_it(root, "--enrol", "concatenate") == 1
+    assert (
+        "real/dev/trials (with --enrol concatenate, which stage 5 must have had too) needs" in capsys.readouterr().err
+    )
+    models = [f"m{s}" for s in range(NUM_SPEAKERS)]
+    joined = np.random.default_rng(9).normal(size=(NUM_SPEAKERS, DIM)).astype(np.float32)
+    np.savez(exp_dir / "embeddings.npz", utts=[*utts, *models], embeddings=np.concatenate([embeddings, joined]))
+    assert score_it(root, "--enrol", "concatenate") == 0
+    found = read_scores(exp_dir / "scores/real/dev.cosine").join(*list(zip(*pairs, strict=True))[:2])
+    x, y = joined[1], embeddings[4 * 2 + 2]
+    assert found[NUM_SPEAKERS + 2] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
+    assert score_it(root) == 0  # the mean again, whatever else the file holds
+    assert read_scores(exp_dir / "scores/real/dev.cosine").values[0] != found[0]

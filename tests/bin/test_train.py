@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 import yaml
 
 from ham.bin import extract, make_store, score, train
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
+from ham.train import checkpoint
+from ham.train.loop import Loop
 
 CHANGES = [
     "train.epochs=2",
@@ -96,6 +100,61 @@ def test_the_number_of_workers_is_no_part_of_an_experiment(lab: Lab) -> None:
     lab.pack()
     lab.train()
     lab.train(changes=("data.num_workers=1",))
+
+
+def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Loop._train
+
+    def train_step(self: Loop, batch: object, done: int, tally: object) -> None:
+        if done == steps:
+            raise KeyboardInterrupt
+        original(self, batch, done, tally)
+
+    monkeypatch.setattr(Loop, "_train", train_step)
+
+
+@pytest.mark.parametrize("order", ["shuffle", "balanced"])
+def test_a_training_goes_on_within_an_epoch(lab: Lab, monkeypatch: pytest.MonkeyPatch, order: str) -> None:
+    changes = (f"data.order={order}", "train.checkpoint_steps=3")
+    lab.pack()
+    lab.train(changes=changes[:1])
+    whole = checkpoint.load(lab.exp_dir / "checkpoints/epoch_0002.pt")
+    lab.exp_dir = lab.exp_dir.with_name("stopped")
+    with monkeypatch.context() as patch:
+        stop_training_after(7, patch)
+        with pytest.raises(KeyboardInterrupt):
+            lab.train(changes=changes)
+    assert sorted(path.name for path in (lab.exp_dir / "checkpoints").iterdir()) == [
+        "epoch_0001.pt",
+        "epoch_0002_step_00000006.pt",
+    ]
+    (lab.exp_dir / "checkpoints/epoch_0001.pt").unlink()  # the one within the epoch is enough
+    with pytest.raises(ConfigError, match=r"stopped after step 6, in epoch 2 of 2; go on with --resume"):
+        lab.train(changes=changes)
+    lab.train("--resume", "true", changes=(*changes[:1], "train.checkpoint_steps=0", "data.max_bad_crops=3"))
+    resumed = checkpoint.load(lab.exp_dir / "checkpoints/epoch_0002.pt")
+    assert all(torch.equal(value, resumed["backbone"][key]) for key, value in whole["backbone"].items())
+    assert not list(lab.exp_dir.glob("checkpoints/*step*"))
+
+
+def test_a_cut_shard_is_found_before_the_training(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.pack()
+    shard = lab.data_dir / "store/train/shard-00000.npy"
+    content = shard.read_bytes()
+    os.truncate(shard, 3000)
+    with pytest.raises(DataError, match=r"shard-00000\.npy: expected \d+ bytes, found 3000; delete .* and run stage 3"):
+        lab.train()
+    with pytest.raises(DataError, match=r"shard-00000\.npy: cannot be read or damaged"):
+        lab.train(changes=("data.max_bad_crops=3",))
+    assert "up to 3 crops of an epoch may be unreadable" in caplog.text
+    lab.pack()
+    assert shard.read_bytes() == content
+    shard.write_bytes(content[:-2] + b"xy")
+    with pytest.raises(DataError, match=r"shard-00000\.npy: damaged: expected CRC-32"):
+        lab.pack("--verify", "true")
+    shard.unlink()
+    lab.pack("--verify", "true")
+    assert shard.read_bytes() == content
 
 
 def test_the_configuration_is_written_with_every_default(lab: Lab) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ham.data import store as store_module
 from ham.data.dataset import CropBatches, training_set
 from ham.data.sampler import EpochPlan, plan_epoch
 from ham.data.store import ArrayStore, write_store
+from ham.errors import DataError
 
 UTT2SPK = {f"s{i % 3}-u{i}": f"s{i % 3}" for i in range(9)}
 
@@ -55,3 +59,71 @@ def test_short_speech_is_wrapped(store: ArrayStore) -> None:
     data = training_set(store, UTT2SPK)
     plan = EpochPlan(entries=np.array([0]), places=np.array([0.99]))
     assert CropBatches(store, data, plan, batch_size=1, num_rows=60)[0].rows[0].tolist() == [*range(40), *range(20)]
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_ranks_take_the_batches_of_one_process_in_turn(store: ArrayStore, world_size: int) -> None:
+    data, plan = training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1, crops_per_utterance=3)
+    alone = CropBatches(store, data, plan, 4, 30)
+    ranks = [CropBatches(store, data, plan, 4, 30, rank=rank, world_size=world_size) for rank in range(world_size)]
+    assert {len(rank) for rank in ranks} == {len(alone) // world_size}
+    for number in range(len(alone) // world_size * world_size):
+        batch = ranks[number % world_size][number // world_size]
+        assert (batch.entries == alone[number].entries).all()
+        assert (batch.rows == alone[number].rows).all()
+
+
+def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[str]) -> ArrayStore:
+    """A store of one utterance a shard, with the shards of some utterances gone."""
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 1)
+    items = [(utt, np.arange(40, dtype=np.int16) + 1000 * i) for i, utt in enumerate(sorted(UTT2SPK))]
+    write_store(tmp_path / "s", items, {"sample_rate": 16000})
+    store = ArrayStore(tmp_path / "s")
+    for utt in lost:
+        path = store.shard_path(store.utts.index(utt))
+        os.truncate(path, 150)
+    return store
+
+
+def test_an_unreadable_crop_is_an_error_that_names_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = broken(tmp_path, monkeypatch, {"s0-u3"})
+    batches = CropBatches(store, training_set(store, UTT2SPK), plan_epoch(9, seed=1, epoch=1), 9, 30)
+    with pytest.raises(DataError, match=r"shard-00001\.npy: cannot be read or damaged \(expected 208 bytes, found 150"):
+        batches[0]
+
+
+def test_an_unreadable_crop_is_replaced_by_the_speakers_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = broken(tmp_path, monkeypatch, {"s0-u3", "s1-u7"})  # the last one of s1: its first one follows
+    data, plan = training_set(store, UTT2SPK), plan_epoch(9, seed=1, epoch=1)
+    batch = CropBatches(store, data, plan, 9, 30, replace_bad=True)[0]
+    names = [store.utts[data.indices[entry]] for entry in plan.entries]
+    found = [store.utts[data.indices[entry]] for entry in batch.entries]
+    replaced = {"s0-u3": "s0-u6", "s1-u7": "s1-u1"}
+    assert found == [replaced.get(name, name) for name in names]
+    assert [int(row[0]) // 1000 for row in batch.rows] == [data.indices[entry] for entry in batch.entries]
+    assert batch.labels.tolist() == [data.labels[entry] for entry in plan.entries]
+    assert sorted(line.split(":")[0][-15:] for line in batch.bad) == ["shard-00001.npy", "shard-00005.npy"]
+
+
+def test_without_a_readable_one_of_the_speaker_another_speaker_is_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = broken(tmp_path, monkeypatch, {"s0-u0", "s0-u3", "s0-u6"})
+    data, plan = training_set(store, UTT2SPK), plan_epoch(9, seed=1, epoch=1)
+    batches = [CropBatches(store, data, plan, 9, 30, replace_bad=True)[0] for _ in range(2)]
+    assert (batches[0].entries == batches[1].entries).all()
+    assert len(batches[0].bad) == 3
+    assert set(batches[0].labels.tolist()) == {1, 2}
+    assert (batches[0].labels.numpy() == data.labels[batches[0].entries]).all()
+    for path in tmp_path.glob("s/shard-*"):
+        path.unlink()
+    with pytest.raises(DataError, match="none of 1000 other utterances"):
+        CropBatches(ArrayStore(tmp_path / "s"), data, plan, 9, 30, replace_bad=True)[0]
+
+
+def test_batches_reach_a_worker_as_they_are(store: ArrayStore) -> None:
+    batches = CropBatches(store, training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1), 4, 30)
+    sent = pickle.loads(pickle.dumps(batches))
+    assert (sent[1].rows == batches[1].rows).all()

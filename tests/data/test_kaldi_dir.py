@@ -13,6 +13,7 @@ from ham.data.kaldi_dir import (
     FILES,
     DataDir,
     Trials,
+    all_models,
     invert,
     label_problems,
     read_data_dir,
@@ -79,7 +80,7 @@ def test_a_directory_without_trials_has_none(folder: Path) -> None:
     written = write_data_dir(folder, WAV, UTT2SPK, UTT2DUR)
     assert isinstance(written, DataDir)
     assert written.trials is None
-    assert {path.name for path in folder.iterdir()} == set(FILES) - {"trials"}
+    assert {path.name for path in folder.iterdir()} == set(FILES) - {"trials", "enrol"}
 
 
 def test_windows_line_ends_marks_and_empty_last_lines_are_dropped(folder: Path) -> None:
@@ -246,3 +247,68 @@ def test_trial_dirs_are_found_and_hidden_ones_are_not(tmp_path: Path) -> None:
     assert trial_dirs(tmp_path) == [tmp_path / "a/one", tmp_path / "b/two"]
     with pytest.raises(DataError, match="found none; prepare the data"):
         trial_dirs(tmp_path / "none")
+
+
+MODELS = {"a": ("a-s1-x", "a-s2-y"), "bob": ("b-s1-x",)}
+WITH_MODELS = Trials(("bob", "a", "b-s1-x"), ("a-s1-x", "a-s2-y", "a-s1-x"), np.array([0, 1, 0], np.int8), MODELS)
+
+
+@pytest.fixture
+def enrolled(tmp_path: Path) -> Path:
+    write_data_dir(tmp_path / "test/root/list", WAV, UTT2SPK, UTT2DUR, WITH_MODELS)
+    return tmp_path / "test/root/list"
+
+
+def test_models_are_written_and_read(enrolled: Path) -> None:
+    assert (enrolled / "enrol").read_text() == "a a-s1-x a-s2-y\nbob b-s1-x\n"
+    read = read_data_dir(enrolled).trials
+    assert read is not None
+    assert (read.enrol, read.models) == (WITH_MODELS.enrol, MODELS)
+    assert read.utts == {"a-s1-x", "a-s2-y", "b-s1-x"}
+    assert all_models(enrolled.parents[1]) == MODELS
+    assert remove_data_dir(enrolled) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("enrol", "bob b-s1-x", "bob", "enrol:2: expected '<model> <utt> [<utt> ...]', found 'bob' alone"),
+        ("enrol", "bob b-s1-x", "bob b-s9-x", "enrol:2: expected utterances of utt2spk, found 'b-s9-x'"),
+        ("enrol", "bob b-s1-x", "b-s1-x b-s1-x", "the model 'b-s1-x' has the name of an utterance"),
+        ("enrol", "bob b-s1-x", "bob b-s1-x b-s1-x", "names a recording twice"),
+        ("enrol", "bob b-s1-x", "bob b-s1-x a-s1-x", "expected recordings of one speaker"),
+        ("enrol", "bob b-s1-x", "a b-s1-x", "expected one line for 'a', found a second one"),
+        ("enrol", "bob b-s1-x", "Bob b-s1-x", "expected C order, found 'Bob' after 'a'"),
+        ("enrol", "bob b-s1-x", "\nbob b-s1-x", "enrol:2: expected a model, found an empty line"),
+        ("trials", "bob a-s1-x", "eve a-s1-x", "(or, on the left, models of enrol), found 'eve a-s1-x'"),
+        ("trials", "bob a-s1-x", "a-s1-x bob", "trials:1: expected utterances of utt2spk"),
+    ],
+)
+def test_broken_rules_of_models_are_found(name: str, old: str, new: str, words: str, enrolled: Path) -> None:
+    edit(enrolled / name, old, new)
+    assert words in problem(enrolled)
+
+
+def test_models_without_trials_and_two_of_one_name_are_refused(enrolled: Path) -> None:
+    other = Trials(("a", "bob"), ("a-s1-x", "a-s1-x"), np.array([1, 0], np.int8), {**MODELS, "a": ("a-s1-x",)})
+    write_data_dir(enrolled.with_name("other"), WAV, UTT2SPK, UTT2DUR, other)
+    with pytest.raises(DataError, match="'a' has other recordings in another list"):
+        all_models(enrolled.parents[1])
+    (enrolled / "trials").unlink()
+    assert "expected trials of these models" in problem(enrolled)
+
+
+def test_paths_are_a_mapping_that_equals_a_dict(folder: Path) -> None:
+    wav, plain = read_data_dir(folder).wav, dict(WAV)
+    assert wav == plain
+    assert plain == wav
+    assert wav["a-s1-x"] == WAV["a-s1-x"]
+    assert "none" not in wav
+    assert (dict(wav), len(wav), list(wav.values())) == (WAV, 4, [WAV[utt] for utt in sorted(WAV)])
+
+
+def test_the_strings_of_a_directory_are_shared(folder: Path) -> None:
+    data = read_data_dir(folder)
+    for table in (data.wav, data.utt2dur):
+        assert all(mine is its for mine, its in zip(table, data.utt2spk, strict=True))
+    assert data.utt2spk["a-s1-x"] is data.utt2spk["a-s2-y"]

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
+import subprocess
+import sys
+import time
+from collections import namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +16,8 @@ import pytest
 import soundfile
 import torch
 
+from ham.data import pack as pack_module
+from ham.data import store as store_module
 from ham.data.pack import content_fingerprint, pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import DataError
@@ -68,6 +76,175 @@ def test_an_unreadable_file_leaves_the_old_store(tmp_path: Path, wav: dict[str, 
     with pytest.raises(DataError, match=r"20\.wav"):
         pack(tmp_path, wav)
     assert len(ArrayStore(tmp_path / "store")) == 40
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 60_000)  # 8 recordings
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_number_of_threads_and_unknown_durations_change_no_byte(tmp_path: Path, wav: dict[str, Path]) -> None:
+    pack(tmp_path, wav, 1)
+    first = contents(tmp_path / "store")
+    assert len(first) == 3 + 6
+    for num_workers in (2, 7):
+        pack_audio(tmp_path / "other", wav, sample_rate=16000, num_workers=num_workers)
+        assert contents(tmp_path / "other") == first
+        (tmp_path / "other/meta.json").unlink()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != ".wav") == ["other", "store"]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_finished_shards_are_not_packed_again(
+    tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack_audio(tmp_path / "whole", wav, sample_rate=16000, num_workers=1)
+    utts = sorted(wav)
+    bad = wav[utts[20]]
+    content, stamp = bad.read_bytes(), bad.stat().st_mtime_ns
+    bad.write_bytes(content[:12] + b"junk" + content[16:])  # the same size: only decoding shows it
+    os.utime(bad, ns=(stamp, stamp))
+    with pytest.raises(DataError, match=bad.name):
+        pack(tmp_path, wav, 1)
+    bad.write_bytes(content)
+    os.utime(bad, ns=(stamp, stamp))
+    read = count_reads(monkeypatch)
+    assert pack(tmp_path, wav, 1)
+    finished = sum(len(ArrayStore(tmp_path / "whole").shard_lengths(number)) for number in (0, 1))
+    assert 10 < finished <= 20
+    assert set(read) == {wav[utt] for utt in utts[finished:]}
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+
+
+def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    read: list[Path] = []
+    original = pack_module.read_audio
+    monkeypatch.setattr(pack_module, "read_audio", lambda path, rate: (read.append(path), original(path, rate))[1])
+    return read
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("links", [True, False])
+def test_only_the_shard_that_is_missing_or_changed_is_packed_again(
+    tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    pack(tmp_path, wav)
+    before = contents(tmp_path / "store")
+    first, _, third, *_ = [len(ArrayStore(tmp_path / "store").shard_lengths(number)) for number in range(3)]
+    (tmp_path / "store/shard-00002.npy").unlink()
+    if not links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError()))
+    read = count_reads(monkeypatch)
+    assert pack(tmp_path, wav)
+    assert len(read) == (third if links else 40)
+    assert contents(tmp_path / "store") == before
+    read.clear()
+    changed = wav[sorted(wav)[0]]
+    soundfile.write(changed, np.full(4000, 77, np.int16), 16000)
+    assert pack(tmp_path, wav)
+    assert len(read) == (first if links else 40)
+    assert ArrayStore(tmp_path / "store").read(0)[0] == 77
+    assert contents(tmp_path / "store")["shard-00001.npy"] == before["shard-00001.npy"]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from ham.data import pack, store
+store.SHARD_BYTES = 60_000
+folder = Path(sys.argv[1])
+wav = {path.stem: path for path in folder.glob("*.wav")}
+print("ready", flush=True)
+pack.pack_audio(folder / "store", wav, sample_rate=16000, num_workers=2)
+print("done", flush=True)
+"""
+
+
+def test_killed_at_any_moment_the_next_run_finishes_with_the_same_bytes(
+    tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 60_000)
+    by_stem = {path.stem: path for path in wav.values()}
+    started = time.perf_counter()
+    pack_audio(tmp_path / "whole", by_stem, sample_rate=16000, num_workers=2)
+    took = time.perf_counter() - started
+    draw = random.Random(1)
+    for _ in range(2):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(tmp_path)],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(draw.uniform(0, took))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    pack_audio(tmp_path / "store", by_stem, sample_rate=16000, num_workers=1)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("step", ["_write_note", "write_index", "write_meta", "move_in", "rename"])
+def test_stopped_between_two_steps_the_next_run_finishes(
+    tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    pack_audio(tmp_path / "whole", wav, sample_rate=16000, num_workers=1)
+    pack(tmp_path, dict(list(wav.items())[:9]))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        owner = pack_module if step == "_write_note" else Path if step == "rename" else store_module
+        patch.setattr(owner, step, stop)
+        with pytest.raises(KeyboardInterrupt):
+            pack(tmp_path, wav)
+    assert len(ArrayStore(tmp_path / "store")) == 9
+    assert pack(tmp_path, wav)
+    assert contents(tmp_path / "store") == contents(tmp_path / "whole")
+
+
+def test_a_disk_that_is_too_small_is_refused_with_the_arithmetic(
+    tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: usage(0, 0, 100_000_000_000))
+    durations = dict.fromkeys(wav, 3600.0 * 2360.2 / 40)
+    with pytest.raises(DataError) as caught:
+        pack_audio(tmp_path / "store", wav, sample_rate=16000, num_workers=1, durations=durations)
+    said = "2,360.2 h x 3600 s x 16000 samples x 2 bytes = 271.9 GB, of which 0.0 GB are there; expected 271.9 GB"
+    assert said in str(caught.value)
+    assert "found 100.0 GB; free 171.9 GB more" in str(caught.value)
+
+
+def test_two_processes_do_not_pack_one_store(tmp_path: Path, wav: dict[str, Path]) -> None:
+    (tmp_path / ".store.part").mkdir()
+    lock = os.open(tmp_path / ".store.part", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(DataError, match="another process packs this store"):
+        pack(tmp_path, wav)
+    os.close(lock)
+    assert pack(tmp_path, wav)
+
+
+def test_long_recordings_do_not_pile_up() -> None:
+    started = []
+    results = pack_module._ordered(
+        lambda key: (started.append(key), key)[1], ((n, pack_module.LOOKAHEAD_BYTES) for n in range(20)), 3
+    )
+    assert next(results) == 0
+    time.sleep(0.05)
+    assert len(started) == 3
+    assert list(results) == list(range(1, 20))
 
 
 def test_features_are_those_of_the_front_end(tmp_path: Path, wav: dict[str, Path]) -> None:

@@ -177,3 +177,17 @@ def test_too_few_speakers_are_refused_with_a_cure(tmp_path: Path) -> None:
         make_plan([make_root(tmp_path / "two", "ab")], [tmp_path / "two"], 1)
     with pytest.raises(DataError, match=r"one: has no trials/\*.txt, and trials need at least 2 speakers"):
         make_plan([], [tmp_path / "one"], 1)
+
+
+def test_recordings_of_models_are_tested_and_not_trained_on(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "r", "abcdef")
+    for folder, text in (("enrol", "ann a/r0/0.wav a/r1/1.wav\n"), ("trials", "1 ann a/r0/1.wav\n0 ann b/r0/0.wav\n")):
+        (root / folder).mkdir()
+        (root / folder / "t.txt").write_text(text)
+    plan = make_plan([root], [root], 1)
+    assert folders(plan.train) == "cdef"
+    assert set(plan.tests["r/t"].wav) == {"r-a-r0-0", "r-a-r1-1", "r-a-r0-1", "r-b-r0-0"}
+    (root / "enrol/u.txt").write_text("ann a/r0/0.wav\n")
+    (root / "trials/u.txt").write_text((root / "trials/t.txt").read_text())
+    with pytest.raises(DataError, match=r"'r-ann' has other recordings in 'u' than in 't'"):
+        make_plan([root], [root], 1)

@@ -17,6 +17,7 @@ from ham.data.roots import (
     read_train_list,
     read_trial_list,
     speaker_folder,
+    write_root,
 )
 from ham.errors import DataError
 
@@ -93,7 +94,7 @@ def test_linked_speakers_are_followed_and_loops_end(root: Root, tmp_path: Path) 
         (("1.wav",), ["/wav/1.wav: expected wav/<speaker>/<session>", "found 0 folders above"]),
         (("a/1.wav",), ["found 1 folders above"]),
         (("a/x/deep/1.wav",), ["found 3 folders above"]),
-        (("a/x/1.m4a",), ["/wav/a/x/1.m4a: expected .wav, .flac, .ogg, found .m4a", "ffmpeg"]),
+        (("a/x/1.mp3",), ["/wav/a/x/1.mp3: expected .wav, .flac, .ogg, .m4a, found .mp3", "ffmpeg"]),
         (tuple(f"a/{n}.wav" for n in range(7)), ["7 problems", "and 2 more"]),
         (("a/x/1.wav", "a/x/1.flac"), ["'a/x/1.flac' and 'a/x/1.wav' would both be utterance 'r-a-x-1'"]),
         (("a/x/1.wav", "a/x/1.WAV"), ["would both be utterance"]),
@@ -217,3 +218,79 @@ def test_sexes_come_from_either_column(tmp_path: Path) -> None:
 
 def test_clashes_name_the_first_and_each_later_one() -> None:
     assert list(clashes(["aa", "b", "ac", "ad"], lambda word: word[0])) == [("aa", "ac"), ("aa", "ad")]
+
+
+def test_a_table_takes_the_place_of_wav(root: Root, tmp_path: Path) -> None:
+    files = {"b/x/1.wav": "/far/one.flac", "a/x/2.wav": "near/two.m4a"}
+    write_root(tmp_path / "corpus2", files, {"trials/t.txt": ["1 a/x/2.wav a/x/2.wav", "0 a/x/2.wav b/x/1.wav"]})
+    table = open_root(tmp_path / "corpus2")
+    assert table.utts == {"a/x/2.wav": "corpus2-a-x-2", "b/x/1.wav": "corpus2-b-x-1"}
+    assert list(table.utts) == sorted(table.utts)
+    assert table.file("b/x/1.wav") == Path("/far/one.flac")
+    assert table.file("a/x/2.wav") == tmp_path / "corpus2/near/two.m4a"
+    assert root.file("a/x/1.wav") == root.path / "wav/a/x/1.wav"
+    assert read_trial_list(table, table.trial_lists[0]).num_target == 1
+    write_root(tmp_path / "corpus2", {"a/x/3.wav": "/far/3.wav"}, {})
+    assert list(open_root(tmp_path / "corpus2").utts) == ["a/x/3.wav"]
+    assert not (tmp_path / "corpus2/trials").exists()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_nothing_else_is_replaced_by_a_root_with_a_table(root: Root) -> None:
+    with pytest.raises(DataError, match=r"expected a root with files\.tsv to replace"):
+        write_root(root.path, {"a/x/1.wav": "/a"}, {})
+    assert len(open_root(root.path).utts) == len(FILES)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a/x/1.wav", "files.tsv:1: expected '<path><tab><file>', found 'a/x/1.wav'"),
+        ("a/x/1.wav\t/a\na/x/1.wav\t/b", "files.tsv:2: 'a/x/1.wav' was there before"),
+        ("a/1.wav\t/a", "found 1 folders above"),
+        ("a/x/1.mp3\t/a", "found .mp3"),
+        ("", "files.tsv: is empty"),
+        ("a/x/1.wav\t/a\na/x/1.flac\t/b", "would both be utterance"),
+    ],
+)
+def test_wrong_tables_are_refused(text: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r/files.tsv").write_text(text)
+    assert words in problem(tmp_path / "r")
+
+
+def test_a_table_beside_wav_is_refused(root: Root) -> None:
+    write(root.path / "files.tsv", "a/x/1.wav\t/a\n")
+    assert "found files.tsv too; remove one of them" in problem(root.path)
+
+
+def test_models_have_ids_and_recordings(root: Root) -> None:
+    write(root.path / "enrol/t.txt", "ann a/x/1.wav a/y/1.ogg\nbob b/x/1.wav\n")
+    path = write(root.path / "trials/t.txt", "1 ann a/x/2.FLAC\n0 bob a/x/2.FLAC\n0 b/x/1.2.wav a/x/2.FLAC\n")
+    trials = read_trial_list(root, path)
+    assert trials.enrol == ("corpus-ann", "corpus-bob", "corpus-b-x-1.2")
+    assert trials.models == {"corpus-ann": ("corpus-a-x-1", "corpus-a-y-1"), "corpus-bob": ("corpus-b-x-1",)}
+    assert trials.utts == {f"corpus-{name}" for name in ("a-x-1", "a-y-1", "b-x-1", "b-x-1.2", "a-x-2")}
+
+
+@pytest.mark.parametrize(
+    ("models", "trial", "words"),
+    [
+        ("ann", "", "enrol/t.txt:1: expected '<model> <path> [<path> ...]', found 'ann'"),
+        ("ann a/x/1.wav\nann b/x/1.wav", "", "t.txt:2: 'ann' was there before"),
+        ("ann a/x/9.wav", "", "found no 'a/x/9.wav'"),
+        ("ann a/x/1.wav b/x/1.wav", "", "expected recordings of one speaker, found those of 'corpus-a'"),
+        ("ann a/x/1.wav a/x/1.wav", "", "names a recording twice"),
+        ("a/x/1.wav a/x/1.wav", "", "has the name of a file"),
+        ("a-x-1 a/x/1.wav", "", "the model 'corpus-a-x-1' has the name of an utterance"),
+        ("\n", "", "is empty"),
+        ("ann a/x/1.wav", "0 eve a/x/1.wav", "trials/t.txt:3: expected a file below"),
+        ("ann a/x/1.wav", "0 a/x/1.wav ann", "found no 'ann'"),
+    ],
+)
+def test_wrong_models_are_refused(models: str, trial: str, words: str, root: Root) -> None:
+    write(root.path / "enrol/t.txt", models)
+    path = write(root.path / "trials/t.txt", f"1 a/x/1.wav a/y/1.ogg\n0 a/x/1.wav b/x/1.wav\n{trial}\n")
+    with pytest.raises(DataError) as caught:
+        read_trial_list(root, path)
+    assert words in str(caught.value)

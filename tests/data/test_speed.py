@@ -73,6 +73,12 @@ def test_every_row_is_played_at_the_speed_its_label_says() -> None:
         assert torch.allclose(played[rows], speed_perturb(waves[rows], speed, num_samples), atol=1e-6)
 
 
+def test_a_speed_that_no_crop_has_drawn_is_no_trouble() -> None:
+    perturb = SpeedPerturbation(3)
+    for seed in range(20):
+        assert perturb(torch.randn(2, 200), torch.arange(2), seeded(seed), 100).waveforms.shape == (2, 100)
+
+
 def test_speeds_are_a_function_of_the_generator() -> None:
     perturb = SpeedPerturbation(3)
     waves, labels = torch.randn(20, 200, generator=seeded()), torch.zeros(20, dtype=torch.int64)

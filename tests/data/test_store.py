@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ham.data import store as store_module
-from ham.data.store import ArrayStore, to_int16, write_store
+from ham.data.store import ArrayStore, Ids, is_whole, to_int16, write_store
 from ham.errors import DataError
 
 META = {"sample_rate": 16000, "kind": "audio"}
@@ -58,6 +60,85 @@ def test_a_read_is_a_copy_and_a_pickled_store_reads_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(store)).read(2), store.read(2))
 
 
+def test_a_pickled_store_is_its_path(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", ((f"utt{i:06d}", np.zeros(1, np.int16)) for i in range(20_000)), META)
+    assert len(pickle.dumps(ArrayStore(tmp_path / "s"))) < 1000
+
+
+def test_shards_are_what_numpy_loads(tmp_path: Path) -> None:
+    items = arrays()
+    write_store(tmp_path / "s", items.items(), META)
+    loaded = np.load(tmp_path / "s/shard-00000.npy", mmap_mode="r")
+    np.testing.assert_array_equal(loaded, np.concatenate(list(items.values())))
+
+
+def test_ids_are_found_and_compare_as_strings() -> None:
+    for names in (["a", "b-1", "b-10", "é"], ["b-10", "é", "a", "b-1"]):
+        ids = Ids(np.array([name.encode() for name in names]))
+        assert list(ids) == names
+        assert ids == names == list(ids[0:4])
+        assert ids == tuple(names)
+        assert ids != (*names[:3], "x")
+        assert ids != names[:3]
+        assert [ids.index(name) for name in names] == [0, 1, 2, 3]
+        assert [name in ids for name in (*names, "b", "", "zz", "a-very-long-one", "a\0", 3)] == [True] * 4 + [
+            False
+        ] * 6
+        with pytest.raises(ValueError, match="'b' is not among the 4 ids"):
+            ids.index("b")
+        with pytest.raises(ValueError, match="not among"):
+            ids.index(names[0], 1)
+
+
+def test_more_shards_than_a_process_may_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 1)
+    monkeypatch.setattr(store_module, "OPEN_SHARDS", 8)
+    write_store(tmp_path / "s", ((f"u{i:03d}", np.full(3, i, np.int16)) for i in range(200)), META)
+    store = ArrayStore(tmp_path / "s")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 20, hard))  # noqa: PTH208
+    try:
+        assert [int(store.read(i)[0]) for i in range(200)] == list(range(200))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_shard_that_is_cut_while_in_use_is_named_and_not_a_crash(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", arrays().items(), META)
+    store = ArrayStore(tmp_path / "s")
+    store.read(6)
+    os.truncate(store.shard_path(6), 300)
+    with pytest.raises(DataError, match=r"shard-00000\.npy: was cut before byte \d+ while in use; delete .* and run"):
+        store.read(6)
+
+
+def test_every_shard_is_checked_by_size_and_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 100)
+    write_store(tmp_path / "s", arrays().items(), META)
+    store = ArrayStore(tmp_path / "s")
+    store.check_shards(contents=True)
+    assert is_whole(store.path, store.meta)
+    damaged = tmp_path / "s/shard-00001.npy"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x55")
+    store.check_shards()
+    with pytest.raises(DataError, match=r"^[^;]*shard-00001\.npy: damaged: expected CRC-32"):
+        store.check_shards(contents=True)
+    (tmp_path / "s/shard-00002.npy").unlink()
+    (tmp_path / "s/shard-00003.npy").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"2 problems: .*00002\.npy: is missing; .*00003\.npy: expected \d+ bytes, found 0"
+    ):
+        store.check_shards()
+    assert not is_whole(store.path, store.meta)
+
+
+def test_rows_of_another_kind_are_refused(tmp_path: Path) -> None:
+    items = [("a", np.zeros(3, np.int16)), ("b", np.zeros(3, np.float32))]
+    with pytest.raises(DataError, match="expected rows of"):
+        write_store(tmp_path / "s", items, META)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_sixteen_bit_samples_survive_the_way_through_float() -> None:
     every = np.arange(-32768, 32768, dtype=np.int16)
     np.testing.assert_array_equal(to_int16(every.astype(np.float32) / 32768), every)
@@ -85,7 +166,7 @@ def test_nothing_and_a_repeated_id_are_refused(tmp_path: Path) -> None:
         write_store(tmp_path / "s", twice, META)
 
 
-@pytest.mark.parametrize("name", ["meta.json", "index.npz", "shard-00000.npy"])
+@pytest.mark.parametrize("name", ["meta.json", "utts.npy", "places.npy", "shard-00000.npy"])
 @pytest.mark.parametrize("how", ["missing", "cut"])
 def test_damage_is_named(tmp_path: Path, name: str, how: str) -> None:
     write_store(tmp_path / "s", arrays().items(), META)

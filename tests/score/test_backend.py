@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ham.errors import DataError
 from ham.score import backend
-from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings
+from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings, with_models
 
 Rows = NDArray[np.int64]
 
@@ -168,3 +168,44 @@ def test_the_number_of_threads_is_as_it_was(table: EmbeddingTable, trials: tuple
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_models_are_means_of_directions_or_of_embeddings(table: EmbeddingTable) -> None:
+    models = {"ann": ("utt3", "utt1", "utt7"), "bob": ("utt2",)}
+    for unit in (True, False):
+        more = with_models(table, models, unit)
+        assert more.utts == (*table.utts, *models)
+        assert np.array_equal(more.embeddings[:30], table.embeddings)
+        rows = [table.embeddings[[3, 1, 7]].astype(float), table.embeddings[[2]].astype(float)]
+        for model, own in zip(more.embeddings[30:], rows, strict=True):
+            scaled = [row / math.sqrt(sum(row**2)) if unit else row for row in own]
+            assert model == pytest.approx(sum(scaled) / len(own), abs=1e-6)
+    assert with_models(table, {}, True) is table
+    test = np.arange(30)
+    one, same = with_models(table, models, True), np.full(30, 2)
+    assert cosine_scores(one, np.full(30, 31), test) == pytest.approx(cosine_scores(table, same, test), abs=1e-6)
+
+
+def test_the_length_of_a_recording_counts_for_the_distance_only(table: EmbeddingTable) -> None:
+    models = {"ann": ("utt3", "utt1")}
+    longer = EmbeddingTable(table.utts, table.embeddings * np.linspace(1, 9, 30, dtype=np.float32)[:, None])
+    first, second = (with_models(one, models, True).embeddings[30] for one in (table, longer))
+    assert first == pytest.approx(second, abs=1e-6)
+    first, second = (with_models(one, models, False).embeddings[30] for one in (table, longer))
+    assert first != pytest.approx(second, abs=1e-2)
+
+
+def test_rows_of_joined_recordings_give_way_to_means(table: EmbeddingTable) -> None:
+    joined = EmbeddingTable((*table.utts[:29], "ann"), table.embeddings)
+    more = with_models(joined, {"ann": ("utt3",)}, False)
+    assert more.utts == joined.utts
+    assert np.array_equal(more.embeddings[29], table.embeddings[3])
+
+
+def test_models_without_embedding_or_direction_are_refused(table: EmbeddingTable) -> None:
+    with pytest.raises(DataError, match=r"x.npz: here/trials needs the embedding of utt99"):
+        with_models(table, {"ann": ("utt1", "utt99")}, True, "here/trials")
+    zeros = EmbeddingTable(("a", "b"), np.array([[0, 0], [1, 0]], np.float32), "x.npz")
+    with pytest.raises(DataError, match="found an embedding of zeros for a"):
+        with_models(zeros, {"m": ("a", "b")}, True)
+    assert with_models(zeros, {"m": ("a", "b")}, False).embeddings[2].tolist() == [0.5, 0]

@@ -12,7 +12,7 @@ import torch
 from ham import backbones, features
 from ham.data.store import ArrayStore, write_store
 from ham.errors import DataError
-from ham.score.embeddings import batches_by_length, extract, read_source, write_ark, write_embeddings
+from ham.score.embeddings import JoinedRecordings, batches_by_length, extract, read_source, write_ark, write_embeddings
 
 CPU = torch.device("cpu")
 OPTIONS = {
@@ -83,3 +83,18 @@ def test_files(tmp_path: Path) -> None:
     write_ark(tmp_path / "embeddings.ark", ["a", "b", "c"], rows)
     read = kaldiio.load_scp(str(tmp_path / "embeddings.scp"))
     np.testing.assert_array_equal(read["b"], rows[1])
+
+
+def test_joined_recordings_are_embedded_as_one_recording(store: ArrayStore, tmp_path: Path) -> None:
+    models = {"ann": ("u03", "u01"), "bob": ("u07",)}
+    joined = JoinedRecordings(store, models)
+    assert (list(joined.utts), joined.sample_rate) == (["ann", "bob"], 16000)
+    items = [(name, np.concatenate([store.read(int(utt[1:])) for utt in utts])) for name, utts in models.items()]
+    write_store(tmp_path / "one", items, {"sample_rate": 16000})
+    one = ArrayStore(tmp_path / "one")
+    assert joined.lengths.tolist() == one.lengths.tolist()
+    frontend = features.build("mel")
+    backbone = backbone_of("ecapa_tdnn", frontend)
+    np.testing.assert_array_equal(*(extract(backbone, frontend, s, [0, 1], device=CPU) for s in (joined, one)))
+    with pytest.raises(DataError, match="expected the recording u99, found none; run stage 3"):
+        JoinedRecordings(store, {"ann": ("u99",)})

@@ -40,6 +40,20 @@ def test_prune_keeps_the_last(tmp_path: Path) -> None:
     assert checkpoint.saved_epochs(tmp_path) == [3, 10]
 
 
+def test_within_an_epoch_only_the_last_one_stays_until_the_epoch_has_one(tmp_path: Path) -> None:
+    for place in ((3, 21), (3, 25), (4, 30), (4, 40)):
+        checkpoint.save(checkpoint.step_path(tmp_path, *place), {})
+    assert checkpoint.saved_epochs(tmp_path) == []
+    assert checkpoint.saved_steps(tmp_path) == [(3, 21), (3, 25), (4, 30), (4, 40)]
+    checkpoint.save(checkpoint.epoch_path(tmp_path, 3), {})
+    checkpoint.prune(tmp_path, 2)
+    assert checkpoint.saved_steps(tmp_path) == [(4, 40)]
+    checkpoint.save(checkpoint.epoch_path(tmp_path, 4), {})
+    checkpoint.prune(tmp_path, 2)
+    assert checkpoint.saved_steps(tmp_path) == []
+    assert checkpoint.saved_epochs(tmp_path) == [3, 4]
+
+
 def test_average_is_the_mean_and_takes_the_last_counter() -> None:
     norms = [nn.BatchNorm1d(4) for _ in range(3)]
     for k, norm in enumerate(norms):

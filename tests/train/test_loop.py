@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from ham.errors import DataError
 from ham.train import checkpoint
 from ham.train.loop import DivergedError, Loop
 from ham.train.step import TrainingStep
@@ -81,6 +82,100 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loo
     for loop in (whole, resumed):
         log = [json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()]
         assert [r["epoch"] for r in log if r["event"] == "epoch"] == [1, 2, 3]
+
+
+class KilledError(Exception):
+    """Stands for the end of the process."""
+
+
+def stop_after(loop: Loop, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run until ``step`` steps of the whole training are done."""
+    original = loop._train
+
+    def train(batch: object, done: int, tally: object) -> None:
+        if done == step:
+            raise KilledError
+        original(batch, done, tally)
+
+    monkeypatch.setattr(loop, "_train", train)
+    with pytest.raises(KilledError):
+        loop.run()
+
+
+@pytest.mark.parametrize("order", ["shuffle", "balanced"])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_run_resumed_within_an_epoch_is_the_run_that_was_not_stopped(
+    order: str, num_workers: int, make_step: Make, make_loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(folder: str) -> Loop:
+        loop = make_loop(make_step(augment=True, speed=True), folder)
+        loop.settings = replace(
+            loop.settings, order=order, checkpoint_steps=5, crops_per_utterance=3, num_workers=num_workers
+        )
+        loop.steps_per_epoch = 9
+        return loop
+
+    whole = make("whole")
+    whole.run()
+    stop_after(make("stopped"), 13, monkeypatch)  # 10 steps have a checkpoint: the first one of epoch 2
+    assert checkpoint.saved_steps(whole.folder.parent / "stopped/checkpoints") == [(2, 10)]
+    resumed = make("stopped")
+    torch.manual_seed(99)
+    resumed.resume(2, 10)
+    stop_after(resumed, 17, monkeypatch)
+    again = make("stopped")
+    again.resume(2, 15)
+    again.run()
+    assert torch.equal(weights(again), weights(whole))
+    assert checkpoint.saved_steps(again.checkpoints) == []
+    times = {"crops_per_s", "seconds", "data_wait"}
+    logs = [
+        [json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()] for loop in (again, whole)
+    ]
+    told = [[{k: v for k, v in r.items() if k not in times} for r in log if r["event"] != "start"] for log in logs]
+    assert told[0] == told[1]
+
+
+def lose(loop: Loop, utts: list[str]) -> None:
+    """Make the reads of some utterances fail."""
+    original = loop.store.read_wrapped
+
+    def read(index: int, start: int, num_rows: int) -> object:
+        if loop.store.utts[index] in utts:
+            raise DataError(f"{loop.store.shard_path(index)}: {loop.store.utts[index]} is lost")
+        return original(index, start, num_rows)
+
+    loop.store.read_wrapped = read
+
+
+def test_unreadable_crops_are_counted_up_to_the_budget(
+    make_step: Make, make_loop: Callable[..., Loop], caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = make_loop(make_step(), epochs=2)
+    lost = [loop.store.utts[3], loop.store.utts[20]]
+    lose(loop, lost)
+    loop.settings = replace(loop.settings, max_bad_crops=2)
+    loop.run()
+    assert [event["bad_crops"] for event in epoch_events(loop)] == [2, 2]
+    assert caplog.text.count("crops that could not be read and were replaced: 2 problems: ") == 2
+    assert f"{lost[0]} is lost" in caplog.text
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_beyond_the_budget_the_run_stops_and_names_the_file(
+    num_workers: int, make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    for budget, expected in (
+        (0, r"^[^ ]*shard-00000\.npy: s0-u00 is lost$"),
+        (1, r"epoch 1: expected at most 1 crops"),
+    ):
+        loop = make_loop(make_step())
+        lose(loop, ["s0-u00", "s1-u01"][: budget + 1])
+        loop.settings = replace(loop.settings, max_bad_crops=budget, num_workers=num_workers)
+        with pytest.raises(DataError, match=expected) as caught:
+            loop.run()
+        assert "shard-00000.npy" in str(caught.value)
+        assert "is lost" in str(caught.value)
 
 
 def test_a_loss_that_is_not_finite_stops_it_and_names_the_batch(

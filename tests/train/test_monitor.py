@@ -32,6 +32,14 @@ def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> N
     assert [r["step"] for r in read(tmp_path)] == [11, 12, 21, 22, 31]
 
 
+def test_steps_before_a_checkpoint_within_an_epoch_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    events = [("step", 1, 10), ("epoch", 1, 12), ("step", 2, 20), ("step", 2, 22), ("epoch", 2, 24), ("step", 3, 30)]
+    path.write_text("".join(json.dumps({"event": v, "epoch": e, "step": s}) + "\n" for v, e, s in events))
+    drop_from(path, 2, 20)
+    assert [(r["event"], r["epoch"], r["step"]) for r in read(tmp_path)] == events[:3]
+
+
 def test_no_log_is_no_trouble(tmp_path: Path) -> None:
     drop_from(tmp_path / "train.jsonl", 1)
     assert list(tmp_path.iterdir()) == []

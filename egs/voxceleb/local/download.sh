@@ -1,5 +1,26 @@
-# Stage 1 of `voxceleb`, sourced by run.sh: the archives are not fetched yet, unpacked folders are used.
+# Stage 1 of `voxceleb`, sourced by run.sh: fetch, unpack, convert, make the roots; what is done already costs little.
 # shellcheck shell=bash disable=SC2154
-[ -n "$train_roots" ] && [ -n "$test_roots" ] ||
-  fail 2 "run.sh: --corpus voxceleb: downloading is not built yet; name unpacked folders (wav, not m4a): --train_roots DIR --test_roots DIR, see egs/voxceleb/README.md"
-log "nothing to download: $train_roots $test_roots"
+read -ra train_sets <<<"$train_set"
+read -ra lists <<<"$trial_lists"
+request=(--train_set "${train_sets[@]}" --trial_lists "${lists[@]}")
+needs=$(ham prepare_voxceleb --needs "${request[@]}") || exit $?
+sets=${needs%%$'\n'*} # first line: archives; second line: files of trial lists
+place=(--corpora_dir "$corpora_dir")
+if [ -n "$wav_root" ]; then
+  sets=
+  place=(--wav_root "$wav_root")
+fi
+way=(--source "$source")
+[ -z "$key_file" ] || way+=(--key_file "$key_file")
+[ -z "$official_url" ] || way+=(--official_url "$official_url")
+[ "$insecure" = false ] || way+=(--insecure)
+copy=$vox2_audio
+[ "$copy" != m4a ] || copy=store
+fetch_corpora "$sets" "${needs#*$'\n'}" --format "$copy" "${way[@]}"
+if [[ " $sets " == *" vox2_dev "* && $vox2_audio != m4a ]]; then
+  ham convert --source "$corpora_dir/vox2_dev/m4a" --target "$corpora_dir/vox2_dev/wav" --format "$vox2_audio" \
+    --num_workers "$num_workers" --max_bad "$max_missing_files"
+fi
+ham prepare_voxceleb "${request[@]}" "${place[@]}" --archives "$archives" --data_dir "$data_dir" \
+  --vox2_audio "$vox2_audio" --max_missing_files "$max_missing_files" --num_workers "$num_workers" \
+  ${catalogue:+--catalogue "$catalogue"}

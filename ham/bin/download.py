@@ -1,0 +1,128 @@
+"""Stage 1: fetch archives and trial lists, or check those that are there.
+
+VoxCeleb comes from its owners (--source official, with a personal key in HAM_VOXCELEB_KEY or in a file), from the
+mirror at Hugging Face (--source mirror) or from you (--source none: nothing is fetched, what is in --archives is
+checked). MUSAN, RIRS_NOISES and CN-Celeb come from openslr, the trial lists from VoxCeleb's first home. What was loaded
+is kept, and the next run goes on from there; what was checked is not read again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import stat
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ham.bin._cli import Parser, at_least, boolean, run
+from ham.data.catalogue import load_catalogue
+from ham.data.download import KEY_VARIABLE, SOURCES, Ways, download
+from ham.data.fetch import Limits
+from ham.data.space import Room
+from ham.data.web import INSECURE, Secret
+from ham.errors import ConfigError
+from ham.schema import choose
+
+logger = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Fetch and check."""
+    options = _parser().parse_args(argv)
+    catalogue = load_catalogue(options.catalogue)
+    sets = [catalogue.sets[choose("--sets", name, catalogue.sets)] for name in dict.fromkeys(options.sets)]
+    lists = [catalogue.lists[choose("--lists", name, catalogue.lists)] for name in dict.fromkeys(options.lists)]
+    if not sets and not lists:
+        raise ConfigError(f"--sets, --lists: expected something to fetch; the sets are {', '.join(catalogue.sets)}")
+    if options.insecure:
+        logger.warning("--insecure: certificates are not verified; %s", INSECURE)
+    limits = Limits(num_attempts=options.num_attempts, backoff_s=options.backoff_s, stall_s=options.stall_s)
+    corpora = options.corpora_dir or options.archives.absolute().parent / "corpora"
+    download(
+        sets,
+        lists,
+        options.archives,
+        _ways(options),
+        Room(corpora, options.format, options.keep_archives),
+        catalogue,
+        limits=limits,
+        insecure=options.insecure,
+        num_connections=options.num_connections,
+    )
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="ham.bin.download", description=__doc__)
+    parser.add_argument(
+        "--sets", nargs="*", default=[], metavar="SET", help="vox1_dev vox1_test vox2_dev ... musan rirs"
+    )
+    parser.add_argument("--lists", nargs="*", default=[], metavar="FILE", help="veri_test2.txt list_test_all2.txt ...")
+    parser.add_argument("--archives", type=Path, required=True, help="folder of the archives")
+    parser.add_argument("--source", choices=SOURCES, required=True, help="where VoxCeleb comes from")
+    parser.add_argument("--key_file", type=Path, help=f"file that holds the personal key, in place of {KEY_VARIABLE}")
+    parser.add_argument("--official_url", help="the owners' address, without key; default: the catalogue's")
+    parser.add_argument("--lists_url", help="folder of the trial lists; default: the catalogue's")
+    parser.add_argument(
+        "--openslr_urls", nargs="*", help="openslr's mirrors in the order to try; default: the catalogue's"
+    )
+    parser.add_argument("--mirror_repo", help="the Hugging Face data set; its server: HF_ENDPOINT")
+    parser.add_argument("--catalogue", type=Path, help="JSON file in place of the built-in table of archives")
+    parser.add_argument("--corpora_dir", type=Path, help="folder to unpack into; default: corpora beside the archives")
+    parser.add_argument("--keep_archives", type=boolean, default=True, help="whether unpacking will keep the archives")
+    parser.add_argument("--format", choices=("wav", "flac", "store"), default="wav", help="copy of VoxCeleb2's speech")
+    parser.add_argument("--num_connections", type=at_least(1), default=4, help="files loaded at the same time")
+    parser.add_argument("--num_attempts", type=at_least(1), default=8, help="failures in a row before giving up")
+    parser.add_argument("--backoff_s", type=_seconds, default=1.0, help="pause after the first failure")
+    parser.add_argument("--stall_s", type=_seconds, default=60.0, help="silence after which a server counts as gone")
+    parser.add_argument("--insecure", action="store_true", help=f"do not verify certificates: {INSECURE}")
+    return parser
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
+    return value
+
+
+def _ways(options: Any) -> Ways:
+    return Ways(
+        source=options.source,
+        key=_key(options.key_file) if options.source == "official" else None,
+        official_url=options.official_url or "",
+        lists_url=options.lists_url or "",
+        openslr_urls=tuple(options.openslr_urls or ()),
+        mirror_repo=options.mirror_repo or "",
+        endpoint=os.environ.get("HF_ENDPOINT") or None,
+    )
+
+
+def _key(path: Path | None) -> Secret | None:
+    """The personal key from the file or else the environment; None where there is none.
+
+    A wrong name of the file is not repeated: it may be the key itself, typed in the wrong place.
+    """
+    if path is None:
+        text = os.environ.get(KEY_VARIABLE, "")
+        return Secret(text, KEY_VARIABLE) if text.strip() else None
+    try:
+        text = path.read_text(encoding="utf-8")
+        open_to_others = path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)
+    except (OSError, ValueError) as error:
+        found = (isinstance(error, OSError) and error.strerror) or "no text"
+    else:
+        if open_to_others:
+            logger.warning("--key_file: others on this machine can read it; `chmod 600` keeps it yours")
+        return Secret(text, "--key_file")
+    raise ConfigError(f"--key_file: expected a file that holds the key, found: {found}")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

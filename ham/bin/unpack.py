@@ -1,0 +1,53 @@
+"""Unpack the archives of the corpora, joined or in parts, and hold what they contain against the known counts.
+
+Repeating it costs little, and a run that was stopped is continued. With --keep_archives false every part is removed
+as soon as all that it held is on the disk.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ham.bin._cli import Parser, at_least, boolean, run
+from ham.data.archives import locate, unpack
+from ham.data.catalogue import load_catalogue
+from ham.errors import ConfigError
+
+
+def main(argv: Sequence[str]) -> None:
+    """Find all archives first, then unpack set after set."""
+    parser = Parser(prog="ham.bin.unpack", description=__doc__)
+    parser.add_argument("--sets", nargs="+", required=True, help="what to unpack, as vox1_dev vox1_test musan")
+    parser.add_argument("--archives", type=Path, required=True, help="folder that holds the archives")
+    parser.add_argument("--corpora_dir", type=Path, required=True, help="folder to unpack into")
+    parser.add_argument(
+        "--keep_archives", type=boolean, default=True, metavar="true|false", help="false: remove them on the way"
+    )
+    parser.add_argument(
+        "--max_missing", type=at_least(0), default=0, help="files of a set that may be missing or damaged"
+    )
+    parser.add_argument("--num_workers", type=at_least(1), default=4, help="threads that unpack")
+    parser.add_argument("--catalogue", type=Path, help="another table of archives than the built-in one (JSON)")
+    options = parser.parse_args(argv)
+    known = load_catalogue(options.catalogue).sets
+    unknown = [name for name in options.sets if name not in known]
+    if unknown:
+        raise ConfigError(f"--sets: expected some of {', '.join(known)}; found {unknown[0]!r}")
+    sets = [known[name] for name in dict.fromkeys(options.sets)]
+    for one in sets:
+        locate(one, options.archives, options.corpora_dir)
+    for one in sets:
+        unpack(
+            one,
+            options.archives,
+            options.corpora_dir,
+            keep_archives=options.keep_archives,
+            max_missing=options.max_missing,
+            num_workers=options.num_workers,
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

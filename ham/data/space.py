@@ -1,0 +1,110 @@
+"""The arithmetic of disk space, before anything is fetched: what is still to come, and what unpacking will add."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ham.data.catalogue import ArchiveSet
+from ham.errors import DownloadError, summarise
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What will be done with the archives.
+
+    ``corpora`` is the folder to unpack into, ``audio_format`` that of the copy of VoxCeleb2's speech: ``wav``, ``flac``
+    or ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read.
+    """
+
+    corpora: Path
+    audio_format: str = "wav"
+    keep_archives: bool = True
+
+
+def gigabytes(num_bytes: float) -> str:
+    """Write a size as the pages of the owners do, in powers of ten.
+
+    Args:
+        num_bytes: the size.
+
+    Returns:
+        ``"10.7 GB"``; smaller units for small sizes.
+    """
+    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if num_bytes >= 0.95 * unit:
+            return f"{num_bytes / unit:.1f} {name}"
+    return f"{num_bytes:.0f} B"
+
+
+def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Room) -> None:
+    """Add up the disk space, log the sum line by line, and stop if there is not enough. Nothing missing needs nothing.
+
+    Args:
+        archives: where files will be fetched to.
+        missing: bytes still to fetch, by the name of the file.
+        sets: the sets that are to be unpacked.
+        room: where to, and how.
+
+    Raises:
+        DownloadError: if it is not enough, with the sum and ways to need less.
+    """
+    if not missing:
+        return
+    for line in _arithmetic(missing, sets, room):
+        logger.info("disk space: %s", line)
+    short = []
+    for folder, need in _needs(archives, sum(missing.values()), sets, room):
+        free = shutil.disk_usage(folder).free
+        logger.info("disk space: in %s: needed %s, free %s", folder, gigabytes(need), gigabytes(free))
+        if need > free:
+            short.append(f"{folder}: expected {gigabytes(need)} of free disk space, found {gigabytes(free)}")
+    if short:
+        places = "free some, choose other places with --archives and --corpora_dir"
+        raise DownloadError(
+            f"{summarise(short)}; {places}, or need less: --keep_archives false, --format flac or store"
+        )
+
+
+def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Room) -> Iterator[str]:
+    """The sum, a line for each set and one for all other files."""
+    of_sets = 0
+    for one in sets:
+        fetch = sum(missing.get(name, 0) for name in {one.joined_name, *(part.name for part in one.parts)})
+        of_sets += fetch
+        copy = one.converted_bytes(room.audio_format)
+        copied = f" + {gigabytes(copy)} as {room.audio_format}" if copy else ""
+        later = "" if room.keep_archives else f", {gigabytes(one.archive_bytes)} less when its archive is removed"
+        yield f"{one.name}: {gigabytes(fetch)} to fetch + {gigabytes(one.unpacked_bytes)} unpacked{copied}{later}"
+    if sum(missing.values()) > of_sets:
+        yield f"trial lists: {gigabytes(sum(missing.values()) - of_sets)} to fetch"
+
+
+def _needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], room: Room) -> list[tuple[Path, int]]:
+    """Bytes needed in the folder of archives and in that of corpora, or in one sum where they share a disk."""
+    folders = [_existing(archives), _existing(room.corpora)]
+    growth = [one.unpacked_bytes + one.converted_bytes(room.audio_format) for one in sets]
+    if folders[0].stat().st_dev != folders[1].stat().st_dev:
+        return [(folders[0], fetch), (folders[1], sum(growth))]
+    freed = [0 if room.keep_archives else one.archive_bytes for one in sets]
+    return [(folders[0], fetch + _peak(growth, freed))]
+
+
+def _peak(growth: Sequence[int], freed: Sequence[int]) -> int:
+    """The most that unpacking adds at any time, set after set, each archive removed when its set is unpacked."""
+    now = most = 0
+    for more, less in zip(growth, freed, strict=True):
+        most = max(most, now + more)
+        now += more - less
+    return most
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above that exists."""
+    folder = folder.absolute()
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -1,0 +1,37 @@
+# What the corpora that are fetched have in common; sourced by egs/<corpus>/conf/corpus.sh.
+# shellcheck shell=bash disable=SC2034,SC2154
+
+# check_corpora_options SET...: check and complete the options that such corpora share; SET can be trained on.
+check_corpora_options() {
+  local name
+  [[ $train_set == *[a-z]* ]] || fail 2 "run.sh: --train_set: expected one or more of $*, found nothing"
+  for name in $train_set; do
+    [[ " $* " == *" $name "* ]] || fail 2 "run.sh: --train_set: expected one or more of $*, found '$name'"
+  done
+  [ -z "$train_roots$test_roots" ] ||
+    fail 2 "run.sh: corpus $corpus makes its own roots; for yours: --corpus folder --train_roots \"A B\" --test_roots \"C D\""
+  [ -z "$wav_root" ] || [ -d "$wav_root" ] || fail 2 "run.sh: --wav_root '$wav_root': no such folder"
+  [[ $max_missing_files =~ ^[0-9]{1,15}$ ]] ||
+    fail 2 "run.sh: --max_missing_files: expected a whole number, found '$max_missing_files'"
+  archives=${archives:-$data_dir/archives}
+  corpora_dir=${corpora_dir:-$data_dir/corpora}
+  for name in musan rirs; do
+    [ "${!name}" = auto ] || continue
+    made_in_stage_1+=("$name")
+    [ "$name" = rirs ] || musan=$corpora_dir/musan
+    [ "$name" = musan ] || rirs=$corpora_dir/RIRS_NOISES
+  done
+}
+
+# fetch_corpora "SET..." "LIST...": fetch archives, MUSAN and RIRS_NOISES where they are wanted, and trial lists; unpack.
+fetch_corpora() {
+  local sets lists common
+  read -ra sets <<<"$1 ${made_in_stage_1[*]}"
+  read -ra lists <<<"$2"
+  common=(--archives "$archives" --corpora_dir "$corpora_dir" --keep_archives "$keep_archives")
+  [ -z "$catalogue" ] || common+=(--catalogue "$catalogue")
+  [ $((${#sets[@]} + ${#lists[@]})) -gt 0 ] || return 0
+  ham download --sets "${sets[@]}" --lists "${lists[@]}" "${common[@]}" --num_connections "$num_connections" "${@:3}"
+  [ ${#sets[@]} = 0 ] ||
+    ham unpack --sets "${sets[@]}" "${common[@]}" --max_missing "$max_missing_files" --num_workers "$num_workers"
+}

@@ -1,0 +1,75 @@
+"""Grouping of short recordings, and the files that are made of a group."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ham.data.join import Joint, group_short, write_joints
+from ham.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("durations_s", "groups"),
+    [
+        ([], []),
+        ([1], [[0]]),
+        ([2, 2], [[0, 1]]),
+        ([3, 2], [[0, 1]]),
+        ([4, 4, 4], [[0, 1, 2]]),
+        ([4, 4, 4, 4], [[0, 1], [2, 3]]),
+        ([1, 1, 1, 1, 1, 1, 4.5, 0.2], [[0, 1, 2, 3, 4], [5, 6, 7]]),
+    ],
+)
+def test_groups(durations_s: list[float], groups: list[list[int]]) -> None:
+    assert group_short(durations_s, 5) == groups
+
+
+def test_groups_keep_the_order_and_are_long_enough() -> None:
+    durations = np.random.default_rng(0).uniform(0.4, 5, 200)
+    groups = group_short(durations.tolist(), 5)
+    assert [position for group in groups for position in group] == list(range(200))
+    assert all(sum(durations[group]) >= 5 for group in groups)
+    assert all(sum(durations[group[:-1]]) < 5 for group in groups[:-1])
+
+
+@pytest.fixture
+def joint(tmp_path: Path) -> Joint:
+    parts = []
+    for number, length in enumerate((3000, 5000, 2000)):
+        parts.append(tmp_path / f"{number}.flac")
+        samples = np.random.default_rng(number).integers(-9000, 9000, length)
+        soundfile.write(parts[-1], samples.astype(np.int16), 16000)
+    return Joint(tmp_path / "out" / "spk" / "joined.flac", tuple(parts), 10000)
+
+
+def test_a_joined_file_holds_its_parts_to_the_bit_and_is_made_once(joint: Joint) -> None:
+    assert list(write_joints([joint], 2)) == [True]
+    expected = np.concatenate([soundfile.read(part, dtype="int16")[0] for part in joint.parts])
+    assert np.array_equal(soundfile.read(joint.target, dtype="int16")[0], expected)
+    content = joint.target.read_bytes()
+    assert list(write_joints([joint], 2)) == [False]
+    joint.target.unlink()
+    assert list(write_joints([joint], 1)) == [True]
+    assert joint.target.read_bytes() == content
+    assert [path.name for path in joint.target.parent.iterdir()] == ["joined.flac"]
+
+
+def test_it_is_made_again_when_a_part_is_newer_or_it_is_cut(joint: Joint) -> None:
+    list(write_joints([joint], 1))
+    os.utime(joint.parts[1], ns=(1, joint.target.stat().st_mtime_ns + 1_000_000_000))
+    assert list(write_joints([joint], 1)) == [True]
+    os.utime(joint.parts[1], (1, 1))
+    joint.target.write_bytes(joint.target.read_bytes()[:20])
+    assert list(write_joints([joint], 1)) == [True]
+
+
+def test_parts_that_have_changed_are_refused(joint: Joint) -> None:
+    soundfile.write(joint.parts[0], np.ones(77, np.int16), 16000)
+    with pytest.raises(DataError, match="expected 10000, found 7077 samples"):
+        list(write_joints([joint], 1))
+    assert not joint.target.exists()
