@@ -263,7 +263,7 @@ def _part(block: object) -> str:
     """``ham_softmax (curvature 3.0, margin 0.2)`` for a configuration's block."""
     if not isinstance(block, Mapping) or "name" not in block:
         return ""
-    options = ", ".join(f"{key} {value}" for key, value in block.items() if key != "name")
+    options = ", ".join(f"{key} {value}" for key, value in block.items() if key != "name" and value is not None)
     return f"{block['name']} ({options})" if options else str(block["name"])
 
 

@@ -23,13 +23,14 @@ systems=(
   "ham_softmax_fixed ham_softmax loss.fix_radius=true"
   "am_softmax_matched am_softmax loss.scale=39 loss.margin=0.154"
 )
+"$here/run.sh" --stop_stage 3
 groups=()
 folders=()
 for system in "${systems[@]}"; do
   read -r name loss changes <<<"$system"
   group=
   for seed in "${seeds[@]}"; do
-    "$here/run.sh" --loss "$loss" --set "$changes" --exp_name "losses_seed$seed/$name" --seed "$seed" --resume
+    "$here/run.sh" --stage 4 --loss "$loss" --set "$changes" --exp_name "losses_seed$seed/$name" --seed "$seed" --resume
     group+="${group:+,}$here/exp/losses_seed$seed/$name"
     folders+=("$here/exp/losses_seed$seed/$name")
   done

@@ -144,14 +144,18 @@ def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | Non
 
 
 def build_optimiser(config: OptimiserConfig, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    """Adam, AdamW, or SGD with Nesterov momentum."""
+    """Adam, AdamW, or SGD with Nesterov momentum; single numbers (a learnt curvature or scale) are not decayed."""
+    scalars = [p for p in parameters if p.ndim == 0]
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if p.ndim > 0]}]
+    if scalars:
+        groups.append({"params": scalars, "weight_decay": 0.0})
     if config.name == "sgd":
         return torch.optim.SGD(
-            parameters,
+            groups,
             lr=config.lr,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
             nesterov=config.momentum > 0,
         )
     kind = torch.optim.Adam if config.name == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    return kind(groups, lr=config.lr, weight_decay=config.weight_decay)

@@ -45,11 +45,11 @@ from ham.score.hierarchy import (
     Hierarchy,
     Leaf,
     Radius,
-    centre_norms,
     conditions,
     hierarchy_table,
     measure_radius,
     measure_structure,
+    radius_quantiles,
     write_hierarchy,
 )
 from ham.score.results import git_commit
@@ -231,7 +231,7 @@ def measure(
         num_radius_utterances=len(chosen),
         norm=norm,
         hyperbolic_radius=hyperbolic,
-        centre_norm=centre_norms(system.loss.weight),
+        centre_radius=radius_quantiles(system.loss.centre_radii()),
     )
 
 

@@ -58,17 +58,6 @@ class BallPoints(NamedTuple):
     square: Tensor
     gap: Tensor
 
-    def rows(self, index: Tensor) -> BallPoints:
-        """Select points by their number.
-
-        Args:
-            index: int64 numbers of the points, shape ``(B,)``.
-
-        Returns:
-            The selected points, in the order of ``index``.
-        """
-        return BallPoints(*(part.index_select(0, index) for part in self))
-
 
 def shrink(x: Tensor) -> Tensor:
     """Divide every row whose largest coordinate exceeds 1 by that coordinate, so that its norm cannot overflow.

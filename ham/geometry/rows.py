@@ -67,20 +67,22 @@ def hyperboloid_left_rows(space: Tensor) -> Tensor:
     return torch.cat([space * -2.0, square / above, above], dim=1)
 
 
-def right_rows(w: Tensor, radial: Radial) -> Tensor:
-    r"""The right factor of ``u``, so that ``left @ right.T`` holds it for all pairs.
+def right_rows(w: Tensor, alpha: Tensor, *further: Tensor) -> Tensor:
+    r"""The right factor, of ``u`` where the three numbers of :class:`Radial` are given; without autograd.
 
     Args:
         w: vectors, shape ``(C, D)``.
-        radial: their numbers.
+        alpha: what each vector is multiplied by, shape ``(C,)``.
+        *further: numbers for further columns, shape ``(C,)`` each.
 
     Returns:
-        Rows :math:`(\alpha w, \beta, \gamma)`, shape ``(C, D + 2)``.
+        Rows :math:`(\alpha w, \beta, \gamma)`, shape ``(C, D + len(further))``.
     """
     count, dim = w.shape
-    rows = w.new_empty(count, dim + 2)
-    torch.mul(w, radial.alpha[:, None], out=rows[:, :dim])
-    rows[:, dim], rows[:, dim + 1] = radial.beta, radial.gamma
+    rows = w.new_empty(count, dim + len(further))
+    torch.mul(w, alpha[:, None], out=rows[:, :dim])
+    for column, values in enumerate(further, start=dim):
+        rows[:, column] = values
     return rows
 
 
@@ -135,17 +137,18 @@ def hyperboloid_radial(square: Tensor, *, scale: Curvature) -> Radial:
     return Radial(torch.ones_like(square) * (0.5 * scale), beta, 0.25 * norm2 / beta)
 
 
-def shell_radial(square: Tensor, *, half: Curvature) -> Radial:
+def shell_radial(square: Tensor, *, half: Curvature, limit: float) -> Radial:
     r"""Directions on one shell around the origin, whatever the vectors' lengths.
 
     Args:
         square: squared lengths of the vectors, shape ``(N,)``.
         half: half the shell's hyperbolic radius, :math:`a / 2`.
+        limit: largest ``half``, as that of :func:`tangent_radial`.
 
     Returns:
         Their numbers; a vector shorter than ``NO_DIRECTION`` lies at the origin and has no gradient.
     """
-    half = torch.as_tensor(half, dtype=square.dtype, device=square.device)
+    half = torch.as_tensor(half, dtype=square.dtype, device=square.device).clamp_max(limit)
     directed = square >= NO_DIRECTION**2
     inverse = torch.rsqrt(torch.where(directed, square, 1.0)) * directed
     gamma = torch.sinh(half).square() * directed

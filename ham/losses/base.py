@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -24,15 +23,16 @@ class LossOutput(NamedTuple):
 
     Attributes:
         loss: mean over the batch, a scalar with a gradient.
-        accuracy: share of the batch, 0..1, whose largest logit without margin is the label's; no gradient.
+        accuracy: share of the batch, 0..1, whose largest logit without margin is the label's; no gradient. Whether a
+            tie counts depends on the way of computation.
     """
 
     loss: Tensor
     accuracy: Tensor
 
 
-DIAGNOSTIC_PAIRS = 2**24
-"""Diagnostics look at no more than this many pairs of embedding and centre: 64 MB of float32."""
+DIAGNOSTIC_CENTRES, DIAGNOSTIC_PAIRS = 2**15, 2**22
+"""Diagnostics look at no more centres, and no more pairs of embedding and centre, than this: 16 MB of float32."""
 
 LEAST_SINE = 1e-3
 """Embeddings nearer to the direction of their centre have no digits for the slope of a turn."""
@@ -51,10 +51,6 @@ def quantiles(name: str, values: Tensor) -> dict[str, Tensor]:
     ordered = values.double().sort().values
     last = len(ordered) - 1
     return {f"{name}/q{percent:02d}": ordered[round(last * percent / 100)] for percent in (5, 50, 95)}
-
-
-def _cosines(x: Tensor, w: Tensor) -> Tensor:
-    return F.normalize(x, dim=1) @ F.normalize(w, dim=1).T
 
 
 def masked_loss(loss: Tensor, labels: Tensor, num_speakers: int) -> Tensor:
@@ -145,6 +141,16 @@ class SpeakerLoss(nn.Module, ABC):
         """
         raise ConfigError(f"loss {self.name}: has no curvature to set; a curvature schedule needs a hyperbolic loss")
 
+    @torch.no_grad()
+    def centre_radii(self) -> Tensor:
+        """How far out the centres lie.
+
+        Returns:
+            Euclidean norms; for a hyperbolic loss hyperbolic distances from the origin; shape ``(C,)``.
+        """
+        norm: Tensor = torch.linalg.vector_norm(self.weight, dim=1)
+        return norm
+
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Hyperbolic distance between each embedding of ``x`` and the embedding of ``y`` in the same row.
 
@@ -196,7 +202,6 @@ class SpeakerLoss(nn.Module, ABC):
             loss = masked_loss(loss, labels, self.num_speakers)
         return LossOutput(loss, accuracy)
 
-    @torch.no_grad()
     def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
         r"""What the loss does to a batch, for the log; reads back from the device.
 
@@ -206,22 +211,31 @@ class SpeakerLoss(nn.Module, ABC):
         * ``effective_scale``: mean of :math:`\partial z_y / \partial \cos_y`, the slope of the own logit when the
           embedding turns towards its centre at unchanged length; in am_softmax this is ``s``.
 
+        Of more than ``DIAGNOSTIC_CENTRES`` speakers an evenly spread sample stands for the centres.
+
         Args:
             embeddings: as they leave the backbone, shape ``(B, D)``.
             labels: speaker numbers in range, shape ``(B,)``.
 
         Returns:
-            Values by name. Of a large batch times many speakers only the first rows are taken.
+            Values by name; memory is bounded whatever the number of speakers.
         """
-        rows = max(1, min(len(embeddings), DIAGNOSTIC_PAIRS // self.num_speakers))
-        x, labels = self._widen(embeddings[:rows].detach()), labels[:rows].to(embeddings.device)
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(embeddings.device.type, enabled=False):
+            x, labels = self._widen(embeddings.detach().clone()), labels.to(embeddings.device).clone()
+            step = -(-self.num_speakers // DIAGNOSTIC_CENTRES)
+            sample = torch.arange(0, self.num_speakers, step, device=x.device)
+            w = self.weight.detach()[sample].to(x.dtype)
+            rows = slice(max(1, DIAGNOSTIC_PAIRS // len(sample)))
+            own = self.weight.detach().index_select(0, labels[rows]).to(x.dtype)
+            others = F.normalize(x[rows], dim=1) @ F.normalize(w, dim=1).T
+            others.masked_fill_(sample == labels[rows, None], -math.inf)
             values = {
-                **quantiles("embedding_norm", torch.linalg.vector_norm(embeddings.double(), dim=1)),
-                **quantiles("centre_norm", torch.linalg.vector_norm(self.weight.detach(), dim=1)),
-                **self._pair_means("cosine", _cosines(x, self.weight.to(x.dtype)), labels, torch.amax),
-                "effective_scale": self._effective_scale(x, labels),
-                **self._diagnostics(x, labels),
+                **quantiles("embedding_norm", torch.linalg.vector_norm(x.double(), dim=1)),
+                **quantiles("centre_norm", torch.linalg.vector_norm(w, dim=1)),
+                "cosine/target": F.cosine_similarity(x[rows], own).mean(),
+                "cosine/nearest_impostor": others.amax(dim=1).mean(),
+                "effective_scale": self._effective_scale(x[rows], labels[rows], own),
+                **self._diagnostics(x[rows], labels[rows], sample),
             }
         return {name: float(value) for name, value in values.items()}
 
@@ -253,28 +267,20 @@ class SpeakerLoss(nn.Module, ABC):
         values.update({option: self._in_force(option) for option in self.options()})
         return ", ".join(f"{key}={value}" for key, value in values.items())
 
-    def _diagnostics(self, x: Tensor, labels: Tensor) -> dict[str, Tensor | float]:  # noqa: ARG002
-        """Further values of a loss."""
+    def _diagnostics(self, x: Tensor, labels: Tensor, sample: Tensor) -> dict[str, Tensor | float]:  # noqa: ARG002
+        """Further values of a loss; ``sample`` holds the numbers of the speakers that stand for all."""
         return {}
 
-    @staticmethod
-    def _pair_means(
-        name: str, values: Tensor, labels: Tensor, nearest: Callable[..., Tensor]
-    ) -> dict[str, Tensor | float]:
-        """Means over the own pairs and over the nearest others of a matrix ``(B, C)``, which is overwritten."""
-        own = values.gather(1, labels[:, None])
-        farthest = -math.inf if nearest is torch.amax else math.inf
-        others = nearest(values.scatter_(1, labels[:, None], farthest), dim=1)
-        return {f"{name}/target": own.mean(), f"{name}/nearest_impostor": others.mean()}
+    def _own_logits(self, x: Tensor, labels: Tensor) -> Tensor:
+        """Logits ``(B,)`` of the own speakers, with margin and autograd."""
+        return self._logits(x, labels).gather(1, labels[:, None])[:, 0]
 
-    def _effective_scale(self, x: Tensor, labels: Tensor) -> Tensor:
+    def _effective_scale(self, x: Tensor, labels: Tensor, own: Tensor) -> Tensor:
         """Derivative of the own logit along the turn towards the own centre over that of the cosine."""
         with torch.enable_grad():
-            leaf = x.clone().requires_grad_()
-            own = self._logits(leaf, labels).gather(1, labels[:, None])
-            (slope,) = torch.autograd.grad(own.sum(), leaf)
-        towards = F.normalize(self.weight.index_select(0, labels).to(x.dtype), dim=1)
-        ahead = F.normalize(x, dim=1)
+            leaf = x.detach().requires_grad_()
+            (slope,) = torch.autograd.grad(self._own_logits(leaf, labels).sum(), leaf)
+        towards, ahead = F.normalize(own, dim=1), F.normalize(x, dim=1)
         across = towards - (towards * ahead).sum(dim=1, keepdim=True) * ahead
         # d cos / d angle is |across|, and moves the embedding by |x| times the unit vector across.
         sine: Tensor = torch.linalg.vector_norm(across, dim=1)

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from ham.errors import ConfigError
+from ham.geometry.rows import right_rows
 from ham.losses.base import SpeakerLoss
 from ham.schema import check_count
 
@@ -69,8 +70,15 @@ class ChunkedLoss(SpeakerLoss):
             expected = "auto, off or a whole number of centres of at least 1"
             raise ConfigError(f"{self._place('chunk')}: expected {expected}, found {chunk!r}") from None
 
+    @property
+    def can_block(self) -> bool:
+        """Whether the logits are a function of one matrix product as things stand."""
+        return True
+
     def _block(self, x: Tensor) -> int:
         """Centres of a block for this batch; 0 for the readable form."""
+        if not self.can_block:
+            return 0
         if isinstance(self.chunk, int):
             return min(self.chunk, self.num_speakers)
         if self.chunk == "auto" and x.shape[0] * self.num_speakers * x.element_size() > LARGE_BYTES:
@@ -94,6 +102,9 @@ class ChunkedLoss(SpeakerLoss):
     @abstractmethod
     def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``(B,)`` of embeddings and their own centres ``w`` (B, D), without and with margin; with autograd."""
+
+    def _own_logits(self, x: Tensor, labels: Tensor) -> Tensor:
+        return self._own(x, self.weight.detach().index_select(0, labels).to(x.dtype))[1]
 
     def _learnt(self) -> list[Tensor]:
         """Further parameters that these depend on."""
@@ -161,6 +172,8 @@ class _CrossEntropy(torch.autograd.Function):
         own = sum((s.share * s.own_plain for s in sweeps), torch.zeros_like(best))
         loss = sum((s.share * s.loss() for s in sweeps), best.new_zeros(()))
         ctx.sweeps, ctx.block = sweeps, block
+        # Saved tensors are freed after the backward pass, and a change of them before it is an error, as elsewhere.
+        ctx.save_for_backward(x, *(tensor for sweep in sweeps for tensor in sweep.release()))
         accuracy = (own > best).to(torch.float32).mean()
         ctx.mark_non_differentiable(accuracy)
         return loss, accuracy
@@ -169,12 +182,19 @@ class _CrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """The other products, block by block."""
+        x, *saved = ctx.saved_tensors
         gx: Tensor | None = None
         others: list[Tensor | None] = []
-        for sweep in ctx.sweeps:
-            part_x, *rest = sweep.backward(grads[0], ctx.block)
-            gx = part_x if gx is None else gx + part_x
-            others += rest
+        wanted = iter(ctx.needs_input_grad[4:])
+        with torch.autocast(x.device.type, enabled=False):
+            for sweep in ctx.sweeps:
+                saved = sweep.restore(saved)
+                part_x, *rest = sweep.backward(grads[0], ctx.block, next(wanted))
+                for _ in sweep.learnt:
+                    next(wanted)
+                sweep.release()
+                gx = part_x if gx is None else gx + part_x
+                others += rest
         return None, None, None, gx, *others
 
 
@@ -206,8 +226,7 @@ class _Sweep:
     def __init__(self, part: Part, x: Tensor, labels: Tensor) -> None:
         self.kernel, self.share = part
         self.labels = labels
-        weight = self.kernel.weight.detach()
-        self.weight = weight
+        self.weight = weight = self.kernel.weight.detach()
         self.learnt = self.kernel._learnt()
         with torch.enable_grad():  # a small graph, (B, D), whose leaves are these
             self.x = x.detach().requires_grad_()
@@ -219,7 +238,22 @@ class _Sweep:
         self.factor_graph = factor if isinstance(factor, Tensor) and factor.requires_grad else None
         self.factor = factor.detach() if isinstance(factor, Tensor) else factor
         self.highest, self.total = self.own.clone(), torch.ones_like(self.own)
-        self.kept: _Kept | None = None
+        self.kept: Tensor | None = None
+        self.kept_mean: Tensor | None = None
+
+    def release(self) -> list[Tensor]:
+        """Let go of the large tensors; returns them."""
+        found = [self.weight] if self.kept is None else [self.weight, self.kept]
+        self.single, self.kept = self.kept is not None, None
+        del self.weight
+        return found
+
+    def restore(self, saved: Sequence[Tensor]) -> list[Tensor]:
+        """Take the large tensors back; returns those of the other sweeps."""
+        count = 1 + self.single
+        self.weight = saved[0]
+        self.kept = saved[1] if self.single else None
+        return list(saved[count:])
 
     def loss(self) -> Tensor:
         """Mean cross-entropy, after all blocks."""
@@ -229,7 +263,7 @@ class _Sweep:
     def logits(self, part: slice) -> tuple[Tensor, Tensor | None]:
         """Logits of a block without margin, minus infinity for own centres, and what the derivative needs."""
         w, radial, _ = self._centres(part)
-        logits = self.left @ _right_rows(w, radial).T
+        logits = self.left @ right_rows(w, *(value.detach() for value in radial)).T
         kept = self.kernel._function_(logits)
         if not (isinstance(self.factor, float) and self.factor == 1.0):
             logits.mul_(self.factor)
@@ -252,15 +286,17 @@ class _Sweep:
         self.total = self.total * torch.exp(self.highest - highest) + summands.sum(dim=1)
         self.highest = highest
         if keep:
-            mean = None if weighted is None else _mean_logit(summands, weighted)
+            self.kept_mean = None if weighted is None else _mean_logit(summands, weighted)
             self.kernel._derivative_(summands, kept if replaced is None else replaced)
-            self.kept = _Kept(summands, mean)
+            self.kept = summands
 
-    def backward(self, grad: Tensor, block: int) -> tuple[Tensor | None, ...]:
-        """Gradients of the embeddings, the centres and the other parameters."""
+    def backward(self, grad: Tensor, block: int, wants_weight: bool) -> tuple[Tensor | None, ...]:
+        """Gradients of the embeddings, the centres (None where not wanted) and the other parameters."""
+        self.wants_weight = wants_weight
         self.row = grad * (self.share / len(self.labels))  # the mean over the batch
         self.grad_left = torch.zeros_like(self.left)
-        self.grad_weight = torch.empty(self.weight.shape, dtype=self.x.dtype, device=self.x.device)
+        shape = self.weight.shape if wants_weight else (0,)
+        self.grad_weight = torch.empty(shape, dtype=self.x.dtype, device=self.x.device)
         self.grad_learnt = [torch.zeros_like(p) for p in self.learnt]
         self.mean_logit = torch.zeros_like(self.own)
         count = len(self.weight)
@@ -275,20 +311,24 @@ class _Sweep:
             self.mean_logit += mean * scale
         w, radial, square = self._centres(part)
         scale = (scale * self.row)[:, None] * self.factor
-        self.grad_left.add_((gradient @ _right_rows(w, radial)).mul_(scale))
+        self.grad_left.add_((gradient @ right_rows(w, *(value.detach() for value in radial))).mul_(scale))
+        if not (self.wants_weight or self.learnt):
+            return
         to_rows = gradient.T @ (self.left * scale)
         dim = w.shape[1]
         along = _dot(to_rows[:, :dim], w)
         sources = [along, *to_rows[:, dim:].unbind(dim=1)]
         to_square, *to_learnt = _gradients(radial, [square, *self.learnt], sources)
         self._collect(to_learnt)
+        if not self.wants_weight:
+            return
         to_vector = to_rows[:, :dim].mul_(radial[0].detach()[:, None])
         torch.addcmul(to_vector, w, 2.0 * to_square[:, None], out=self.grad_weight[part])
 
     def _derivatives(self, part: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         """``p f'`` of a block up to a factor for each row, that factor, and the sum of ``p`` times the logits."""
         if self.kept is not None:
-            return self.kept.gradient, torch.exp(self.highest - self.log_sum), self.kept.mean
+            return self.kept, torch.exp(self.highest - self.log_sum), self.kept_mean
         logits, kept = self.logits(part)
         replaced = self._replace_(logits, part)
         weighted = None if self.factor_graph is None else logits.clone()
@@ -306,8 +346,10 @@ class _Sweep:
             grads.append((self.mean_logit.sum() * self.row / self.factor).to(self.factor_graph.dtype))
         leaves = [self.x, self.own_centres, *self.learnt]
         to_x, to_own_centres, *to_learnt = _gradients(outputs, leaves, grads)
-        self.grad_weight.index_add_(0, self.labels, to_own_centres)
         self._collect(to_learnt)
+        if not self.wants_weight:
+            return to_x, None, *self.grad_learnt
+        self.grad_weight.index_add_(0, self.labels, to_own_centres)
         to_weight = self.grad_weight.to(self.weight.dtype)
         del self.grad_weight  # autograd copies a gradient that somebody else still holds: C x D numbers
         return to_x, to_weight, *self.grad_learnt
@@ -330,30 +372,6 @@ class _Sweep:
         if replaced is not None:
             self.exclude_(logits, part)
         return replaced
-
-
-class _Kept(NamedTuple):
-    """What a single block keeps for the backward pass.
-
-    Attributes:
-        gradient: ``p f'`` up to a factor for each row, shape ``(B, C)``.
-        mean: the sum of ``p`` times the logits up to that factor, where a factor is learnt.
-    """
-
-    gradient: Tensor
-    mean: Tensor | None
-
-
-def _right_rows(w: Tensor, radial: Sequence[Tensor]) -> Tensor:
-    """Right factor: ``(alpha w, further...)``, shape ``(N, K)``."""
-    alpha, *further = (value.detach() for value in radial)
-    if not further:
-        return w * alpha[:, None]
-    rows = w.new_empty(len(w), w.shape[1] + len(further))
-    torch.mul(w, alpha[:, None], out=rows[:, : w.shape[1]])
-    for column, value in enumerate(further, start=w.shape[1]):
-        rows[:, column] = value
-    return rows
 
 
 def _gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:

@@ -80,6 +80,10 @@ class EhAmSoftmax(HamSoftmax):
     def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return torch.lerp(super()._logits(x, labels), self.euclidean._logits(x, labels), self.euclidean_share)
 
+    def _own_logits(self, x: Tensor, labels: Tensor) -> Tensor:
+        hyperbolic, euclidean = super()._own_logits(x, labels), self.euclidean._own_logits(x, labels)
+        return torch.lerp(hyperbolic, euclidean, self.euclidean_share)
+
     def _loss_and_accuracy(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         block = self._block(x)
         if block:

@@ -97,8 +97,9 @@ class HSoftmax(ChunkedLoss):
             raise ConfigError(f"{self._place('curvature')}: is learnt and cannot be set; use one of the two")
         place = f"{self._place('curvature')} (geometry {self.geometry})"
         self.space.set_curvature(check_curvature(place, self.geometry, curvature))
+        self._check_blocks()
 
-    def _diagnostics(self, x: Tensor, labels: Tensor) -> dict[str, Tensor | float]:
+    def _diagnostics(self, x: Tensor, labels: Tensor, sample: Tensor) -> dict[str, Tensor | float]:
         """Distances, how far out embeddings and centres lie, and what is learnt of the space.
 
         ``distance/target``, ``distance/nearest_impostor``: means, in the space's own unit, without margin.
@@ -106,21 +107,29 @@ class HSoftmax(ChunkedLoss):
         ``centre_radius/q05, q50, q95``: hyperbolic distances of the centres from the origin. ``curvature``;
         ``embedding_scale`` in ``poincare`` and ``lorentz``.
         """
-        w = self.weight.to(x.dtype)
-        distances = HSoftmax._plain_logits(self, x, labels) / -self.scale
-        learnt = {"embedding_scale": self.space.embedding_scale} if self.space.learnt() else {}
+        w, unit = self.weight[sample].to(x.dtype), self.space.unit()
+        points = self.space.embed(x)
+        own = self.space.rowwise(points, self.space.place(self.weight.index_select(0, labels).to(x.dtype))) * unit
+        others = self.space.pairwise(points, self.space.place(w)) * unit
+        scale = self.space.embedding_scale
         return {
-            **self._pair_means("distance", distances, labels, torch.amin),
+            "distance/target": own.mean(),
+            "distance/nearest_impostor": others.masked_fill_(sample == labels[:, None], math.inf).amin(1).mean(),
             "on_shell/embeddings": self.space.on_shell(x).double().mean(),
             "on_shell/centres": self.space.centres_on_shell(w).double().mean(),
             **quantiles("centre_radius", self.space.radii(w)),
             "curvature": self.curvature,
-            **learnt,
+            **({} if scale is None else {"embedding_scale": scale}),
         }
 
     def _in_force(self, option: str) -> Any:
         """Value of an option; those of the space are its own."""
         return getattr(self.space if option in SPACE_OPTIONS and option != "geometry" else self, option)
+
+    @torch.no_grad()
+    def centre_radii(self) -> Tensor:
+        """How far out the centres lie: hyperbolic distances from the origin, shape ``(C,)``."""
+        return self.space.radii(self.weight)
 
     def _set_fused(self, fused: object, chunk: object) -> None:
         """Check ``fused`` and ``chunk`` and what they mean together."""
@@ -128,14 +137,23 @@ class HSoftmax(ChunkedLoss):
             raise ConfigError(f"{self._place('fused')}: expected true or false, found {fused!r}")
         self._set_chunk(chunk)
         self.fused = fused
-        if isinstance(self.chunk, int) and not self.fuses:
-            reason = "fused is false" if not fused else "curvature is below 1.0032 in the published geometry"
-            raise ConfigError(f"{self._place('chunk')}: expected auto or off where {reason}, found {chunk!r}")
+        self._check_blocks()
+
+    def _check_blocks(self) -> None:
+        """Refuse blocks where only the readable form computes the loss."""
+        if isinstance(self.chunk, int) and not self.can_block:
+            reason = "curvature is below 1.0032 in the published geometry" if self.fused else "fused is false"
+            raise ConfigError(f"{self._place('chunk')}: expected auto or off where {reason}, found {self.chunk}")
+
+    @property
+    def can_block(self) -> bool:
+        """False where the readable form is asked for, or a floor acts that the factors of the product lack."""
+        return self.fused and self.space.can_fuse
 
     @property
     def fuses(self) -> bool:
-        """Whether the closed-form computation is used."""
-        return self.fused and self.space.can_fuse
+        """Whether a single block is computed in closed form."""
+        return self.can_block
 
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         points, centres = self.space.embed(x), self.space.place(self.weight.to(x.dtype))

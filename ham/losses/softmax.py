@@ -35,6 +35,10 @@ class Softmax(SpeakerLoss):
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
+    def _own_logits(self, x: Tensor, labels: Tensor) -> Tensor:
+        own = self.weight.detach().index_select(0, labels).to(x.dtype)
+        return (x * own).sum(dim=1) + self.bias.detach().index_select(0, labels).to(x.dtype)
+
 
 class ScaledSoftmax(Softmax):
     r"""Cross-entropy of a scaled linear layer, :math:`s (W x + b)`, nothing normalised.
@@ -53,3 +57,6 @@ class ScaledSoftmax(Softmax):
 
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return super()._plain_logits(x, labels) * self.scale
+
+    def _own_logits(self, x: Tensor, labels: Tensor) -> Tensor:
+        return super()._own_logits(x, labels) * self.scale

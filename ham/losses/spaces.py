@@ -37,6 +37,15 @@ SATURATION = 1.5
 LEARNT_RANGE = 10.0
 """A learnt curvature stays within this factor of its start."""
 
+LEAST_CURVATURE, MOST_CURVATURE = 1e-4, 1e4
+"""Beyond, all distances of centres near the origin vanish in float32, or none do."""
+
+LARGEST_LOG_SCALE = 20.0
+"""Bound of the logarithm of the learnt factor on embeddings: 2e-9 to 5e8."""
+
+LARGEST_HALF = 6.0
+"""Largest ``sqrt(c) x clip_radius``: the ball's boundary is at 6.3 in float32, and nothing is told apart there."""
+
 
 class Space(nn.Module, ABC, Generic[P]):
     """One space with its settings and what is learnt of it.
@@ -45,24 +54,25 @@ class Space(nn.Module, ABC, Generic[P]):
 
     Attributes:
         name: the word that the option ``geometry`` takes.
-        least_curvature: ``c`` must be at least this.
-        clip_radius: largest length of an embedding's tangent vector; 0 in the published form, which has none.
         centres: ``ball`` or ``tangent``.
         learn_curvature: whether ``c`` is learnt.
         fix_radius: centres lie on one shell, at this share of the largest radius; 0 for anywhere.
     """
 
     name: ClassVar[str]
-    least_curvature: ClassVar[float]
-    clip_radius: float
     centres: str
     learn_curvature: bool
     fix_radius: float
 
     @property
-    def embedding_scale(self) -> float:
-        """The factor ``e`` on embeddings in force; 1 in the published form."""
-        return 1.0
+    def embedding_scale(self) -> float | None:
+        """The factor ``e`` on embeddings in force; None in the published form."""
+        return None
+
+    @property
+    def clip_radius(self) -> float | None:
+        """Largest length of an embedding's tangent vector; None in the published form, which has none."""
+        return None
 
     @property
     @abstractmethod
@@ -150,8 +160,6 @@ class Published(Space[BallPoints]):
     """
 
     name: ClassVar[str] = "published"
-    least_curvature: ClassVar[float] = 1.0
-    clip_radius: float = 0.0
     centres: str = "ball"
     learn_curvature: bool = False
 
@@ -203,7 +211,8 @@ class Published(Space[BallPoints]):
     def radial(self) -> RadialMap:
         """Clipped points of the unit ball."""
         if self.fix_radius:
-            return partial(rows.shell_radial, half=math.atanh(self.fix_radius * self._radius))
+            half = math.atanh(self.fix_radius * self._radius)
+            return partial(rows.shell_radial, half=half, limit=math.inf)
         return partial(rows.ball_radial, scale=1.0, radius=self._radius)
 
     def _reach(self) -> float:
@@ -221,8 +230,6 @@ class Curved(Space[P]):
         curvature_shift: learnt, where ``learn_curvature``; 0 at the start. ``log c`` moves by its hyperbolic tangent.
     """
 
-    least_curvature: ClassVar[float] = 0.0
-
     def __init__(
         self,
         curvature: float,
@@ -236,14 +243,14 @@ class Curved(Space[P]):
     ) -> None:
         super().__init__()
         self.centres, self.fix_radius = centres, fix_radius
-        self.clip_radius = SATURATION / math.sqrt(curvature) if clip_radius is None else clip_radius
+        self._clip_radius = clip_radius
+        self._curvature, self.learn_curvature = curvature, False
         # A backbone that ends in batch normalisation gives |x| near sqrt(D): length 1, and inside the clip in any case.
         start = min(1.0, self.clip_radius / SATURATION) / math.sqrt(embedding_dim)
         self.log_embedding_scale = nn.Parameter(torch.tensor(math.log(embedding_scale or start)))
         self.learn_curvature = learn_curvature
         if learn_curvature:
             self.curvature_shift = nn.Parameter(torch.tensor(0.0))
-        self._curvature = curvature
 
     @property
     def curvature(self) -> float:
@@ -257,7 +264,16 @@ class Curved(Space[P]):
     @property
     def embedding_scale(self) -> float:
         """The factor ``e`` in force."""
-        return math.exp(float(self.log_embedding_scale.detach()))
+        return float(self._scale(torch.float64).detach())
+
+    @property
+    def clip_radius(self) -> float:
+        r"""The given one, or :math:`1.5/\sqrt{c}` for the curvature in force."""
+        return SATURATION / math.sqrt(self.curvature) if self._clip_radius is None else self._clip_radius
+
+    def _scale(self, dtype: torch.dtype) -> Tensor:
+        """The factor ``e``; its logarithm is bounded, so that it stays a number whatever the optimiser does."""
+        return torch.exp(self.log_embedding_scale.to(dtype).clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
 
     def unit(self) -> Curvature:
         """1 over the root of ``c``."""
@@ -266,7 +282,8 @@ class Curved(Space[P]):
     def _c(self) -> Tensor:
         """The learnt curvature: its logarithm is bounded smoothly, so that no value of the parameter is lost."""
         bound = math.log(LEARNT_RANGE)
-        return self._curvature * torch.exp(bound * torch.tanh(self.curvature_shift / bound))
+        shift = self.curvature_shift.to(torch.promote_types(self.curvature_shift.dtype, torch.float32))
+        return self._curvature * torch.exp(bound * torch.tanh(shift / bound))
 
     def _value(self) -> Curvature:
         return self._c() if self.learn_curvature else self._curvature
@@ -275,8 +292,11 @@ class Curved(Space[P]):
         return torch.sqrt(self._c()) if self.learn_curvature else math.sqrt(self._curvature)
 
     def _tangent(self, x: Tensor) -> Tensor:
-        """Tangent vectors of embeddings."""
-        return poincare.clip_norm(x * self.log_embedding_scale.to(x.dtype).exp(), self.clip_radius)
+        """Tangent vectors of embeddings; the factor gets no gradient from those that are clipped."""
+        scale, clip = self._scale(x.dtype), self.clip_radius
+        with torch.no_grad():
+            clipped = torch.linalg.vector_norm(x, dim=1, keepdim=True) * scale >= clip
+        return poincare.clip_norm(x * torch.where(clipped, scale.detach(), scale), clip)
 
     def _tangent_centres(self, w: Tensor) -> Tensor:
         """Tangent vectors of centres."""
@@ -291,11 +311,14 @@ class Curved(Space[P]):
     def radial(self) -> RadialMap:
         """Of the shell, of tangent vectors or of points, as the centres are given."""
         if self.fix_radius:
-            return partial(rows.shell_radial, half=self._root() * (self.fix_radius * self.clip_radius))
+            return partial(self._shell_radial, self._root() * (self.fix_radius * self.clip_radius))
         return partial(self._tangent_radial if self.centres == "tangent" else self._point_radial, self._root())
 
     def _tangent_radial(self, root: Curvature, square: Tensor) -> Radial:
         return rows.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
+
+    def _shell_radial(self, half: Curvature, square: Tensor) -> Radial:
+        return rows.shell_radial(square, half=half, limit=self._limit(square.dtype))
 
     @abstractmethod
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
@@ -409,9 +432,10 @@ def check_curvature(place: str, geometry: str, curvature: object) -> float:
         ConfigError: if it is no finite number, not positive, or below 1 in the published form; the message says why.
     """
     if geometry != Published.name:
-        return check_number(place, curvature, above=0.0)
+        check_number(place, curvature, above=0.0)
+        return check_number(place, curvature, least=LEAST_CURVATURE, most=MOST_CURVATURE)
     try:
-        return check_number(place, curvature, least=Published.least_curvature)
+        return check_number(place, curvature, least=1.0)
     except ConfigError as error:
         reason = "; there 1/sqrt(c) caps the norm in the unit ball, so that c below 1 has no meaning"
         raise ConfigError(f"{error}{reason}") from None
@@ -437,15 +461,16 @@ def build_space(
         curvature: ``c``: at least 1 in the published form, else positive.
         geometry: ``published``, ``poincare`` or ``lorentz``.
         clip_radius: largest length of an embedding's tangent vector in ``poincare`` and ``lorentz``; by default
-            :math:`1.5/\sqrt{c}`.
+            :math:`1.5/\sqrt{c}`, at any time of a curvature that changes.
         centres: ``ball``: a centre is a point (of the ball; on the hyperboloid its space components). ``tangent``: it
             is a tangent vector at the origin; ``poincare`` and ``lorentz`` only.
         learn_curvature: learn ``c`` within a factor of 10 of ``curvature``; ``poincare`` and ``lorentz`` only.
         embedding_scale: start of the learnt factor on embeddings, by default :math:`1/\sqrt{D}`, and less where
             embeddings of norm :math:`\sqrt{D}` would start beyond two thirds of ``clip_radius``; ``poincare`` and
             ``lorentz`` only.
-        fix_radius: put all centres on one shell, at this share (above 0, at most 1; true for 1) of the largest
-            radius: of the clipping radius in the published form, else of ``clip_radius``.
+        fix_radius: put all centres on one shell, at this share (0 to 1; true is 1, false and 0 are off) of the
+            largest radius: of the clipping radius in the published form, else of ``clip_radius``. Only the direction
+            of a centre then counts, in whichever coordinates.
 
     Returns:
         The space.
@@ -462,9 +487,10 @@ def build_space(
         "learn_curvature": _check_truth(f"{place}: learn_curvature", learn_curvature),
         "embedding_scale": embedding_scale,
     }
-    for option in ("clip_radius", "embedding_scale"):
+    largest = {"clip_radius": LARGEST_HALF / math.sqrt(c), "embedding_scale": math.exp(LARGEST_LOG_SCALE)}
+    for option, most in largest.items():
         if curved[option] is not None:
-            curved[option] = check_number(f"{place}: {option}", curved[option], above=0.0)
+            curved[option] = check_number(f"{place}: {option}", curved[option], above=0.0, most=most)
     if geometry == Published.name:
         for option, default in (*((o, None) for o in ("clip_radius", "embedding_scale")), *_ONLY_CURVED):
             if curved[option] != default:
@@ -484,7 +510,7 @@ def _check_share(place: str, value: object) -> float:
     """A share of a radius; nothing and false are 0, true is 1."""
     if value is None or isinstance(value, bool):
         return float(value or False)
-    return check_number(place, value, above=0.0, most=1.0)
+    return check_number(place, value, least=0.0, most=1.0)
 
 
 def _check_truth(place: str, value: object) -> bool:

@@ -149,7 +149,8 @@ class Hierarchy:
         num_radius_utterances: utterances behind ``norm`` and ``hyperbolic_radius``.
         norm: of the embedding as it leaves the backbone.
         hyperbolic_radius: the loss's distance of an embedding from the origin; None for a loss without a distance.
-        centre_norm: 5, 50 and 95 % quantiles of the norms of the training speakers' centres, as the loss stores them.
+        centre_radius: 5, 50 and 95 % quantiles of how far out the training speakers' centres lie: hyperbolic distances
+            from the origin for a hyperbolic loss, else norms.
     """
 
     name: str
@@ -162,7 +163,7 @@ class Hierarchy:
     num_radius_utterances: int
     norm: Radius
     hyperbolic_radius: Radius | None
-    centre_norm: Mapping[str, float]
+    centre_radius: Mapping[str, float]
 
 
 def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -> Structure:
@@ -475,17 +476,17 @@ def spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> float | None:
     return float(scipy.stats.spearmanr(x, y).statistic)
 
 
-def centre_norms(weight: Tensor) -> dict[str, float]:
-    """Quantiles of the norms of the centres.
+def radius_quantiles(radii: Tensor) -> dict[str, float]:
+    """Quantiles of how far out the centres lie.
 
     Args:
-        weight: centres, shape ``(C, D)``.
+        radii: of the centres, shape ``(C,)``.
 
     Returns:
-        Norms under ``p05``, ``p50`` and ``p95``.
+        Radii under ``p05``, ``p50`` and ``p95``.
     """
-    norms = weight.detach().double().norm(dim=1).numpy()
-    return {f"p{100 * q:02.0f}": float(np.quantile(norms, q)) for q in QUANTILES}
+    values = radii.detach().double().numpy()
+    return {f"p{100 * q:02.0f}": float(np.quantile(values, q)) for q in QUANTILES}
 
 
 def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
@@ -521,7 +522,7 @@ def hierarchy_table(experiments: Sequence[Hierarchy]) -> tuple[list[str], list[l
         f"norm at {', '.join(ratios)} dB",
         "rho with SNR",
         "hyperbolic radius at 0.5 s, full, 0 dB",
-        "centre norm 5, 50, 95 %",
+        "centre radius 5, 50, 95 %",
     ]
     names = dict.fromkeys(experiment.name for experiment in experiments)
     return head, [_row(name, [e for e in experiments if e.name == name]) for name in names]
@@ -543,7 +544,7 @@ def _row(name: str, trainings: Sequence[Hierarchy]) -> list[str]:
         _joined([list(t.norm.snr.median.values()) for t in trainings], 2),
         _signed([t.norm.snr.correlation for t in trainings]),
         _joined(radii, 3) if radii else "-",
-        _joined([list(t.centre_norm.values()) for t in trainings], 3),
+        _joined([list(t.centre_radius.values()) for t in trainings], 3),
     ]
 
 

@@ -161,11 +161,12 @@ class Loop:
             rng["cuda"] = torch.cuda.get_rng_state(self.device)
         moment = epoch + num_steps / self.steps_per_epoch
         margin = self.settings.margin_at(moment) if self.settings.margin_at else None
+        curvature = self.settings.curvature_at(moment) if self.settings.curvature_at else None
         return {
             **self.described,
             "epoch": epoch,
             "step": epoch * self.steps_per_epoch + num_steps,
-            "schedules": {"lr": self.settings.lr_at(moment), "margin": margin},
+            "schedules": {"lr": self.settings.lr_at(moment), "margin": margin, "curvature": curvature},
             "backbone": self.step.backbone.state_dict(),
             "loss": self.step.loss.state_dict(),
             "optimiser": self.optimiser.state_dict(),

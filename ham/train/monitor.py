@@ -53,7 +53,7 @@ class Monitor:
     def step(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log a step and show it on the bar."""
         self._write({"event": "step", "step": step, **values})
-        for key in ("loss", "accuracy", "lr", "margin", "crops_per_s"):
+        for key in ("loss", "accuracy", "lr", "margin", "curvature", "crops_per_s"):
             if key in values:
                 self._board.add_scalar(f"train/{key}", values[key], step)
         self._bar.set_postfix_str(_postfix(values))

@@ -12,7 +12,10 @@ import soundfile
 import torch
 import yaml
 
+from ham import losses
 from ham.bin import extract, make_store, score, train
+from ham.bin._system import build_optimiser
+from ham.config import OptimiserConfig
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.train import checkpoint
@@ -240,3 +243,10 @@ def test_a_device_that_is_not_there_is_refused(lab: Lab) -> None:
         lab.train("--device", "cuda:77")
     with pytest.raises(ConfigError, match="--device gpu"):
         lab.train("--device", "gpu")
+
+
+def test_a_learnt_scale_is_not_decayed() -> None:
+    loss = losses.build("ham_softmax", 4, 3, geometry="lorentz", curvature=1.0)
+    optimiser = build_optimiser(OptimiserConfig(weight_decay=0.1), list(loss.parameters()))
+    decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
+    assert decay == {id(loss.weight): 0.1, id(loss.space.log_embedding_scale): 0.0}

@@ -84,11 +84,16 @@ def test_a_clipped_point_has_no_radial_gradient() -> None:
     assert (x.grad * x.detach()).sum(1).abs().max() < 1e-6
 
 
-def test_points_can_be_selected_by_row() -> None:
-    points = poincare.published_points(torch.randn(5, 3), curvature=2.0)
-    picked = points.rows(torch.tensor([4, 0, 4]))
-    for whole, part in zip(points, picked, strict=True):
-        assert torch.equal(part, whole[[4, 0, 4]])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_clip_norm_shortens_what_is_too_long_and_nothing_else(dtype: torch.dtype) -> None:
+    x = torch.tensor([[0.0, 0.0], [0.3, 0.4], [3.0, 4.0], [3e30, -4e30]], dtype=dtype)
+    expected = torch.tensor([[0.0, 0.0], [0.3, 0.4], [1.2, 1.6], [1.2, -1.6]], dtype=dtype)
+    torch.testing.assert_close(poincare.clip_norm(x, 2.0), expected)
+    assert torch.equal(poincare.clip_norm(x, 2.0)[:2], x[:2])
+    leaf = x[1:].clone().requires_grad_()
+    poincare.clip_norm(leaf, 2.0).sum().backward()
+    assert torch.equal(leaf.grad[0], torch.ones(2, dtype=dtype))
+    assert abs(float((leaf.grad[1] * x[2]).sum())) < 1e-6
 
 
 def test_shrink_keeps_direction_and_short_rows() -> None:

@@ -24,7 +24,7 @@ def squares(w: Tensor) -> Tensor:
 
 
 def distances(left: Tensor, w: Tensor, radial: rows.Radial) -> Tensor:
-    return torch.acosh(1.0 + left @ rows.right_rows(w, radial).T)
+    return torch.acosh(1.0 + left @ rows.right_rows(w, *radial).T)
 
 
 @pytest.mark.parametrize("c", [1.5, 3.0, 5.0])
@@ -46,7 +46,7 @@ def test_points_tangent_vectors_and_space_components_of_both_models(c: float) ->
         (rows.ball_radial(squares(w), scale=root, radius=1 - 1e-9), w),
         (rows.tangent_radial(squares(w), scale=root, limit=9.0), poincare.expmap0(w, curvature=c)),
         (rows.hyperboloid_radial(squares(w), scale=root), lorentz.to_poincare(w, curvature=c)),
-        (rows.shell_radial(squares(w), half=0.7), math.tanh(0.7) / root * torch.nn.functional.normalize(w)),
+        (rows.shell_radial(squares(w), half=0.7, limit=9.0), math.tanh(0.7) / root * torch.nn.functional.normalize(w)),
     ]
     for radial, points in cases:
         expected = poincare.pairwise_distance(x, points, curvature=c) * root
@@ -62,7 +62,7 @@ def test_beta_is_gamma_plus_one_and_alpha_its_root(form: str) -> None:
         "ball": lambda: rows.ball_radial(square, scale=0.7, radius=0.9),
         "tangent": lambda: rows.tangent_radial(square, scale=0.7, limit=1.5),
         "hyperboloid": lambda: rows.hyperboloid_radial(square, scale=0.7),
-        "shell": lambda: rows.shell_radial(square, half=0.8),
+        "shell": lambda: rows.shell_radial(square, half=0.8, limit=9.0),
     }[form]()
     torch.testing.assert_close(radial.beta, radial.gamma + 1.0)
     torch.testing.assert_close(radial.alpha.square() * square, radial.beta * radial.gamma)
@@ -75,7 +75,7 @@ def test_the_origin_has_finite_values_and_gradients(dtype: torch.dtype) -> None:
         lambda s: rows.ball_radial(s, scale=1.0, radius=0.5),
         lambda s: rows.tangent_radial(s, scale=1.0, limit=1.0),
         lambda s: rows.hyperboloid_radial(s, scale=1.0),
-        lambda s: rows.shell_radial(s, half=1.0),
+        lambda s: rows.shell_radial(s, half=1.0, limit=9.0),
     ):
         square = torch.zeros(3, dtype=dtype, requires_grad=True)
         radial = build(square)
@@ -87,5 +87,5 @@ def test_the_origin_has_finite_values_and_gradients(dtype: torch.dtype) -> None:
 
 def test_a_vector_without_direction_lies_at_the_origin_of_the_shell() -> None:
     square = torch.tensor([0.0, 1e-26, 1e-20], dtype=torch.float64)
-    gamma = rows.shell_radial(square, half=1.0).gamma
+    gamma = rows.shell_radial(square, half=1.0, limit=9.0).gamma
     torch.testing.assert_close(gamma, torch.tensor([0.0, 0.0, math.sinh(1.0) ** 2], dtype=torch.float64))

@@ -66,9 +66,17 @@ def test_auto_streams_above_the_limit_only(name: str, monkeypatch: pytest.Monkey
     assert loss._block(x) == 8
     assert build(name, 4, 50, chunk="off")._block(x) == whole
     assert build(name, 4, 50, chunk=7)._block(x) == 7
+    for options in ({"fused": False}, {"curvature": 1.0}) if name in HYPERBOLIC else ():
+        assert build(name, 4, 50, **options)._block(x) == 0
     monkeypatch.setattr(module, "LARGE_BYTES", 10 * 50 * 4)
     assert loss._block(x) == whole
     assert loss._block(x.double()) == 8
+
+
+def test_blocks_are_refused_when_the_curvature_comes_to_where_they_cannot_be() -> None:
+    loss = build("ham_softmax", 4, 50, chunk=8)
+    with pytest.raises(ConfigError, match=r"chunk: expected auto or off where curvature is below 1\.0032"):
+        loss.set_curvature(1.0)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,12 +119,64 @@ def test_the_gradient_of_the_centres_is_handed_over_and_not_copied(chunk: Any, m
     assert places == [loss.weight.grad.data_ptr()]
 
 
-def test_a_second_backward_pass_gives_the_same() -> None:
-    for chunk in (4, "off"):
-        loss, (x, y) = make("ham_softmax", chunk=chunk), make_batch()
-        out = loss(x, y)
-        first = torch.autograd.grad(out.loss, loss.weight, retain_graph=True)[0]
-        assert torch.equal(torch.autograd.grad(out.loss, loss.weight)[0], first)
+@pytest.mark.parametrize("chunk", [4, "off"])
+def test_a_second_backward_pass_gives_the_same_and_needs_the_graph(chunk: Any) -> None:
+    loss, (x, y) = make("ham_softmax", chunk=chunk), make_batch()
+    out = loss(x, y)
+    first = torch.autograd.grad(out.loss, loss.weight, retain_graph=True)[0]
+    assert torch.equal(torch.autograd.grad(out.loss, loss.weight)[0], first)
+    with pytest.raises(RuntimeError, match="backward through the graph a second time"):
+        out.loss.backward()
+
+
+@pytest.mark.parametrize("chunk", [4, "off"])
+@pytest.mark.parametrize("name", ["ham_softmax", "eh_am_softmax"])
+def test_centres_changed_between_the_passes_are_an_error(name: str, chunk: Any) -> None:
+    loss, (x, y) = make(name, chunk=chunk), make_batch()
+    out = loss(x, y)
+    with torch.no_grad():
+        loss.weight.mul_(1.5)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.loss.backward()
+
+
+def test_nothing_but_saved_tensors_holds_the_matrix_or_the_centres() -> None:
+    """What autograd saves it frees after the backward pass; what hangs on the graph node would stay with the loss."""
+    loss, x, y = build("eh_am_softmax", 4, 3000), torch.randn(64, 4, requires_grad=True), torch.randint(3000, (64,))
+    out = loss(x, y)
+    for _ in range(2):
+        held = [value for sweep in out.loss.grad_fn.sweeps for value in vars(sweep).values()]
+        assert held
+        assert not [value for value in held if isinstance(value, Tensor) and value.numel() >= 4 * 3000]
+        out.loss.backward(retain_graph=True)
+
+
+@pytest.mark.parametrize("chunk", [4, "off"])
+def test_a_backward_pass_under_autocast_is_in_float32_too(chunk: Any) -> None:
+    results = []
+    for enabled in (False, True):
+        loss, (x, y) = make("ham_softmax", torch.float32, chunk=chunk), make_batch(torch.float32)
+        x.requires_grad_()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            loss(x, y).loss.backward()
+        results.append((x.grad, loss.weight.grad))
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("options", SPACES)
+def test_frozen_centres_cost_no_gradient_of_theirs(options: dict[str, Any]) -> None:
+    expected, (x, y) = make("ham_softmax", **options), make_batch()
+    frozen = make("ham_softmax", **options)
+    frozen.weight.requires_grad_(False)
+    gradients = []
+    for loss in (expected, frozen):
+        leaf = x.clone().requires_grad_()
+        loss(leaf, y).loss.backward()
+        gradients.append([leaf.grad, *(p.grad for p in loss.space.parameters())])
+    assert frozen.weight.grad is None
+    for a, b in zip(*gradients, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_a_tie_with_another_speaker_counts_as_wrong() -> None:

@@ -242,10 +242,10 @@ def test_a_radius_clipped_to_a_shell_follows_nothing() -> None:
     assert (found.duration.correlation, found.snr.correlation) == (None, None)
 
 
-def test_quantiles_of_centre_norms() -> None:
+def test_quantiles_of_centre_radii() -> None:
     directions = torch.nn.functional.normalize(torch.arange(505.0).reshape(101, 5).cos(), dim=1)
     weight = torch.nn.Parameter(directions * torch.arange(101.0)[:, None])
-    assert hierarchy.centre_norms(weight) == pytest.approx({"p05": 5, "p50": 50, "p95": 95}, rel=1e-5)
+    assert hierarchy.radius_quantiles(weight.norm(dim=1)) == pytest.approx({"p05": 5, "p50": 50, "p95": 95}, rel=1e-5)
 
 
 @pytest.fixture
@@ -275,6 +275,6 @@ def test_the_table_has_a_row_an_experiment(measured: Hierarchy) -> None:
     assert cells["purity sex (chance)"].startswith("1.000 (0.")
     assert cells["norm at 0.5, 1, 2, full s"] == "1.12, 2.12, 3.12, 4.12"
     assert cells["hyperbolic radius at 0.5 s, full, 0 dB"] == "1.125, 4.125, 7.125"
-    assert cells["centre norm 5, 50, 95 %"] == "0.100, 0.200, 0.300"
+    assert cells["centre radius 5, 50, 95 %"] == "0.100, 0.200, 0.300"
     assert (rows[1][0], rows[1][-2]) == ("b", "-")
     assert len(markdown_table(head, rows).splitlines()) == 4
