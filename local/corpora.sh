@@ -33,5 +33,5 @@ fetch_corpora() {
   [ $((${#sets[@]} + ${#lists[@]})) -gt 0 ] || return 0
   ham download --sets "${sets[@]}" --lists "${lists[@]}" "${common[@]}" --num_connections "$num_connections" "${@:3}"
   [ ${#sets[@]} = 0 ] ||
-    ham unpack --sets "${sets[@]}" "${common[@]}" --max_missing "$max_missing_files" --num_workers "$num_workers"
+    ham unpack --sets "${sets[@]}" "${common[@]}" --max_missing_files "$max_missing_files" --num_workers "$num_workers"
 }

@@ -21,9 +21,17 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--target", type=Path, required=True, help="folder to write, as vox2_dev/wav")
     parser.add_argument("--format", choices=FORMATS, default="wav", help="flac takes half the space, and longer")
     parser.add_argument("--num_workers", type=at_least(1), default=4, help="processes")
-    parser.add_argument("--max_bad", type=at_least(0), default=0, help="files that may be left out as damaged")
+    parser.add_argument(
+        "--max_missing_files", type=at_least(0), default=0, help="files that may be left out as damaged"
+    )
     options = parser.parse_args(argv)
-    convert(options.source, options.target, options.format, num_workers=options.num_workers, max_bad=options.max_bad)
+    convert(
+        options.source,
+        options.target,
+        options.format,
+        num_workers=options.num_workers,
+        max_bad=options.max_missing_files,
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> None:
         "--keep_archives", type=boolean, default=True, metavar="true|false", help="false: remove them on the way"
     )
     parser.add_argument(
-        "--max_missing", type=at_least(0), default=0, help="files of a set that may be missing or damaged"
+        "--max_missing_files", type=at_least(0), default=0, help="files of a set that may be missing or damaged"
     )
     parser.add_argument("--num_workers", type=at_least(1), default=4, help="threads that unpack")
     parser.add_argument("--catalogue", type=Path, help="another table of archives than the built-in one (JSON)")
@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
             options.archives,
             options.corpora_dir,
             keep_archives=options.keep_archives,
-            max_missing=options.max_missing,
+            max_missing=options.max_missing_files,
             num_workers=options.num_workers,
         )
 

@@ -319,7 +319,9 @@ class _Job:
         if missing:
             said += f"; cannot be unpacked: {summarise(missing)}"
         if num_missing > self.max_missing:
-            cure = f"load the archive again, or accept {num_missing} missing files with --max_missing {num_missing}"
+            cure = (
+                f"load the archive again, or accept {num_missing} missing files with --max_missing_files {num_missing}"
+            )
             raise DataError(f"{said}; {cure}")
         if files is not None or missing:
             logger.warning("%s", said)

@@ -124,8 +124,8 @@ def _convert_all(
 
 def _check_budget(bad: dict[str, str], max_bad: int) -> None:
     if len(bad) > max_bad:
-        cure = "load them again, or leave them out with a larger --max_bad"
-        said = f"{len(bad)} files cannot be converted and --max_bad allows {max_bad}"
+        cure = "load them again, or leave them out with a larger --max_missing_files"
+        said = f"{len(bad)} files cannot be converted and --max_missing_files allows {max_bad}"
         raise DataError(f"{said}: {summarise([*bad.values()])}; {cure}")
 
 
@@ -162,9 +162,7 @@ def _check_format(target: Path, audio_format: str) -> None:
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{_beside(target, RECORD)}: is not a record of a conversion; remove it") from error
     if found != audio_format:
-        raise DataError(
-            f"{target}: expected {audio_format} files, found {found}; remove it, or choose another --target"
-        )
+        raise DataError(f"{target}: expected {audio_format} files, found {found}; remove this folder to convert again")
 
 
 def _remove_temporary(target: Path) -> None:

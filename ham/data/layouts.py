@@ -59,6 +59,9 @@ def _folder(name: str, inside: str, counted: str, example: str) -> Layout:
 
 
 _CN_DATA = r"data/([^/]+)/[^/]+\.(?:flac|wav)"
+_TERMS = r"(?:.+/)?(?:README|LICENSE|ANNOTATIONS)(?:\.txt)?"
+"""Files without speech that say whose recordings these are and on which terms."""
+
 _CN_FILES = r"\.(?:flac|wav|lst|map|txt)"
 
 LAYOUTS: Mapping[str, Layout] = MappingProxyType(
@@ -67,10 +70,10 @@ LAYOUTS: Mapping[str, Layout] = MappingProxyType(
         "vox1_test": _voxceleb("vox1/wav", "wav", "wav", "vox1/splits/vox1_test.txt"),
         "vox2_dev": _voxceleb("vox2_dev/m4a", "aac", "m4a"),
         "vox2_test": _voxceleb("vox2_test/m4a", "aac", "m4a"),
-        "musan": _folder("musan", r"(?:music|speech|noise)/.+\.wav", r".+", "{music,speech,noise}/..."),
+        "musan": _folder("musan", rf"(?:music|speech|noise)/.+\.wav|{_TERMS}", r".+\.wav", "{music,speech,noise}/..."),
         "rirs": _folder(
             "RIRS_NOISES",
-            r".+\.wav|(?:.+/)?(?:rir_list|noise_list|room_info)",
+            rf".+\.wav|(?:.+/)?(?:rir_list|noise_list|room_info)|{_TERMS}",
             r"simulated_rirs/.+\.wav",
             "simulated_rirs/...",
         ),

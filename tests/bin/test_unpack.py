@@ -53,7 +53,7 @@ def test_sets_are_unpacked_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
         (["--sets", "vox3"], 2, "expected some of vox1_dev, cn2; found 'vox3'"),
         (["--archives", "nowhere"], 2, "nowhere: expected vox1_dev_wav.zip or its parts for vox1_dev"),
         (["--keep_archives", "no"], 2, "expected true or false"),
-        (["--max_missing", "-1"], 2, "at least 0"),
+        (["--max_missing_files", "-1"], 2, "at least 0"),
         (["--catalogue", "nowhere.json"], 2, "nowhere.json"),
     ],
 )
@@ -75,9 +75,9 @@ def test_too_few_files_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
     assert run(main, argv) == 1
     assert capsys.readouterr().err == (
         "error: vox1_dev: expected 33 files of 6 speakers, found 30 files of 6 speakers; load the archive again, "
-        "or accept 3 missing files with --max_missing 3\n"
+        "or accept 3 missing files with --max_missing_files 3\n"
     )
-    assert run(main, [*argv, "--max_missing", "3"]) == 0
+    assert run(main, [*argv, "--max_missing_files", "3"]) == 0
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:

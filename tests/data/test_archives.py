@@ -282,11 +282,11 @@ def test_missing_files_are_counted_before_anything_is_written(tmp_path: Path) ->
     entry = make(tmp_path, noise_files(VOX, 10), speakers=3, files=12)
     said = refused(entry, tmp_path)
     assert "expected 12 files of 3 speakers, found 10 files of 2 speakers" in said
-    assert "--max_missing 2" in said
+    assert "--max_missing_files 2" in said
     assert not (tmp_path / "corpora/vox1").exists()
     done = unpack(entry, tmp_path / "archives", tmp_path / "corpora", max_missing=2)
     assert (done.num_files, done.num_missing, done.missing) == (10, 2, [])
-    with pytest.raises(DataError, match="--max_missing 2"):
+    with pytest.raises(DataError, match="--max_missing_files 2"):
         unpack(entry, tmp_path / "archives", tmp_path / "corpora", max_missing=1)
 
 
@@ -321,7 +321,7 @@ def test_a_damaged_member_is_named_and_within_the_budget_left_out(method: int, t
     entry = write_archive(tmp_path / "archives", "vox1_dev", content, 3, 8, 40)
     said = refused(entry, tmp_path)
     assert "vox1/" + name in said
-    assert "--max_missing 1" in said
+    assert "--max_missing_files 1" in said
     done = unpack(entry, tmp_path / "archives", tmp_path / "corpora", max_missing=1, keep_archives=False)
     assert (done.num_files, done.num_missing) == (39, 1)
     assert ["vox1/" + name in problem for problem in done.missing] == [True]

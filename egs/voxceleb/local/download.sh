@@ -19,7 +19,7 @@ copy=$vox2_audio
 fetch_corpora "$sets" "${needs#*$'\n'}" --format "$copy" "${way[@]}"
 if [[ " $sets " == *" vox2_dev "* && $vox2_audio != m4a ]]; then
   ham convert --source "$corpora_dir/vox2_dev/m4a" --target "$corpora_dir/vox2_dev/wav" --format "$vox2_audio" \
-    --num_workers "$num_workers" --max_bad "$max_missing_files"
+    --num_workers "$num_workers" --max_missing_files "$max_missing_files"
 fi
 ham prepare_voxceleb "${request[@]}" "${place[@]}" --archives "$archives" --data_dir "$data_dir" \
   --vox2_audio "$vox2_audio" --max_missing_files "$max_missing_files" --num_workers "$num_workers" \
