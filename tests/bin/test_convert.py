@@ -43,7 +43,7 @@ def test_files_are_converted_once(tmp_path: Path, capsys: pytest.CaptureFixture[
         (["--source", "nowhere"], 2, "nowhere: no such folder"),
         (["--format", "mp3"], 2, "invalid choice"),
         (["--num_workers", "0"], 2, "at least 1"),
-        (["--max-bad", "x"], 2, "at least 0"),
+        (["--max-missing-files", "x"], 2, "at least 0"),
     ],
 )
 def test_wrong_requests_end_in_one_line(
