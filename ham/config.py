@@ -242,6 +242,9 @@ def load_config(path: Path, overrides: Iterable[str] = (), loss: str | None = No
             tree["loss"] = {"name": loss}
     for override in overrides:
         _apply(tree, override)
+    named = tree.get("loss")
+    if loss is not None and isinstance(named, dict) and named.get("name") != loss:
+        raise ConfigError(f"--set loss.name={named.get('name')}: contradicts --loss {loss}; give one of them")
     return from_dict(tree, str(path))
 
 

@@ -105,6 +105,13 @@ def test_a_malformed_change_is_refused(tmp_path: Path, change: str) -> None:
         load_config(write(tmp_path, "train: {epochs: 5}"), [change])
 
 
+def test_a_loss_is_named_once(tmp_path: Path) -> None:
+    path = write(tmp_path, "loss: {name: ham_softmax}\n")
+    assert load_config(path, ["loss.name=am_softmax"]).loss.name == "am_softmax"
+    with pytest.raises(ConfigError, match="--set loss.name=am_softmax: contradicts --loss ham_softmax"):
+        load_config(path, ["loss.name=am_softmax"], loss="ham_softmax")
+
+
 def test_a_missing_file_names_the_others(tmp_path: Path) -> None:
     write(tmp_path, "")
     with pytest.raises(ConfigError, match=r"system\.yaml"):

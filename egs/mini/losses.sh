@@ -5,6 +5,12 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seeds=("$@")
 [ $# -gt 0 ] || seeds=(1 2 3)
+for seed in "${seeds[@]}"; do
+  [[ $seed =~ ^[0-9]{1,15}$ ]] || {
+    echo "error: losses.sh: usage: losses.sh [SEED...]: expected whole numbers, found '$seed'" >&2
+    exit 2
+  }
+done
 
 # Name, loss and changes of each system. The eight losses at their published settings, then ham_softmax in the other
 # geometries and with its centres on one shell, then am_softmax with what is left of ham_softmax when the geometry is

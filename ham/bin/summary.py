@@ -86,6 +86,8 @@ def parse_systems(words: Sequence[str]) -> dict[str, list[Path]]:
         if name in systems:
             raise ConfigError(f"--systems: expected each name once, found '{name}' twice")
         systems[name] = [Path(folder) for folder in folders.split(",")]
+        if len({folder.resolve() for folder in systems[name]}) < len(systems[name]):
+            raise ConfigError(f"--systems: {name}: expected different experiments, found one of them twice")
     return systems
 
 

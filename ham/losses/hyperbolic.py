@@ -20,7 +20,7 @@ from ham.errors import ConfigError
 from ham.geometry.poincare import least_ratio
 from ham.losses.base import quantiles
 from ham.losses.chunked import ChunkedLoss
-from ham.losses.spaces import AnySpace, build_space, check_curvature
+from ham.losses.spaces import AnySpace, build_space, check_clip, check_curvature
 from ham.schema import keyword_options
 
 CENTRE_STD = 1e-3
@@ -65,6 +65,7 @@ class HSoftmax(ChunkedLoss):
     ) -> None:
         super().__init__(embedding_dim, num_speakers)
         self.scale = self._positive("scale", scale)
+        self._clip_radius: float | None = space.get("clip_radius")
         self.space: AnySpace = build_space(f"loss {self.name}", self.embedding_dim, curvature=curvature, **space)
         self._set_fused(fused, chunk)
         self.weight = nn.Parameter(torch.empty(self.num_speakers, self.embedding_dim).normal_(std=CENTRE_STD))
@@ -96,7 +97,9 @@ class HSoftmax(ChunkedLoss):
         if self.space.learn_curvature:
             raise ConfigError(f"{self._place('curvature')}: is learnt and cannot be set; use one of the two")
         place = f"{self._place('curvature')} (geometry {self.geometry})"
-        self.space.set_curvature(check_curvature(place, self.geometry, curvature))
+        c = check_curvature(place, self.geometry, curvature)
+        check_clip(self._place("clip_radius"), self._clip_radius, c)
+        self.space.set_curvature(c)
         self._check_blocks()
 
     def _diagnostics(self, x: Tensor, labels: Tensor, sample: Tensor) -> dict[str, Tensor | float]:

@@ -32,7 +32,7 @@ P = TypeVar("P")
 RadialMap: TypeAlias = Callable[[Tensor], Radial]
 
 SATURATION = 1.5
-"""Default of ``sqrt(c) x clip_radius``: at tanh(1.5) still 18 % of the radial gradient are left."""
+"""Default of ``sqrt(c) x clip_radius``: the ball's coordinates still move there, 18 % as fast as at the origin."""
 
 LEARNT_RANGE = 10.0
 """A learnt curvature stays within this factor of its start."""
@@ -441,6 +441,22 @@ def check_curvature(place: str, geometry: str, curvature: object) -> float:
         raise ConfigError(f"{error}{reason}") from None
 
 
+def check_clip(place: str, clip_radius: float | None, highest: float) -> None:
+    """Check a clip against the highest curvature that it will meet.
+
+    Args:
+        place: the option, the beginning of the message.
+        clip_radius: the one that is given; None for the default, which follows the curvature.
+        highest: the curvature.
+
+    Raises:
+        ConfigError: if float32 would not tell clipped embeddings apart.
+    """
+    if clip_radius is not None:
+        place = f"{place} (at curvature {highest:g})"
+        check_number(place, clip_radius, above=0.0, most=LARGEST_HALF / math.sqrt(highest))
+
+
 def build_space(
     place: str,
     embedding_dim: int,
@@ -487,10 +503,6 @@ def build_space(
         "learn_curvature": _check_truth(f"{place}: learn_curvature", learn_curvature),
         "embedding_scale": embedding_scale,
     }
-    largest = {"clip_radius": LARGEST_HALF / math.sqrt(c), "embedding_scale": math.exp(LARGEST_LOG_SCALE)}
-    for option, most in largest.items():
-        if curved[option] is not None:
-            curved[option] = check_number(f"{place}: {option}", curved[option], above=0.0, most=most)
     if geometry == Published.name:
         for option, default in (*((o, None) for o in ("clip_radius", "embedding_scale")), *_ONLY_CURVED):
             if curved[option] != default:
@@ -499,6 +511,10 @@ def build_space(
                     f"{curved[option]!r}; choose geometry poincare or lorentz"
                 )
         return Published(c, fix_radius=share)
+    check_clip(f"{place}: clip_radius", clip_radius, c * LEARNT_RANGE if learn_curvature else c)
+    if embedding_scale is not None:
+        most = math.exp(LARGEST_LOG_SCALE)
+        curved["embedding_scale"] = check_number(f"{place}: embedding_scale", embedding_scale, above=0.0, most=most)
     kind: type[Poincare] | type[Lorentz] = Poincare if geometry == Poincare.name else Lorentz
     return kind(c, embedding_dim, fix_radius=share, **curved)  # type: ignore[arg-type]
 

@@ -61,6 +61,7 @@ def test_wrong_requests_are_refused(folder: Path) -> None:
         (["a"], "expected NAME=EXPERIMENT,EXPERIMENT, found 'a'"),
         (["a=x,"], "expected NAME=EXPERIMENT"),
         (["a=x", "a=y"], "found 'a' twice"),
+        (["a=x,./x"], "a: expected different experiments, found one of them twice"),
     ):
         with pytest.raises(ConfigError, match=message):
             summary.parse_systems(words)

@@ -181,6 +181,17 @@ def test_set_curvature_is_the_same_as_building_with_it(geometry: str, options: d
     assert loss.curvature == 2.0
 
 
+def test_a_clip_is_checked_against_every_curvature_that_it_meets() -> None:
+    options: dict[str, Any] = {"geometry": "lorentz", "curvature": 1.0, "clip_radius": 3.0}
+    loss = build("ham_softmax", D, C, **options)
+    message = r"^loss ham_softmax: clip_radius \(at curvature 9\): expected a finite number .* at most 2, found 3.0"
+    with pytest.raises(ConfigError, match=message):
+        loss.set_curvature(9.0)
+    assert loss.curvature == 1.0
+    with pytest.raises(ConfigError, match="at curvature 10"):
+        build("ham_softmax", D, C, learn_curvature=True, **options)
+
+
 def test_losses_without_curvature_refuse_one() -> None:
     with pytest.raises(ConfigError, match="loss am_softmax: has no curvature to set"):
         build("am_softmax", D, C).set_curvature(1.0)
@@ -258,13 +269,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"geometry": "lorentz", "curvature": math.nan}, "curvature .*found nan"),
     ({"geometry": "poincare", "curvature": "1"}, "curvature .*found '1'; write it without quotes"),
     ({"curvature": 0.5}, "curvature .*at least 1, found 0.5; there 1/sqrt.c. caps the norm .*no meaning"),
-    ({"geometry": "poincare", "clip_radius": 0}, "clip_radius: expected a finite number above 0"),
+    ({"geometry": "poincare", "clip_radius": 0}, "clip_radius .*expected a finite number above 0"),
     ({"geometry": "poincare", "embedding_scale": -2}, "embedding_scale: expected a finite number above 0"),
     ({"geometry": "poincare", "centres": "sphere"}, "centres: expected one of ball, tangent, found 'sphere'"),
     ({"geometry": "poincare", "learn_curvature": "yes"}, "learn_curvature: expected true or false, found 'yes'"),
     ({"fix_radius": 1.5}, "fix_radius: expected a finite number at least 0 and at most 1, found 1.5"),
     ({"geometry": "lorentz", "curvature": 1e-7}, "curvature .*at least 0.0001"),
-    ({"geometry": "poincare", "curvature": 1.0, "clip_radius": 7.0}, "clip_radius: .*at most 6, found 7.0"),
+    ({"geometry": "poincare", "curvature": 1.0, "clip_radius": 7.0}, "clip_radius .*at most 6, found 7.0"),
     ({"geometry": "poincare", "embedding_scale": 1e39}, "embedding_scale: .*at most"),
     ({"clip_radius": 1.0}, "clip_radius: expected None in geometry published.*choose geometry poincare or lorentz"),
     ({"centres": "tangent"}, "centres: expected ball in geometry published"),
