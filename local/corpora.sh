@@ -11,6 +11,8 @@ check_corpora_options() {
   [ -z "$train_roots$test_roots" ] ||
     fail 2 "run.sh: corpus $corpus makes its own roots; for yours: --corpus folder --train_roots \"A B\" --test_roots \"C D\""
   [ -z "$wav_root" ] || [ -d "$wav_root" ] || fail 2 "run.sh: --wav_root '$wav_root': no such folder"
+  [ -z "$wav_root" ] || [ -n "$(find -L "$wav_root" -type f \( -name '*.wav' -o -name '*.flac' -o -name '*.m4a' \) -print -quit)" ] ||
+    fail 2 "run.sh: --wav_root '$wav_root': expected wav, flac or m4a files below it, found none"
   [[ $max_missing_files =~ ^[0-9]{1,15}$ ]] ||
     fail 2 "run.sh: --max_missing_files: expected a whole number, found '$max_missing_files'"
   archives=${archives:-$data_dir/archives}
@@ -25,13 +27,19 @@ check_corpora_options() {
 
 # fetch_corpora "SET..." "LIST...": fetch archives, MUSAN and RIRS_NOISES where they are wanted, and trial lists; unpack.
 fetch_corpora() {
-  local sets lists common
+  local sets lists common name urls addresses=()
   read -ra sets <<<"$1 ${made_in_stage_1[*]}"
   read -ra lists <<<"$2"
   common=(--archives "$archives" --corpora_dir "$corpora_dir" --keep_archives "$keep_archives")
   [ -z "$catalogue" ] || common+=(--catalogue "$catalogue")
+  for name in mirror_repo lists_url; do # which not every corpus has
+    if is_option "$name" && [ -n "${!name}" ]; then addresses+=("--$name" "${!name}"); fi
+  done
+  read -ra urls <<<"$openslr_urls"
+  [ ${#urls[@]} = 0 ] || addresses+=(--openslr_urls "${urls[@]}")
   [ $((${#sets[@]} + ${#lists[@]})) -gt 0 ] || return 0
-  ham download --sets "${sets[@]}" --lists "${lists[@]}" "${common[@]}" --num_connections "$num_connections" "${@:3}"
+  ham download --sets "${sets[@]}" --lists "${lists[@]}" "${common[@]}" "${addresses[@]}" \
+    --num_connections "$num_connections" "${@:3}"
   [ ${#sets[@]} = 0 ] ||
     ham unpack --sets "${sets[@]}" "${common[@]}" --max_missing_files "$max_missing_files" --num_workers "$num_workers"
 }

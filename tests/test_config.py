@@ -108,7 +108,7 @@ def test_a_malformed_change_is_refused(tmp_path: Path, change: str) -> None:
 def test_a_loss_is_named_once(tmp_path: Path) -> None:
     path = write(tmp_path, "loss: {name: ham_softmax}\n")
     assert load_config(path, ["loss.name=am_softmax"]).loss.name == "am_softmax"
-    with pytest.raises(ConfigError, match="--set loss.name=am_softmax: contradicts --loss ham_softmax"):
+    with pytest.raises(ConfigError, match=r"--set loss\.name=am_softmax: contradicts --loss ham_softmax"):
         load_config(path, ["loss.name=am_softmax"], loss="ham_softmax")
 
 

@@ -556,6 +556,12 @@ def test_voxceleb_from_archives_of_the_user_is_the_same(
         path = f"test/vox1/vox1_h_clean/{name}"
         assert (corpus.data / path).read_bytes() == (voxceleb.corpus.data / path).read_bytes()
     assert {path.name for path in own.glob("vox*_*_*")} == {"vox2_test_aac.zip"}, "archives were to go"
+    shutil.rmtree(tmp_path / "data/corpora/vox2_dev/m4a")
+    first = ["--source", "none", "--archives", own, "--stop_stage", "1"]
+    assert "vox2_dev/wav: 32 files" in corpus(*first).stderr, "what was converted is enough"
+    asked = corpus(*first, "--vox2_audio", "m4a", check=False)
+    assert asked.returncode == 1
+    assert f"or remove {tmp_path}/data/corpora/vox2_dev.unpacked.json to load them again" in asked.stderr
 
 
 def test_voxceleb_from_unpacked_folders(miniature: Miniature, voxceleb: Finished, tmp_path: Path) -> None:

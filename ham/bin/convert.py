@@ -2,6 +2,7 @@
 
 Files that are there already are left alone, so that a run that was stopped is continued; to convert one again, remove
 it. M4A files can also be used as they are: this copy only saves their decoding when they are packed.
+Once all are converted, their folder may be removed; to convert into another format, remove the target.
 """
 
 from __future__ import annotations

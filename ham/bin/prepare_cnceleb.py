@@ -13,6 +13,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
@@ -42,11 +43,13 @@ from ham.data.cnceleb import (
 )
 from ham.data.join import write_joints
 from ham.data.roots import write_root
-from ham.errors import ConfigError, DataError
+from ham.errors import ConfigError, DataError, summarise
 
 logger = logging.getLogger(__name__)
 
 Data = dict[str, dict[str, str]]
+
+_BUDGET_HELP = "utterances that a corpus may lack; training speakers without a folder; short ones that do not decode"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -79,7 +82,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--enrol_list", choices=ENROL_LISTS, default="map", help="recordings of a model: several, or the joined one"
     )
     parser.add_argument("--catalogue", type=Path, help="counts in place of the built-in ones, JSON")
-    parser.add_argument("--max_missing_files", type=at_least(0), default=0, help="utterances that a corpus may lack")
+    parser.add_argument("--max_missing_files", type=at_least(0), default=0, help=_BUDGET_HELP)
     parser.add_argument("--num_workers", type=at_least(1), default=2, help="threads that read and join")
     options: argparse.Namespace = parser.parse_args(argv)
     return options
@@ -115,12 +118,12 @@ def _list(folders: Folders, train_sets: Sequence[str], catalogue: Catalogue, bud
     check_counts(cn1, data, catalogue.sets.get("cn1"), budget)
     trained: Data = {}
     if "cn1_dev" in train_sets:
-        trained.update({name: data[name] for name in train_speakers(cn1, "dev/dev.lst", data)})
+        trained.update({name: data[name] for name in train_speakers(cn1, "dev/dev.lst", data, budget)})
     if "cn2" in train_sets:
         cn2 = _there(folders.cn2, "CN-Celeb2_flac")
         more = list_data(cn2)
         check_counts(cn2, more, catalogue.sets.get("cn2"), budget)
-        speakers = train_speakers(cn2, "spk.lst", more)
+        speakers = train_speakers(cn2, "spk.lst", more, budget)
         if both := sorted(trained.keys() & speakers):
             raise DataError(f"{cn2}/spk.lst: {len(both)} speakers are in CN-Celeb1 too, the first is {both[0]}")
         trained.update({name: more[name] for name in speakers})
@@ -137,20 +140,32 @@ def _check_known_counts(evaluation: Evaluation, num_speakers: int, train_sets: S
 
 
 def _join(trained: Mapping[str, Mapping[str, str]], options: argparse.Namespace) -> Training:
-    """Join what is short; the files are made here."""
+    """Join what is short; the files are made here, and those whose parts all fail are not trained on."""
     seconds = options.join_short_s
     files = [Path(file) for own in trained.values() for file in own.values()]
     options.data_dir.mkdir(parents=True, exist_ok=True)
     infos, _ = inspect(files, options.data_dir, "header", options.num_workers) if seconds else ({}, {})
     folder = Path(os.path.abspath(options.corpora_dir)) / f"CN-Celeb_joined_{seconds:g}s"  # noqa: PTH100
     training = plan_training(trained, infos, seconds, folder)
-    made = write_joints(training.joints, options.num_workers)
-    num_made = sum(tqdm(made, "joining utterances", len(training.joints), unit=" files", delay=2.0))
-    num_parts = sum(len(joint.parts) for joint in training.joints)
-    if training.joints:
+    found = write_joints(training.joints, options.num_workers)
+    made = list(tqdm(found, "joining utterances", len(training.joints), unit=" files", delay=2.0))
+    _check_decoded([error for one in made for error in one.errors], options.max_missing_files)
+    if made:
+        counts = sum(one.num_parts for one in made), seconds, sum(one.num_parts > 0 for one in made)
         text = "%s: %d utterances below %g s joined to %d files, %d of them now"
-        logger.info(text, folder, num_parts, seconds, len(training.joints), num_made)
-    return training
+        logger.info(text, folder, *counts, sum(one.is_new for one in made))
+    empty = {str(joint.target) for joint, one in zip(training.joints, made, strict=True) if not one.num_parts}
+    return replace(training, files={name: file for name, file in training.files.items() if file not in empty})
+
+
+def _check_decoded(errors: Sequence[str], budget: int) -> None:
+    """Name the utterances that were left out, and refuse more than the budget."""
+    if len(errors) > budget:
+        said = f"{len(errors)} short utterances cannot be joined and --max_missing_files allows {budget}"
+        cure = f"restore them, or leave them out with --max_missing_files {len(errors)}"
+        raise DataError(f"{said}: {summarise(errors)}; {cure}")
+    for number, error in enumerate(errors, 1):
+        logger.warning("left out of the joined files, %d of %d: %s", number, len(errors), error)
 
 
 def _write(path: Path, training: Training, evaluation: Evaluation) -> None:

@@ -1,7 +1,7 @@
 """Unpack the archives of the corpora, joined or in parts, and hold what they contain against the known counts.
 
 Repeating it costs little, and a run that was stopped is continued. With --keep_archives false every part is removed
-as soon as all that it held is on the disk.
+as soon as all that it held is on the disk. A set whose folder was removed is unpacked again.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ from tqdm import tqdm
 
 from ham.data.catalogue import ArchiveSet
 from ham.data.checksums import lock_folder
+from ham.data.convert import holds_files, is_converted
 from ham.data.gunzip import Checkpoint, GunzipStream
 from ham.data.in_order import in_order
 from ham.data.layouts import LAYOUTS, Layout, Sorter
@@ -60,6 +61,8 @@ _TAR_BUFFER = 1 << 15  # what tarfile keeps, and copies at every read
 _LOCAL = struct.Struct("<4s2HH2H3I2H")  # local file header, APPNOTE.TXT 4.3.7
 _ENCRYPTED, _UTF8 = 0x1, 0x800  # general purpose flags, APPNOTE.TXT 4.4.4
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
+_FOLDERS = {"musan": ("music", "speech", "noise"), "rirs": ("simulated_rirs",), "cn1": ("data",), "cn2": ("data",)}
+"""What may not be empty below the place of a set, if not the place itself."""
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,23 @@ def _unpack(job: _Job) -> Unpacked:
     done = read_unpacked(archive, corpora)
     if done is None:
         with job.open_parts() as parts:
+            _forget_complete(archive, corpora)
             done = _unpack_zip(job, parts) if archive.kind == "zip" else _unpack_tar(job, parts)
             job.write(done)
         logger.info("%s: %s", archive.name, _describe(done, corpora / job.layout.place))
     else:
         job.check_missing(done.num_files, done.num_speakers, done.missing)
-        logger.info("%s: was already unpacked, %d files", archive.name, done.num_files)
+        again = f"to unpack it again, remove {_record_path(archive, corpora)}"
+        logger.info("%s: was already unpacked, %d files; %s", archive.name, done.num_files, again)
     job.free_rest(done)
     return done
+
+
+def _forget_complete(archive: ArchiveSet, corpora: Path) -> None:
+    """Remove a record whose files are gone: it would hold for the first of them that comes back."""
+    record = _read_record(archive, corpora)
+    if record is not None and record["complete"]:
+        _record_path(archive, corpora).unlink()
 
 
 def locate(archive: ArchiveSet, archives: Path, corpora: Path) -> tuple[Path, ...]:
@@ -172,8 +184,25 @@ def locate(archive: ArchiveSet, archives: Path, corpora: Path) -> tuple[Path, ..
     return tuple(archives / part.name for part in archive.parts)
 
 
+def is_unpacked(archive: ArchiveSet, corpora: Path) -> bool:
+    """Whether nothing of an archive is needed any more.
+
+    Args:
+        archive: the set's entry in the catalogue.
+        corpora: folder that it is unpacked into.
+
+    Returns:
+        True if its record says that it was unpacked completely, and its folder still holds files. Of VoxCeleb2, the
+        M4A files may be gone once all are converted.
+
+    Raises:
+        DataError: if the record cannot be read.
+    """
+    return read_unpacked(archive, corpora) is not None
+
+
 def read_unpacked(archive: ArchiveSet, corpora: Path) -> Unpacked | None:
-    """What the record of a set says.
+    """What the record of a set says, as long as :func:`is_unpacked`.
 
     Args:
         archive: the set's entry in the catalogue.
@@ -183,10 +212,31 @@ def read_unpacked(archive: ArchiveSet, corpora: Path) -> Unpacked | None:
         The record; None if the set, in this edition, is not unpacked completely or its folder is gone.
     """
     content = _read_record(archive, corpora)
-    layout = LAYOUTS[archive.name]
-    if not content or content["complete"] is not True or not (corpora / (layout.split or layout.place)).exists():
+    if not content or content["complete"] is not True or not _holds_set(archive, corpora):
         return None
     return Unpacked(**content)
+
+
+def _holds_set(archive: ArchiveSet, corpora: Path) -> bool:
+    """Whether a set that was unpacked is still there, at a glance."""
+    layout = LAYOUTS.get(archive.name)
+    if layout is None:
+        return False
+    place = corpora / layout.place
+    if layout.split is not None:
+        return _holds_listed(place, corpora / layout.split)
+    if place.name == "m4a" and is_converted(place.with_name("wav")):
+        return True
+    return all(holds_files(place / folder) for folder in _FOLDERS.get(archive.name, ("",)))
+
+
+def _holds_listed(place: Path, split: Path) -> bool:
+    """Whether any of the listed utterances is there; the others in the folder are another set's."""
+    try:
+        lines = split.read_text(encoding="utf-8").splitlines()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return any((place / line.partition(" ")[2]).is_file() for line in lines)
 
 
 def freed_parts(archive: ArchiveSet, corpora: Path) -> tuple[str, ...]:
@@ -254,12 +304,20 @@ class _Job:
         else:
             parts = Parts(paths, record["sizes"])
             self.freed, self.stream = record["freed"], record["stream"]
+            self._check_freed(paths)
         for path, size in zip(paths, parts.sizes, strict=True):
             found = path.stat().st_size if path.is_file() else size
             expected = {part.name: part.size for part in (*self.archive.parts, self.archive.joined)}.get(path.name)
             if found != size or (expected and found != expected):
                 raise DataError(f"{path}: expected {expected or size} bytes, found {found}; load it again (stage 1)")
         return parts
+
+    def _check_freed(self, paths: Sequence[Path]) -> None:
+        """Refuse to go on where neither the first parts nor what came of them are there."""
+        place = self.corpora / self.layout.place
+        if self.freed and not holds_files(place) and not all(path.is_file() for path in paths):
+            cure = f"remove {_record_path(self.archive, self.corpora)} and load the archive again"
+            raise DataError(f"{place}: expected files from parts that have been removed since, found none; {cure}")
 
     @property
     def frees(self) -> bool:
@@ -319,10 +377,10 @@ class _Job:
         if missing:
             said += f"; cannot be unpacked: {summarise(missing)}"
         if num_missing > self.max_missing:
-            cure = (
-                f"load the archive again, or accept {num_missing} missing files with --max_missing_files {num_missing}"
-            )
-            raise DataError(f"{said}; {cure}")
+            is_done = is_unpacked(self.archive, self.corpora)
+            first = f"remove {_record_path(self.archive, self.corpora)} and " if is_done else ""
+            accept = f"accept {num_missing} missing files with --max_missing_files {num_missing}"
+            raise DataError(f"{said}; {first}load the archive again, or {accept}")
         if files is not None or missing:
             logger.warning("%s", said)
         return num_missing

@@ -38,6 +38,7 @@ NUM_TRIALS, NUM_TARGET = 3_484_292, 17_755
 NUM_TRAIN_SPEAKERS = 2793
 """Speakers of both training sets together, by most recipes."""
 
+_MARKS = ("eval/lists/trials.lst", "spk.lst")  # beside data/, the former in CN-Celeb1, the latter in CN-Celeb2
 _DEPTH = 2  # folders between the one that is named and CN-Celeb_flac
 _NAME = re.compile(r"(?P<genre>.+)-(?P<session>\d+)-(?P<number>\d+)")
 
@@ -84,11 +85,9 @@ def find_folders(top: Path) -> Folders:
     Raises:
         DataError: if there is neither, or two of one kind.
     """
-    found: dict[str, list[Path]] = {"eval/lists/trials.lst": [], "spk.lst": []}
-    for folder in _walk(top, _DEPTH):
-        for mark, folders in found.items():
-            if (folder / mark).is_file() and (folder / "data").is_dir():
-                folders.append(folder)
+    found: dict[str, list[Path]] = {mark: [] for mark in _MARKS}
+    for mark, folder in _walk(top, _DEPTH):
+        found[mark].append(folder)
     for mark, folders in found.items():
         if len(folders) > 1:
             raise DataError(f"{folders[0]} and {folders[1]} both hold {mark} and data/; name the one that is meant")
@@ -99,9 +98,11 @@ def find_folders(top: Path) -> Folders:
     return Folders(cn1[0] if cn1 else None, cn2[0] if cn2 else None)
 
 
-def _walk(folder: Path, depth: int) -> Iterator[Path]:
-    yield folder
-    if depth and not (folder / "data").is_dir():
+def _walk(folder: Path, depth: int) -> Iterator[tuple[str, Path]]:
+    """The marks found with their folders; what lies below a corpus is not looked at."""
+    marks = [mark for mark in _MARKS if (folder / mark).is_file() and (folder / "data").is_dir()]
+    yield from ((mark, folder) for mark in marks)
+    if depth and not marks:
         for entry in sorted(folder.iterdir()):
             if entry.is_dir() and not entry.name.startswith("."):
                 yield from _walk(entry, depth - 1)
@@ -157,31 +158,44 @@ def check_counts(
     logger.warning("%s, within --max_missing_files %d", text, max_missing_files)
 
 
-def train_speakers(folder: Path, list_name: str, data: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Read who is trained on.
+def train_speakers(
+    folder: Path, list_name: str, data: Mapping[str, Mapping[str, str]], max_missing_files: int
+) -> list[str]:
+    """Read who is trained on; speakers without a folder are left out, within a budget.
 
     Args:
         folder: the corpus.
         list_name: its list, one speaker a line.
         data: the speakers there are.
+        max_missing_files: speakers that may have no folder; their utterances are what :func:`check_counts` misses.
 
     Returns:
-        The speakers, each once.
+        The speakers that have a folder, each once.
 
     Raises:
-        DataError: if a speaker has no folder, or the list is empty.
+        DataError: if more speakers have none, or nobody is left.
     """
     path = folder / list_name
-    lines = [(number, line.split()) for number, line in enumerate(read_lines(path), 1)]
-    speakers = dict.fromkeys(words[0] for _, words in lines if words)
+    speakers: dict[str, int] = {}
+    for number, line in enumerate(read_lines(path), 1):
+        for name in line.split()[:1]:
+            speakers.setdefault(name, number)
+    found = [name for name in speakers if name in data]
     problems = [
-        f"{path}:{number}: expected a speaker of {folder}/data, found {words[0]!r}; unpack the archive again"
-        for number, words in lines
-        if words and words[0] not in data
+        f"{path}:{number}: expected a speaker of {folder}/data, found {name!r}"
+        for name, number in speakers.items()
+        if name not in data
     ]
-    if problems or not speakers:
-        raise DataError(summarise(problems or [f"{path}: is empty; unpack the archive again"]))
-    return list(speakers)
+    if not speakers:
+        raise DataError(f"{path}: is empty; unpack the archive again")
+    if len(problems) > max_missing_files or not found:
+        said = f"{len(problems)} of {len(speakers)} speakers have no folder"
+        cure = f"unpack the archive again, or leave them out (--max_missing_files, now {max_missing_files})"
+        raise DataError(f"{said}: {summarise(problems)}; {cure if found else 'unpack the archive again'}")
+    if problems:
+        text = "%d of %d speakers are left out, within --max_missing_files %d: %s"
+        logger.warning(text, len(problems), len(speakers), max_missing_files, summarise(problems))
+    return found
 
 
 def read_evaluation(folder: Path, data: Mapping[str, Mapping[str, str]], enrol_list: str) -> Evaluation:

@@ -76,22 +76,78 @@ def convert(source: Path, target: Path, audio_format: str, *, num_workers: int =
         What there is now.
 
     Raises:
-        ConfigError: if there is no such folder or format.
+        ConfigError: if there is no such folder or format, unless all of it was converted before.
         DataError: if there is nothing to convert, more files are bad, or the target has another format.
     """
     if audio_format not in FORMATS:
         raise ConfigError(f"--format: expected {' or '.join(FORMATS)}, found {audio_format!r}")
+    files = sorted(_names(source, ".m4a"))
+    if not files and is_converted(target):
+        return _without_source(source, target, audio_format, max_bad)
     if not source.is_dir():
         raise ConfigError(f"--source {source}: no such folder; unpack the archive first (stage 1)")
-    files = sorted(_names(source, ".m4a"))
     if not files:
         raise DataError(f"{source}: expected M4A files below it, found none")
     _check_names(source, files)
     target.mkdir(parents=True, exist_ok=True)
     with lock_folder(target, "converting"):
+        if not holds_files(target):
+            _forget(target)
         _check_format(target, audio_format)
         _remove_temporary(target)
         return _convert_all(source, target, files, audio_format, num_workers, max_bad)
+
+
+def is_converted(target: Path) -> bool:
+    """Whether a conversion into a folder is complete, so that its M4A files are not needed any more.
+
+    Args:
+        target: the folder that was converted into.
+
+    Returns:
+        True if its record says so and it still holds files.
+
+    Raises:
+        DataError: if the record cannot be read.
+    """
+    if not holds_files(target):
+        return False
+    made = _read_record(target)
+    return made is not None and made.complete
+
+
+def holds_files(folder: Path) -> bool:
+    """Whether there is any file below a folder, but for hidden ones such as a lock.
+
+    Args:
+        folder: the folder, which need not be there.
+
+    Returns:
+        True at the first one found.
+    """
+    return next(_names(folder, ""), None) is not None
+
+
+def _without_source(source: Path, target: Path, audio_format: str, max_bad: int) -> Converted:
+    """What was converted before the M4A files were removed, if all of it is still there."""
+    _check_format(target, audio_format)
+    made = _read_record(target)
+    assert made is not None
+    _check_budget(made.bad, max_bad)
+    num_files = sum(1 for _ in _names(target, f".{audio_format}"))
+    if num_files < made.num_files:
+        record = source.parent.with_name(f"{source.parent.name}.unpacked.json")
+        raise DataError(
+            f"{target}: expected {made.num_files} files, found {num_files}, and the M4A files are gone; "
+            f"remove {record} to load them again (stage 1)"
+        )
+    logger.info("%s: %d files, %.2f h, was already converted", target, made.num_files, made.hours)
+    return made
+
+
+def _forget(target: Path) -> None:
+    for suffix in (RECORD, DURATIONS):
+        _beside(target, suffix).unlink(missing_ok=True)
 
 
 def _convert_all(
@@ -155,14 +211,19 @@ def _check_names(source: Path, files: Sequence[str]) -> None:
 
 def _check_format(target: Path, audio_format: str) -> None:
     """Refuse a target that was made, or begun, in the other format: its files would be there twice."""
+    made = _read_record(target)
+    if made is not None and made.format != audio_format:
+        cure = f"choose {made.format}, or remove this folder to convert again"
+        raise DataError(f"{target}: expected {audio_format} files, found {made.format}; {cure}")
+
+
+def _read_record(target: Path) -> Converted | None:
     try:
-        found = json.loads(_beside(target, RECORD).read_text(encoding="utf-8"))["format"]
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError) as error:
+        return Converted(**json.loads(_beside(target, RECORD).read_text(encoding="utf-8")))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (ValueError, TypeError) as error:
         raise DataError(f"{_beside(target, RECORD)}: is not a record of a conversion; remove it") from error
-    if found != audio_format:
-        raise DataError(f"{target}: expected {audio_format} files, found {found}; remove this folder to convert again")
 
 
 def _remove_temporary(target: Path) -> None:

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
+from ham.data.archives import is_unpacked
 from ham.data.catalogue import VOXCELEB_PAGE, ArchiveSet, Catalogue, Part, TrialListFile
 from ham.data.checksums import ChecksumBook, lock_folder, md5_of, set_aside
 from ham.data.fetch import Fetcher, Limits, StoppedError, state_path
@@ -158,19 +159,6 @@ def find_archive(archive: ArchiveSet, archives: Path) -> tuple[Path, ...]:
         return (joined,)
     parts = tuple(archives / part.name for part in archive.parts)
     return parts if all(path.is_file() for path in parts) else ()
-
-
-def is_unpacked(archive: ArchiveSet, corpora: Path) -> bool:
-    """Whether a set has been unpacked completely: ``complete`` of ``<set>.unpacked.json``.
-
-    Args:
-        archive: the set.
-        corpora: the folder of unpacked sets.
-
-    Returns:
-        True if nothing of the archive is needed any more.
-    """
-    return _unpacked_state(archive, corpora).get("complete") is True
 
 
 def freed_files(archive: ArchiveSet, corpora: Path) -> frozenset[str]:
@@ -352,7 +340,11 @@ def mirror_address(repo: str, folder: str, name: str, endpoint: str | None = Non
 
 
 class _Fetch:
-    """Loads one file, checks it, and gives it its name."""
+    """Loads one file, checks it, and gives it its name; one for all threads.
+
+    A server that refuses a key or a login before it has given anything is asked for no further file: it would refuse
+    that too. Any other refusal concerns one file only, and so the rest is loaded.
+    """
 
     def __init__(
         self,
@@ -365,19 +357,18 @@ class _Fetch:
         self._addresses = addresses
         self._book = book
         self._wrong = wrong
+        self._giving: set[str] = set()
+        self._refusing: set[str] = set()
 
     def __call__(self, file: _File, advance: Callable[[int], None]) -> None:
-        """Load one file; one that is refused ends the others, since what refuses it will likely refuse them.
+        """Load one file.
 
         Raises:
+            StoppedError: if its server has refused the key.
             DownloadError: if it cannot be had, or is wrong.
         """
         part = file.unfinished
-        try:
-            md5 = self._fetcher.fetch(self._addresses[file.part.name], part, file.part.size, advance)
-        except RefusedError:
-            self._fetcher.stop()
-            raise
+        md5 = self._load(file, advance)
         size = part.stat().st_size
         if md5 != file.part.md5:
             state_path(part).unlink(missing_ok=True)
@@ -386,6 +377,25 @@ class _Fetch:
         os.replace(part, file.path)  # noqa: PTH105 - only now it has its name
         state_path(part).unlink(missing_ok=True)
         logger.info("%s: %s, md5 as published", file.path, gigabytes(size))
+
+    def _load(self, file: _File, advance: Callable[[int], None]) -> str:
+        """Load a file, taking note of whether its last server gives or refuses; its md5."""
+        addresses = self._addresses[file.part.name]
+        host, cure = addresses[-1].host, addresses[-1].login_cure
+        if host in self._refusing and host not in self._giving:
+            raise StoppedError(f"{file.part.name}: {host}: not asked, since it refuses the key")
+
+        def _advance(num_bytes: int) -> None:
+            if num_bytes > 0:
+                self._giving.add(host)
+            advance(num_bytes)
+
+        try:
+            return self._fetcher.fetch(addresses, file.unfinished, file.part.size, _advance if cure else advance)
+        except RefusedError as error:
+            if cure and cure in str(error):
+                self._refusing.add(host)
+            raise
 
 
 def _job(

@@ -66,9 +66,18 @@ def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[Archiv
             short.append(f"{folder}: expected {gigabytes(need)} of free disk space, found {gigabytes(free)}")
     if short:
         places = "free some, choose other places with --archives and --corpora_dir"
-        raise DownloadError(
-            f"{summarise(short)}; {places}, or need less: --keep_archives false, --format flac or store"
-        )
+        raise DownloadError(f"{summarise(short)}; {places}{_savings(sets, room)}")
+
+
+def _savings(sets: Sequence[ArchiveSet], room: Room) -> str:
+    """Options that would need less, of those that are not chosen yet; the copy's has two names, run.sh's first."""
+    found = ["--keep_archives false"] if room.keep_archives else []
+    now = sum(one.converted_bytes(room.audio_format) for one in sets)
+    less = [name for name in ("flac", "store") if sum(one.converted_bytes(name) for one in sets) < now]
+    if less:
+        of_recipe = " or ".join(less).replace("store", "m4a")
+        found.append(f"--vox2_audio {of_recipe} (of run.sh; --format {' or '.join(less)} of ham.bin.download)")
+    return f", or need less: {', '.join(found)}" if found else ""
 
 
 def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Room) -> Iterator[str]:

@@ -172,18 +172,23 @@ def find_speakers(places: Sequence[Path]) -> dict[str, Path]:
         DataError: if a place does not exist, or a speaker has two folders of the same kind.
     """
     found: dict[str, Path] = {}
-    for place in sorted(places, key=_is_m4a):
-        if not place.is_dir():
-            raise DataError(f"{place}: expected unpacked speech of VoxCeleb, found no such folder; run stage 1")
+    if missing := [place for place in places if not place.is_dir()]:
+        raise DataError(f"{missing[0]}: expected unpacked speech of VoxCeleb, found no such folder; run stage 1")
+    is_m4a = {place: _is_m4a(place) for place in places}
+    for place in sorted(places, key=is_m4a.__getitem__):
         for name in sorted(filter(_SPEAKER.fullmatch, os.listdir(place))):  # noqa: PTH208
             other = found.setdefault(name, place / name)
-            if other.parent != place and _is_m4a(other.parent) == _is_m4a(place):
+            if other.parent != place and is_m4a[other.parent] == is_m4a[place]:
                 raise DataError(f"{other} and {place / name} are folders of one speaker; name the one that is meant")
     return dict(sorted(found.items()))
 
 
 def _is_m4a(place: Path) -> bool:
-    return place.name.lower() in ("m4a", "aac")
+    """Whether the first utterance found is there as m4a and in no other format."""
+    for speaker in sorted(filter(_SPEAKER.fullmatch, os.listdir(place))):  # noqa: PTH208
+        for _, file in _speaker_files(speaker, str(place / speaker)):
+            return file.lower().endswith(".m4a")
+    return False
 
 
 def choose_speakers(found: Mapping[str, Path], request: Request, tested: Iterable[str]) -> dict[str, dict[str, Path]]:

@@ -18,7 +18,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import httpx2
 
@@ -53,21 +53,25 @@ class Secret:
     """A personal key that shows itself to nobody by accident.
 
     Args:
-        text: the key; white space around it does not count.
+        text: the key, also as it stands in an address, with %XX; white space around it does not count.
         place: where it comes from, for messages; it must not be the key itself.
 
     Raises:
         ConfigError: if it is empty or no single word; the message does not repeat it.
     """
 
-    __slots__ = ("_text",)
+    __slots__ = ("_forms", "_quoted")
 
     def __init__(self, text: str, place: str) -> None:
         text = text.strip()
-        if not re.fullmatch(r"[!-~]+", text) or re.search(r"[?&]|key=|://", text):
+        plain = unquote(text)
+        if not re.fullmatch(r"[!-~]+", plain) or re.search(r"[?&]", text) or re.search(r"key=|://", plain):
             found = f"{len(text)} characters that are something else (not shown)" if text else "nothing"
             raise ConfigError(f"{place}: expected the key alone, what stands between 'key=' and '&', found {found}")
-        self._text = text
+        self._quoted = quote(plain, safe="")
+        forms = {text, plain, self._quoted, quote(plain)}
+        forms |= {re.sub("%..", lambda code: code[0].lower(), form) for form in forms - {plain}}
+        self._forms = sorted(forms, key=len, reverse=True)  # a shorter one may be a piece of a longer one
 
     def __repr__(self) -> str:
         return "Secret(...)"
@@ -84,7 +88,7 @@ class Secret:
         Returns:
             The same with the key.
         """
-        return raw.replace(PLACEHOLDER.encode(), quote(self._text, safe="").encode())
+        return raw.replace(PLACEHOLDER.encode(), self._quoted.encode())
 
     def hide(self, text: str) -> str:
         """Put the placeholder where the key is, as it is or quoted.
@@ -95,7 +99,7 @@ class Secret:
         Returns:
             The same without the key.
         """
-        for form in (self._text, quote(self._text, safe=""), quote(self._text)):
+        for form in self._forms:
             text = text.replace(form, PLACEHOLDER)
         return text
 

@@ -140,6 +140,39 @@ def test_what_does_not_add_up_is_refused(
     assert not (corpus.data / "roots").exists()
 
 
+def test_short_utterances_that_do_not_decode_have_a_budget(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    one, *two = (
+        corpus.cn2 / "data" / name
+        for name in ("id10000/singing-01-001.flac", "id10001/singing-01-001.flac", "id10001/singing-01-002.flac")
+    )
+    for path in (one, *two):
+        path.write_bytes(path.read_bytes()[:-1500])  # the header is whole
+    assert corpus("--max_missing_files", 2) == 1
+    err = capsys.readouterr().err.splitlines()[-1]
+    assert "3 short utterances cannot be joined and --max_missing_files allows 2: 3 problems: " in err
+    assert err.endswith("leave them out with --max_missing_files 3")
+    assert not (corpus.data / "roots").exists()
+    assert corpus("--max_missing_files", 3) == 0
+    assert [str(path) in caplog.text for path in (one, *two)] == [True] * 3
+    before = contents(corpus.corpora), contents(corpus.data)
+    assert corpus("--max_missing_files", 3) == 0
+    assert (contents(corpus.corpora), contents(corpus.data)) == before
+    assert corpus.stage_2() == 0
+    train = read_data_dir(corpus.data / "train")
+    assert train.utt2dur["cnceleb-id10000-singing-joined-01-001"] == 0.2
+    assert train.spk2utt["cnceleb-id10001"] == [f"cnceleb-id10001-{name}" for name in ("singing-01-003", "vlog-01-001")]
+
+
+def test_a_speaker_without_a_folder_is_left_out_within_the_budget(corpus: Corpus) -> None:
+    write(corpus.cn2 / "spk.lst", "id10000", "id10001", "id10009")
+    assert corpus() == 1
+    assert corpus("--max_missing_files", 1) == 0
+    assert corpus.stage_2() == 0
+    assert list(read_data_dir(corpus.data / "train").spk2utt)[2:] == ["cnceleb-id10000", "cnceleb-id10001"]
+
+
 def test_a_speaker_of_both_corpora_is_refused(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     (corpus.cn2 / "data/id10000").rename(corpus.cn2 / "data/id00000")
     write(corpus.cn2 / "spk.lst", "id00000", "id10001")

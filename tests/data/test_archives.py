@@ -20,12 +20,13 @@ import pytest
 
 from ham.data import archives as module
 from ham.data import gunzip
-from ham.data.archives import freed_parts, locate, read_unpacked, unpack
+from ham.data.archives import freed_parts, is_unpacked, locate, read_unpacked, unpack
 from ham.data.catalogue import ArchiveSet
 from ham.data.checksums import lock_folder
+from ham.data.convert import convert
 from ham.data.parts import Parts
 from ham.errors import ConfigError, DataError
-from tests.packed import Files, noise_files, tar_of, tree, write_archive, zip_of
+from tests.packed import Files, m4a, noise_files, speech, tar_of, tree, write_archive, zip_of
 
 VOX = "wav/id1000{}/-video_{}/00001.wav"
 CN = "CN-Celeb2_flac/data/id{}/singing-01-{:03d}.flac"
@@ -485,6 +486,122 @@ def test_a_folder_that_was_removed_is_unpacked_again(name: str, tmp_path: Path) 
     case.run()
     shutil.rmtree(case.corpora / next(iter(case.expected)).split("/")[0])
     assert case.run() == case.expected
+
+
+SPEAKERS = {"vox1_dev": "wav/id10001", "vox1_test": "wav/id10270", "vox2_dev": "dev/aac/id00012"}
+
+
+@pytest.mark.parametrize(
+    ("name", "removed"),
+    [("vox1_dev", "vox1/wav"), ("vox2_dev", "vox2_dev/m4a"), ("rirs", "RIRS_NOISES"), ("cn2", "CN-Celeb2_flac/data")],
+)
+def test_an_emptied_folder_is_not_unpacked_and_its_archive_is_wanted(name: str, removed: str, tmp_path: Path) -> None:
+    extension = "m4a" if name == "vox2_dev" else "wav"
+    places = {**SPEAKERS, "rirs": "RIRS_NOISES/simulated_rirs/room", "cn2": "CN-Celeb2_flac/data/id1"}
+    files = {f"{places[name]}/a/1.{extension}": b"1"} if name in SPEAKERS else {f"{places[name]}/1.wav": b"1"}
+    entry = make(tmp_path, files | ({"CN-Celeb2_flac/spk.lst": b"id1"} if name == "cn2" else {}), name, files=1)
+    archives, corpora = tmp_path / "archives", tmp_path / "corpora"
+    unpack(entry, archives, corpora, max_missing=1)
+    content = tree(corpora)
+    assert is_unpacked(entry, corpora)
+    for is_folder_left in (True, False):
+        shutil.rmtree(corpora / removed)
+        if is_folder_left:
+            (corpora / removed / "id/video").mkdir(parents=True)
+        assert not is_unpacked(entry, corpora)
+        shutil.move(archives, tmp_path / "away")
+        with pytest.raises(ConfigError, match="load it"):
+            locate(entry, archives, corpora)
+        shutil.move(tmp_path / "away", archives)
+        unpack(entry, archives, corpora, max_missing=1)
+        assert tree(corpora) == content
+
+
+def test_each_folder_of_musan_is_needed(tmp_path: Path) -> None:
+    files = {f"musan/{folder}/a/1.wav": b"1" for folder in ("music", "speech", "noise")}
+    entry = make(tmp_path, files, "musan", files=3)
+    for folder in ("music", "speech", "noise"):
+        unpack(entry, tmp_path / "archives", tmp_path / "corpora")
+        assert is_unpacked(entry, tmp_path / "corpora")
+        shutil.rmtree(tmp_path / "corpora/musan" / folder)
+        assert not is_unpacked(entry, tmp_path / "corpora")
+
+
+def test_two_sets_of_a_folder_that_was_removed_both_come_back(tmp_path: Path) -> None:
+    corpora, entries = tmp_path / "corpora", []
+    for name in ("vox1_dev", "vox1_test"):
+        entries.append(make(tmp_path, {f"{SPEAKERS[name]}/a/1.wav": b"1"}, name, speakers=1, files=1))
+        unpack(entries[-1], tmp_path / "archives", corpora)
+    content = tree(corpora)
+    shutil.rmtree(corpora / "vox1/wav")
+    unpack(entries[0], tmp_path / "archives", corpora)
+    assert [is_unpacked(entry, corpora) for entry in entries] == [True, False]
+    unpack(entries[1], tmp_path / "archives", corpora)
+    assert tree(corpora) == content
+
+
+def test_m4a_may_go_once_all_is_converted(tmp_path: Path) -> None:
+    entry = make(tmp_path, {f"dev/aac/id00012/a/{n}.m4a": m4a(speech(8000, n)) for n in (1, 2)}, "vox2_dev", files=2)
+    corpora, place = tmp_path / "corpora", tmp_path / "corpora/vox2_dev"
+    unpack(entry, tmp_path / "archives", corpora, keep_archives=False, max_missing=1)
+    convert(place / "m4a", place / "wav", "flac", num_workers=1)
+    shutil.rmtree(place / "m4a")
+    assert is_unpacked(entry, corpora)
+    assert unpack(entry, tmp_path / "archives", corpora, max_missing=1).num_files == 2
+    assert convert(place / "m4a", place / "wav", "flac").num_files == 2
+    record = place / "wav.converted.json"
+    content = record.read_text()
+    record.write_text(content.replace("true", "false"))
+    assert not is_unpacked(entry, corpora)
+    record.write_text(content)
+    shutil.rmtree(place / "wav")
+    assert not is_unpacked(entry, corpora)
+
+
+def test_a_folder_that_comes_back_in_part_is_not_taken_for_unpacked(
+    tmp_path: Path, stop_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case(tmp_path, "cn2", 20, 2)
+    case.run(num_workers=1)
+    shutil.rmtree(case.corpora / "CN-Celeb2_flac")
+    stop_at(8)
+    with pytest.raises(Killed):
+        case.run(num_workers=1)
+    monkeypatch.undo()
+    assert list((case.corpora / "CN-Celeb2_flac/data").rglob("*.flac"))
+    assert not is_unpacked(case.entry, case.corpora)
+    assert case.run() == case.expected
+
+
+@pytest.mark.parametrize("name", ["vox1_dev", "cn2"])
+def test_what_came_of_removed_parts_must_be_there(
+    name: str, tmp_path: Path, stop_at: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gunzip, "_CHUNK", 1 << 15)
+    monkeypatch.setattr(module, "_CHUNK", 1 << 15)
+    monkeypatch.setattr(module, "_BATCH", 4)
+    case = Case(tmp_path, name, 120, 4, size=8000)
+    stop_at(100)
+    with pytest.raises(Killed):
+        case.run(keep_archives=False, num_workers=1)
+    monkeypatch.undo()
+    assert freed_parts(case.entry, case.corpora)
+    shutil.rmtree(case.corpora / next(iter(case.expected)).split("/")[0])
+    with pytest.raises(DataError, match=rf"been removed since, found none; remove \S+/{name}\.unpacked\.json and load"):
+        case.run()
+
+
+def test_a_record_that_stands_in_the_way_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    entry = make(tmp_path, {VOX.format(0, 0): b"1"}, speakers=1, files=2)
+    archives, corpora = tmp_path / "archives", tmp_path / "corpora"
+    with pytest.raises(DataError, match="found 1 files of 1 speakers; load the archive again"):
+        unpack(entry, archives, corpora)
+    unpack(entry, archives, corpora, max_missing=1)
+    with pytest.raises(DataError, match=r"; remove \S+/corpora/vox1_dev\.unpacked\.json and load the archive again"):
+        unpack(entry, archives, corpora)
+    with caplog.at_level("INFO"):
+        unpack(entry, archives, corpora, max_missing=1)
+    assert f"to unpack it again, remove {corpora}/vox1_dev.unpacked.json" in caplog.text
 
 
 def test_only_one_program_at_a_time(tmp_path: Path) -> None:

@@ -71,25 +71,42 @@ def test_folders_are_found_where_people_put_them(cn1: Path) -> None:
     write(top / "CN-Celeb2_flac/spk.lst", "id10000")
     assert find_folders(top) == Folders(cn1, top / "CN-Celeb2_flac")
     assert find_folders(top / "CN-Celeb2_flac") == Folders(None, top / "CN-Celeb2_flac")
+    cn1 = cn1.rename(top.parent / "moved")
+    (top.parent / "data").mkdir()
+    cn1.rename(top.parent / "data" / "CN-Celeb_flac")
+    (top / "CN-Celeb2_flac").rename(top.parent / "data" / "CN-Celeb2_flac")
+    data = top.parent / "data"
+    assert find_folders(top.parent) == Folders(data / "CN-Celeb_flac", data / "CN-Celeb2_flac")
     add_data(top.parent / "copy", "id10000")
     write(top.parent / "copy/spk.lst", "id10000")
     with pytest.raises(DataError, match=r"both hold spk\.lst"):
         find_folders(top.parent)
     with pytest.raises(DataError, match=r"expected data/ and eval/lists/trials\.lst"):
-        find_folders(cn1 / "eval")
+        find_folders(data / "CN-Celeb_flac" / "eval")
 
 
 def test_training_speakers_are_those_of_the_list(cn1: Path) -> None:
     data = list_data(cn1)
     assert list(data) == ["id00000", "id00001", "id00800", "id00801"]
     assert list(data["id00001"]) == list(NAMES)
-    assert train_speakers(cn1, "dev/dev.lst", data) == ["id00000", "id00001"]
-    write(cn1 / "dev/dev.lst", "id00000", "id00002")
-    with pytest.raises(DataError, match=r"dev.lst:2: expected a speaker of .*found 'id00002'"):
-        train_speakers(cn1, "dev/dev.lst", data)
-    write(cn1 / "dev/dev.lst", "")
+    assert train_speakers(cn1, "dev/dev.lst", data, 0) == ["id00000", "id00001"]
+    write(cn1 / "dev/dev.lst", "", "\n")
     with pytest.raises(DataError, match="is empty"):
-        train_speakers(cn1, "dev/dev.lst", data)
+        train_speakers(cn1, "dev/dev.lst", data, 9)
+
+
+def test_speakers_without_a_folder_have_a_budget(cn1: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = list_data(cn1)
+    write(cn1 / "dev/dev.lst", "id00003", "id00000", "id00002", "id00002 again")
+    with pytest.raises(
+        DataError, match=r"^2 of 3 speakers have no folder: .*dev.lst:3: expected a.*'id00002'; .*now 1"
+    ):
+        train_speakers(cn1, "dev/dev.lst", data, 1)
+    assert train_speakers(cn1, "dev/dev.lst", data, 2) == ["id00000"]
+    assert "2 of 3 speakers are left out, within --max_missing_files 2: 2 problems: " in caplog.text
+    write(cn1 / "dev/dev.lst", "id00002", "id00003")
+    with pytest.raises(DataError, match="2 of 2 speakers have no folder"):
+        train_speakers(cn1, "dev/dev.lst", data, 9)
 
 
 def test_counts_have_a_budget(cn1: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import soundfile
 
 from ham.data.audio import read_audio
-from ham.data.convert import Converted, convert
+from ham.data.convert import Converted, convert, is_converted
 from ham.data.store import to_int16
 from ham.errors import ConfigError, DataError
 from tests.packed import m4a, speech, tree
@@ -115,6 +116,62 @@ def test_a_converted_file_that_was_damaged_is_made_again(source: Path) -> None:
     target.with_name("wav.durations").unlink()
     convert(source, target, "wav")
     assert tree(target) == done
+
+
+@pytest.mark.parametrize("leave_folder", [True, False])
+def test_a_folder_that_was_removed_is_converted_again_in_any_format(leave_folder: bool, source: Path) -> None:
+    target = source.with_name("wav")
+    convert(source, target, "flac")
+    assert is_converted(target)
+    with pytest.raises(DataError, match="expected wav files, found flac; choose flac, or remove this folder"):
+        convert(source, target, "wav")
+    shutil.rmtree(target)
+    assert not is_converted(target)
+    if leave_folder:
+        target.mkdir()
+        (target / ".lock").write_text("")
+    made = convert(source, target, "wav")
+    assert (made.format, made.num_files, len(tree(target))) == ("wav", 20, 20)
+    assert all(line.split()[0].endswith(".wav") for line in beside(target)[1])
+
+
+@pytest.mark.parametrize("leave_folder", [True, False])
+def test_the_source_may_go_when_all_is_converted(
+    leave_folder: bool, source: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    target = source.with_name("wav")
+    first = convert(source, target, "wav")
+    before = beside(target), tree(target)
+    shutil.rmtree(source)
+    if leave_folder:
+        source.mkdir()
+    with caplog.at_level("INFO"):
+        assert convert(source, target, "wav") == first
+    assert "was already converted" in caplog.text
+    assert (beside(target), tree(target)) == before
+    with pytest.raises(DataError, match="expected flac files, found wav"):
+        convert(source, target, "flac")
+    (target / NAMES[0]).with_suffix(".wav").unlink()
+    with pytest.raises(DataError, match=r"expected 20 files, found 19, .* remove \S+/vox2_dev\.unpacked\.json to load"):
+        convert(source, target, "wav")
+    assert before[0] == beside(target)
+
+
+def test_an_unfinished_conversion_needs_its_source(source: Path) -> None:
+    target = source.with_name("wav")
+    (source / NAMES[3]).write_bytes(b"no audio")
+    made = convert(source, target, "wav", max_bad=1)
+    shutil.move(source, source.with_name("moved"))
+    assert convert(source, target, "wav", max_bad=1) == made
+    with pytest.raises(DataError, match="--max_missing_files allows 0"):
+        convert(source, target, "wav")
+    shutil.move(source.with_name("moved"), source)
+    with pytest.raises(DataError, match="--max_missing_files allows 0"):
+        convert(source, target, "wav")
+    shutil.rmtree(source)
+    assert not is_converted(target)
+    with pytest.raises(ConfigError, match="no such folder"):
+        convert(source, target, "wav", max_bad=1)
 
 
 def test_wrong_requests(source: Path, tmp_path: Path) -> None:

@@ -9,20 +9,21 @@ import random
 import shutil
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from ham.data import checksums, download
+from ham.data.archives import Unpacked
 from ham.data.catalogue import BUILT_IN, ArchiveSet, Catalogue, Part, TrialListFile
 from ham.data.download import Ways, find_archive, mirror_address
 from ham.data.fetch import Limits
 from ham.data.space import Room
 from ham.data.web import Secret
 from ham.errors import ConfigError, DataError, DownloadError
-from tests.data.site import Site, cut, serve, stall, status
+from tests.data.site import Site, cut, serve, status
 
 LIMITS = Limits(3, backoff_s=0.01, max_backoff_s=0.04, stall_s=0.5, progress_bytes=10_000)
 KEY = "p3rs0nal"
@@ -277,24 +278,62 @@ def test_no_room_is_said_before_anything_starts(world: World, monkeypatch: pytes
 
 def test_unpacked_sets_and_freed_parts_are_not_fetched_again(world: World, tmp_path: Path) -> None:
     corpora = tmp_path / "corpora"
-    corpora.mkdir()
-    (corpora / "n.unpacked.json").write_text('{"complete": true}')
-    (corpora / "v.unpacked.json").write_text('{"complete": false, "freed": ["v_parta", "v_partb"]}')
-    found = world(SPEECH, MUSIC)
-    assert found == {"v": (world.folder / "v_partc", world.folder / "v_partd"), "n": ()}
+    for folder in ("music", "speech", "noise"):
+        (corpora / "musan" / folder).mkdir(parents=True)
+        (corpora / "musan" / folder / "1.wav").write_bytes(b"")
+    music, path = replace(MUSIC, name="musan"), corpora / "musan.unpacked.json"
+    done = Unpacked("musan", [f"{part.md5} {part.name}" for part in MUSIC.parts], 3, 0, 0, [], {})
+    path.write_text(json.dumps(asdict(done)))
+    edition = [f"{part.md5} {part.name}" for part in SPEECH.parts]
+    begun = {"set": "v", "archive": edition, "sizes": [40_000] * 4, "freed": ["v_parta", "v_partb"], "stream": None}
+    (corpora / "v.unpacked.json").write_text(json.dumps({**begun, "complete": False}))
+    found = world(SPEECH, music)
+    assert found == {"v": (world.folder / "v_partc", world.folder / "v_partd"), "musan": ()}
     assert world.names() == {"v_partc", "v_partd", checksums.BOOK}
     shutil.rmtree(world.folder)
-    assert world(MUSIC, ways=Ways("none")) == {"n": ()}
+    assert world(music, ways=Ways("none")) == {"musan": ()}
     for damaged in ("", "[]", '{"complete": 1}', '{"complete": true, "archive": ["0 n.tar.gz"]}'):
-        (corpora / "n.unpacked.json").write_text(damaged)
-        assert not download.is_unpacked(MUSIC, corpora)
+        path.write_text(damaged)
+        with pytest.raises(DataError, match=r"musan\.unpacked\.json: is not a record of what was unpacked; remove it"):
+            world(music)
+    path.write_text(json.dumps(asdict(replace(done, archive=["0 n.tar.gz"]))))
+    assert world(music) == {"musan": (world.folder / "n.tar.gz",)}
+    path.write_text(json.dumps(asdict(done)))
+    shutil.rmtree(world.folder)
+    shutil.rmtree(corpora / "musan/noise")
+    assert world(music) == {"musan": (world.folder / "n.tar.gz",)}
 
 
-def test_a_failure_of_one_refused_file_stops_the_others(world: World) -> None:
-    world.site.always["/owners"] = serve(content=PARTS["v_parta"], end=1000, after=stall)
+@pytest.mark.parametrize("num_connections", [1, 6])
+def test_a_file_that_is_not_there_keeps_no_other_from_being_loaded(world: World, num_connections: int) -> None:
+    usual = world.site.always["/owners"]
     world.site.always["/meta/t.txt"] = status(404)
-    with pytest.raises(DownloadError, match=r"^t\.txt: 127\.0\.0\.1: answered 404"):
-        world(SPEECH, TRIALS, num_connections=5)
+    world.site.then("/owners", status(404))
+    with pytest.raises(DownloadError, match=r"2 problems: .*127\.0\.0\.1: answered 404") as caught:
+        world(SPEECH, MUSIC, TRIALS, num_connections=num_connections)
+    assert "t.txt: 127.0.0.1" in str(caught.value)
+    assert len(world.names() & {*PARTS, "n.tar.gz"}) == len(PARTS)  # all but one of the parts, and the noise
+    world.site.always["/owners"] = usual
+    with pytest.raises(DownloadError, match=r"^t\.txt: 127\.0\.0\.1: answered 404 .* --lists_url"):
+        world(SPEECH, MUSIC, TRIALS, num_connections=num_connections)
+    assert world.names() == {*PARTS, "n.tar.gz", checksums.BOOK}
+
+
+def test_a_wrong_key_keeps_files_of_other_servers_coming(world: World) -> None:
+    world.site.always["/owners"] = status(403)
+    elsewhere = {"lists_url": world.site.url("/meta", "localhost"), "openslr_urls": (world.site.url("/slr"),)}
+    with pytest.raises(DownloadError, match=r"^v_parta: 127\.0\.0\.1: answered 403 Forbidden; the key is wrong"):
+        world(SPEECH, TRIALS, ways=replace(world.ways(), **elsewhere), num_connections=1)
+    assert world.names() == {"t.txt", checksums.BOOK}
+    assert [asked.split("?")[0] for asked, _ in world.site.requests] == ["/owners", "/meta/t.txt"]
+
+
+def test_a_key_that_has_opened_one_part_is_tried_for_all(world: World) -> None:
+    usual = world.site.always["/owners"]
+    world.site.then("/owners", usual, status(403))
+    with pytest.raises(DownloadError, match=r"^v_partb: 127\.0\.0\.1: answered 403"):
+        world(SPEECH, num_connections=1)
+    assert world.names() == {"v_parta", "v_partc", "v_partd", checksums.BOOK}
 
 
 def test_addresses_of_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:

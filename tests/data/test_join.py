@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ham.data.join import Joint, group_short, write_joints
+from ham.data.join import Joint, Made, group_short, write_joints
 from ham.errors import DataError
 
 
@@ -48,13 +48,13 @@ def joint(tmp_path: Path) -> Joint:
 
 
 def test_a_joined_file_holds_its_parts_to_the_bit_and_is_made_once(joint: Joint) -> None:
-    assert list(write_joints([joint], 2)) == [True]
+    assert list(write_joints([joint], 2)) == [Made(3, True)]
     expected = np.concatenate([soundfile.read(part, dtype="int16")[0] for part in joint.parts])
     assert np.array_equal(soundfile.read(joint.target, dtype="int16")[0], expected)
     content = joint.target.read_bytes()
-    assert list(write_joints([joint], 2)) == [False]
+    assert list(write_joints([joint], 2)) == [Made(3, False)]
     joint.target.unlink()
-    assert list(write_joints([joint], 1)) == [True]
+    assert list(write_joints([joint], 1)) == [Made(3, True)]
     assert joint.target.read_bytes() == content
     assert [path.name for path in joint.target.parent.iterdir()] == ["joined.flac"]
 
@@ -62,14 +62,39 @@ def test_a_joined_file_holds_its_parts_to_the_bit_and_is_made_once(joint: Joint)
 def test_it_is_made_again_when_a_part_is_newer_or_it_is_cut(joint: Joint) -> None:
     list(write_joints([joint], 1))
     os.utime(joint.parts[1], ns=(1, joint.target.stat().st_mtime_ns + 1_000_000_000))
-    assert list(write_joints([joint], 1)) == [True]
+    assert list(write_joints([joint], 1)) == [Made(3, True)]
     os.utime(joint.parts[1], (1, 1))
     joint.target.write_bytes(joint.target.read_bytes()[:20])
-    assert list(write_joints([joint], 1)) == [True]
+    assert list(write_joints([joint], 1)) == [Made(3, True)]
 
 
 def test_parts_that_have_changed_are_refused(joint: Joint) -> None:
     soundfile.write(joint.parts[0], np.ones(77, np.int16), 16000)
     with pytest.raises(DataError, match="expected 10000, found 7077 samples"):
         list(write_joints([joint], 1))
+    assert not joint.target.exists()
+
+
+def test_parts_that_cannot_be_decoded_are_left_out_and_named(joint: Joint) -> None:
+    good = [joint.parts[0].read_bytes(), *(soundfile.read(part, dtype="int16")[0] for part in joint.parts)]
+    for part in joint.parts[:2]:
+        part.write_bytes(part.read_bytes()[:-1500])
+    (made,) = write_joints([joint], 1)
+    assert (made.num_parts, made.is_new) == (1, True)
+    assert [error.split(": ")[0] for error in made.errors] == [str(part) for part in joint.parts[:2]]
+    assert np.array_equal(soundfile.read(joint.target, dtype="int16")[0], good[3])
+    written_ns = joint.target.stat().st_mtime_ns
+    assert list(write_joints([joint], 1)) == [Made(1, False, made.errors)]
+    assert joint.target.stat().st_mtime_ns == written_ns
+    joint.parts[0].write_bytes(good[0])  # restored: longer than what is there
+    (made,) = write_joints([joint], 1)
+    assert (made.num_parts, made.is_new, len(made.errors)) == (2, True, 1)
+    assert np.array_equal(soundfile.read(joint.target, dtype="int16")[0], np.concatenate([good[1], good[3]]))
+
+
+def test_no_file_is_made_of_nothing(joint: Joint) -> None:
+    for part in joint.parts:
+        part.write_bytes(part.read_bytes()[:-1500])
+    (made,) = write_joints([joint], 1)
+    assert (made.num_parts, made.is_new, len(made.errors)) == (0, False, 3)
     assert not joint.target.exists()

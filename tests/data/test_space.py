@@ -57,7 +57,25 @@ def test_the_sum_is_the_limit(tmp_path: Path, free: list[int], keep: bool, neede
     free[0] -= 1
     with pytest.raises(DownloadError, match=f"expected {needed}.0 GB of free disk space, found") as caught:
         check_room(tmp_path / "archives", missing, sets, room)
-    assert "--keep_archives false" in str(caught.value)
+    assert ("--keep_archives false" in str(caught.value)) == keep
+
+
+@pytest.mark.parametrize(
+    ("name", "audio_format", "keep", "cures"),
+    [
+        ("vox2_dev", "wav", True, ", or need less: --keep_archives false, --vox2_audio flac or m4a (of run.sh; "),
+        ("vox2_dev", "flac", False, ", or need less: --vox2_audio m4a (of run.sh; --format store of ham.bin.download)"),
+        ("vox2_dev", "store", False, "--corpora_dir"),
+        ("cn1", "wav", True, ", or need less: --keep_archives false"),
+    ],
+)
+def test_the_cures_are_those_that_help(
+    tmp_path: Path, free: list[int], name: str, audio_format: str, keep: bool, cures: str
+) -> None:
+    with pytest.raises(DownloadError) as caught:
+        check_room(tmp_path, {"x": GIGA}, [SETS[name]], Room(tmp_path, audio_format, keep))
+    assert cures in str(caught.value)
+    assert str(caught.value).endswith(cures) or cures.endswith("run.sh; ")
 
 
 def test_the_arithmetic_is_shown(tmp_path: Path, free: list[int], caplog: pytest.LogCaptureFixture) -> None:

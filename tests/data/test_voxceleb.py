@@ -130,6 +130,14 @@ def test_a_speaker_in_two_folders_is_refused(tmp_path: Path) -> None:
         find_speakers([tmp_path / "none"])
 
 
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a"), ("wav", "vox2"), ("m4a", "wav")])
+def test_wav_is_taken_whatever_the_folders_are_called(names: tuple[str, str], tmp_path: Path) -> None:
+    wav, m4a = add(tmp_path / names[0], VOX2), add(tmp_path / names[1], VOX2, "M4A")
+    (m4a / "id00001").mkdir()  # a speaker without files says nothing
+    (wav / VOX2[0] / "-abc" / "00001.m4a").touch()  # beside the same as wav
+    assert [find_speakers(places)[VOX2[1]] for places in ([wav, m4a], [m4a, wav])] == [wav / VOX2[1]] * 2
+
+
 def test_the_recipes_own_places() -> None:
     both = make_request(["vox2_dev"], [])
     assert unpacked_places(Path("c"), both, "flac") == [Path("c/vox1/wav"), Path("c/vox2_dev/wav")]

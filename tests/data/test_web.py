@@ -60,8 +60,35 @@ def test_a_secret_does_not_show_itself() -> None:
         pickle.dumps(secret)
 
 
+@pytest.mark.parametrize("given", [KEY, QUOTED, QUOTED.lower(), "k3y/with%2Bodd%3Dsigns"])
+def test_a_key_may_be_given_as_it_stands_in_an_address(site: Site, web: Web, given: str) -> None:
+    secret = Secret(given, "test")
+    assert read(web, Address(site.url(f"/f?key={PLACEHOLDER}&file=x"), "--official_url", secret=secret)) == b"content"
+    assert site.requests[0][0] == f"/f?key={QUOTED}&file=x"
+    for form in (given, KEY, QUOTED, QUOTED.lower(), "k3y/with%2Bodd%3Dsigns"):
+        assert secret.hide(f"a {form} b") == f"a {PLACEHOLDER} b"
+
+
+@pytest.mark.parametrize(("given", "sent"), [("100%", "100%25"), ("5%zz", "5%25zz"), ("a%26b", "a%26b")])
+def test_a_percent_sign_need_not_be_a_code(given: str, sent: str) -> None:
+    assert Secret(given, "test").insert(PLACEHOLDER.encode()) == sent.encode()
+
+
 @pytest.mark.parametrize(
-    "text", ["", " \n", "two words", "line\nline", "https://h/?key=abc&file=", "key=abc", "schlüssel"]
+    "text",
+    [
+        "%20",
+        "a%00",
+        "%FF",
+        "https%3A%2F%2Fh%3Fkey%3Dabc",
+        "",
+        " \n",
+        "two words",
+        "line\nline",
+        "https://h/?key=abc&file=",
+        "key=abc",
+        "schlüssel",
+    ],
 )
 def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(ConfigError, match="THE_PLACE: expected the key alone") as caught:

@@ -7,7 +7,9 @@ if [ -n "$wav_root" ]; then
   sets=
   place=(--wav_root "$wav_root")
 fi
-fetch_corpora "$sets" "" --source "$source"
+way=(--source "$source")
+[ "$insecure" = false ] || way+=(--insecure)
+fetch_corpora "$sets" "" "${way[@]}"
 read -ra train_sets <<<"$train_set"
 ham prepare_cnceleb --train_set "${train_sets[@]}" --corpora_dir "$corpora_dir" "${place[@]}" --data_dir "$data_dir" \
   --join_short_s "$join_short_s" --enrol_list "$enrol_list" --max_missing_files "$max_missing_files" \

@@ -6,6 +6,9 @@ trial_lists=        # of vox1_o_clean vox1_e_clean vox1_h_clean vox1_o vox1_e vo
 source=official     # VoxCeleb from its owners (key in HAM_VOXCELEB_KEY or --key_file), from the mirror, or none: from you
 key_file=           # file that holds the key
 official_url=       # the owners' address, if it has changed
+mirror_repo=        # the mirror, a Hugging Face data set owner/name; its server: HF_ENDPOINT; default: the catalogue's
+lists_url=          # folder of the trial lists; default: the catalogue's address of each
+openslr_urls=       # of MUSAN and RIRS_NOISES: openslr's mirrors in the order to try, "A B"; default: the catalogue's
 insecure=false      # true: do not verify certificates; whoever sits in between can then read the key
 num_connections=4   # files that are loaded at the same time
 archives=           # folder of archives and trial lists, also if you have them; default <data_dir>/archives
@@ -20,8 +23,8 @@ rirs=auto           # unpacked RIRS_NOISES; auto: fetched; "": none, rooms are s
 check=header        # checksums and counts have been verified; decode reads everything once more
 train_roots=        # not for this corpus: --train_set
 test_roots=         # not for this corpus: --trial_lists
-corpus_options=(train_set trial_lists source key_file official_url insecure num_connections archives keep_archives
-  wav_root corpora_dir vox2_audio max_missing_files catalogue)
+corpus_options=(train_set trial_lists source key_file official_url mirror_repo lists_url openslr_urls insecure
+  num_connections archives keep_archives wav_root corpora_dir vox2_audio max_missing_files catalogue)
 
 # shellcheck source=local/corpora.sh
 . "$top/local/corpora.sh"
@@ -29,6 +32,7 @@ corpus_options=(train_set trial_lists source key_file official_url insecure num_
 # derive_options: what follows from the options, in any stage.
 derive_options() {
   check_corpora_options vox1_dev vox2_dev
+  [[ $source =~ ^(official|mirror|none)$ ]] || fail 2 "run.sh: --source: expected official, mirror or none, found '$source'"
   [[ $official_url != *\?* ]] || fail 2 "run.sh: --official_url: expected the address alone; the key has its own places"
   [[ $vox2_audio =~ ^(flac|wav|m4a)$ ]] || fail 2 "run.sh: --vox2_audio: expected flac, wav or m4a, found '$vox2_audio'"
   local name

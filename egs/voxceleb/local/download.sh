@@ -17,7 +17,11 @@ way=(--source "$source")
 copy=$vox2_audio
 [ "$copy" != m4a ] || copy=store
 fetch_corpora "$sets" "${needs#*$'\n'}" --format "$copy" "${way[@]}"
-if [[ " $sets " == *" vox2_dev "* && $vox2_audio != m4a ]]; then
+if [[ " $sets " == *" vox2_dev "* && $vox2_audio = m4a ]]; then
+  [ -n "$(ls "$corpora_dir/vox2_dev/m4a" 2>/dev/null)" ] ||
+    fail 1 "$corpora_dir/vox2_dev/m4a: expected M4A files, found none; choose the format of vox2_dev/wav with \
+--vox2_audio, or remove $corpora_dir/vox2_dev.unpacked.json to load them again"
+elif [[ " $sets " == *" vox2_dev "* ]]; then
   ham convert --source "$corpora_dir/vox2_dev/m4a" --target "$corpora_dir/vox2_dev/wav" --format "$vox2_audio" \
     --num_workers "$num_workers" --max_missing_files "$max_missing_files"
 fi

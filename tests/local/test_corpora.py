@@ -1,0 +1,49 @@
+"""What corpora that are fetched share: their options reach the commands."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).resolve().parents[2]
+SCRIPT = """
+set -euo pipefail
+top=$1 corpus_dir=$1/egs/$2 data_dir=/d num_workers=1 made_in_stage_1=(musan)
+. "$top/local/parse_options.sh"
+export lists_url=http://environment
+. "$corpus_dir/conf/corpus.sh"
+option_names=("${corpus_options[@]}")
+parse_options "${@:3}"
+ham() { [ "$1" != prepare_voxceleb ] || echo vox1_dev; printf '<%s>' "$@" >&2; echo >&2; }
+. "$corpus_dir/local/download.sh"
+"""
+
+
+def commands(corpus: str, *options: str) -> dict[str, str]:
+    """The commands that stage 1 calls, by name, their words in brackets."""
+    words = ["bash", "-c", SCRIPT, "bash", str(TOP), corpus, *options]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("<")]
+    return {line[1:].split(">")[0]: line for line in lines}
+
+
+@pytest.mark.parametrize("corpus", ["voxceleb", "cnceleb"])
+def test_addresses_of_the_catalogue_are_not_repeated(corpus: str) -> None:
+    called = commands(corpus)
+    for option in ("--openslr_urls", "--mirror_repo", "--lists_url", "--insecure"):
+        assert option not in called["download"]
+
+
+@pytest.mark.parametrize("corpus", ["voxceleb", "cnceleb"])
+def test_addresses_and_certificates_reach_the_download_only(corpus: str) -> None:
+    called = commands(corpus, "--openslr_urls", "http://a/r http://b/r", "--insecure")
+    assert "<--openslr_urls><http://a/r><http://b/r><--" in called["download"]
+    assert called["download"].count("<--insecure>") == 1
+    assert "openslr" not in called["unpack"]
+
+
+def test_voxceleb_has_addresses_of_its_own() -> None:
+    called = commands("voxceleb", "--mirror_repo", "me/vox", "--lists_url", "http://l/my lists")
+    assert "<--mirror_repo><me/vox><--lists_url><http://l/my lists>" in called["download"]
