@@ -710,15 +710,17 @@ def _write_file(path: Path, pieces: Iterable[bytes], is_durable: bool = False) -
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = temporary.open("wb", buffering=0)
+    is_complete = False
     try:
         with file:
             _write_pieces(file, pieces)
             if is_durable:
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        is_complete = True
+    finally:
+        if not is_complete:
+            temporary.unlink(missing_ok=True)
 
 
 def _write_pieces(file: BinaryIO, pieces: Iterable[bytes]) -> None:

@@ -298,13 +298,15 @@ def _write_bytes(path: Path, content: bytes) -> None:
     except FileNotFoundError:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = temporary.open("wb")
+    is_complete = False
     try:
         with file:
             file.write(content)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        is_complete = True
+    finally:
+        if not is_complete:
+            temporary.unlink(missing_ok=True)
 
 
 def _beside(target: Path, suffix: str) -> Path:

@@ -72,10 +72,12 @@ class _File:
 
     @property
     def path(self) -> Path:
+        """Where the whole file lies."""
         return self.folder / self.part.name
 
     @property
     def unfinished(self) -> Path:
+        """Where it lies while it is loaded."""
         return self.folder / f"{self.part.name}.part"
 
     @property
@@ -437,12 +439,13 @@ def _pool(num_threads: int, stop: Callable[[], None]) -> Iterator[Callable[[Sequ
             problems.append(str(error))
         return problems
 
+    is_done = False
     try:
         yield _run
-    except BaseException:
-        stop()
-        raise
+        is_done = True
     finally:
+        if not is_done:
+            stop()
         executor.shutdown(cancel_futures=True)
 
 

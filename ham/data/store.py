@@ -259,6 +259,7 @@ class _Shard:
             os.close(self._file)
 
     def read(self, first: int, num_rows: int) -> NDArray[Any]:
+        """Rows ``first`` to ``first + num_rows``, one bounded read."""
         rows = np.empty((num_rows, *self._width), self._dtype)
         if rows.nbytes:
             self._fill(rows.data.cast("B"), self._start + first * self._row_bytes)
