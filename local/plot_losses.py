@@ -27,7 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ham.losses
-from ham.score.plots import INK, MUTED, PAPER, RULE, SERIES
+from ham.score.plots import PAPER, SERIES, STYLE
 
 FIGURES = Path(__file__).resolve().parent.parent / "docs" / "figures"
 
@@ -37,36 +37,8 @@ BEYOND = 10.0
 WIDTH_IN = 3.9
 """375 CSS pixels, a telephone's width."""
 
-STYLE: Any = {  # releases of matplotlib differ in how they type such a table
-    "svg.fonttype": "none",
-    "svg.hashsalt": "ham",
-    "text.parse_math": False,
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.labelsize": 9,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "grid.color": RULE,
-    "grid.linewidth": 0.5,
-    "text.color": INK,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.5,
-}
+LOOK = {**STYLE, "legend.fontsize": 8, "figure.facecolor": PAPER, "axes.facecolor": PAPER}
+"""That of the reports, with room for longer legends; the ground is given, since these stand alone."""
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES
 DASHED, DOTTED, DOT_DASHED = (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5))
@@ -195,7 +167,7 @@ def target_picture(values: Callable[[Curve, Tensor], Tensor], ylabel: str, *, lo
         The picture, SVG.
     """
     cosine = torch.cos(torch.linspace(0.99 * math.pi, 0.01 * math.pi, 197, dtype=torch.float64))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LOOK):
         figure = Figure(figsize=(WIDTH_IN, 6.3))
         # No automatic layout: it would shrink the axes to make room for the legends beside them.
         figure.subplots_adjust(left=0.16, right=0.965, bottom=0.068, top=0.905, hspace=0.47)
@@ -216,7 +188,7 @@ def target_picture(values: Callable[[Curve, Tensor], Tensor], ylabel: str, *, lo
 def distance_picture() -> bytes:
     """Published distance over the angle for several ``c``."""
     angle = torch.linspace(0.0, math.pi, 181, dtype=torch.float64)
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(LOOK):
         figure = Figure(figsize=(WIDTH_IN, 2.9))
         figure.subplots_adjust(left=0.16, right=0.95, bottom=0.15, top=0.9)
         axes = figure.subplots()

@@ -146,23 +146,6 @@ def download(
     return {one.name: tuple(file.path for file in files if file.origin is one) for one in origins}
 
 
-def find_archive(archive: ArchiveSet, archives: Path) -> tuple[Path, ...]:
-    """The file or files that an archive can be read from.
-
-    Args:
-        archive: the archive.
-        archives: the folder.
-
-    Returns:
-        The joined file where it is there, else all parts in order; nothing where some are missing.
-    """
-    joined = archives / archive.joined_name
-    if joined.is_file():
-        return (joined,)
-    parts = tuple(archives / part.name for part in archive.parts)
-    return parts if all(path.is_file() for path in parts) else ()
-
-
 def freed_files(archive: ArchiveSet, corpora: Path) -> frozenset[str]:
     """Parts that were removed since all that is in them is unpacked: ``freed`` of ``<set>.unpacked.json``.
 

@@ -40,7 +40,7 @@ DET_TICKS_WIDE = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 _HIGHEST = 0.9999
 """Rates above are drawn here, outside every plot: the probit of 1 is infinite."""
 
-_STYLE: Any = {  # releases of matplotlib differ in how they type such a table
+STYLE: Any = {  # releases of matplotlib differ in how they type such a table
     "svg.fonttype": "none",
     "svg.hashsalt": "ham",
     "text.parse_math": False,
@@ -71,6 +71,7 @@ _STYLE: Any = {  # releases of matplotlib differ in how they type such a table
     "legend.fontsize": 8.5,
     "lines.linewidth": 1.5,
 }
+"""How every picture of the project looks, as matplotlib's parameters."""
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ def _plain_number(value: float, _position: float = 0) -> str:
 def _figure(height_in: float, image_format: Format) -> Iterator[tuple[Axes, io.BytesIO]]:
     """Axes of a figure 3.9 inches (281 points) wide, and the file that holds it afterwards."""
     picture = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(3.9, height_in), layout="constrained")
         axes = figure.add_subplot()
         yield axes, picture

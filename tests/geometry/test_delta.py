@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ham.geometry import delta as module
 from ham.geometry.delta import chord_distances, delta, gaussian_baseline, relative_delta
+from tests.watch import LargestTensor
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -158,21 +157,6 @@ def test_the_baseline_is_reproducible_and_that_of_flat_data() -> None:
     for parts, weight in [(5, 8.0), (50, 3.0)]:
         hierarchy = hierarchy + weight * random_points(parts, 192, seed=parts).repeat_interleave(500 // parts, 0)
     assert relative_delta(chord_distances(hierarchy), num_bases=3) < 0.8 * value
-
-
-class LargestTensor(TorchDispatchMode):
-    """Watches every operation and keeps the size of the largest tensor that one returns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(value, Tensor):
-                self.numel = max(self.numel, value.numel())
-        return result
 
 
 @pytest.mark.parametrize("num", [30, 90])

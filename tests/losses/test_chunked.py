@@ -11,7 +11,8 @@ from torch import Tensor
 from ham.errors import ConfigError
 from ham.losses import LOSSES, build
 from ham.losses import chunked as module
-from tests.losses.test_losses import C, LargestTensor, gap, make, make_batch
+from tests.losses.test_losses import C, gap, make, make_batch
+from tests.watch import LargestTensor
 
 NAMES = [name for name in LOSSES if "chunk" in LOSSES[name].options()]
 HYPERBOLIC = [name for name in NAMES if LOSSES[name].has_distance]

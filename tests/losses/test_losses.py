@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ham.errors import ConfigError, HamError
 from ham.losses import LOSSES, SpeakerLoss, build
 from tests.losses import oracle
+from tests.watch import LargestTensor
 
 B, C, D = 14, 9, 6
 CASES = ["zero", "huge", "tiny", "own centre", "other centre", "equal centres", "zero centres"]
@@ -291,21 +291,6 @@ def test_a_huge_embedding_counts_by_its_direction(name: str) -> None:
     loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)
     long = x / x.norm(dim=1, keepdim=True) * 10
     torch.testing.assert_close(loss.logits(long * 1e29, y), loss.logits(long, y))
-
-
-class LargestTensor(TorchDispatchMode):
-    """Watches every operation and keeps the size of the largest tensor that one returns."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numel = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for value in result if isinstance(result, (tuple, list)) else [result]:
-            if isinstance(value, Tensor):
-                self.numel = max(self.numel, value.numel())
-        return result
 
 
 @pytest.mark.parametrize(("num_speakers", "embedding_dim"), [(60, 48), (300, 20), (12, 100)])

@@ -16,7 +16,8 @@ from ham.losses import base, build
 from ham.losses.spaces import GEOMETRIES, LEARNT_RANGE, build_space
 from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores
 from tests.losses import oracle
-from tests.losses.test_losses import CASES, C, D, LargestTensor, gap, make, make_batch
+from tests.losses.test_losses import CASES, C, D, gap, make, make_batch
+from tests.watch import LargestTensor
 
 VARIANTS: list[dict[str, Any]] = [
     {"geometry": "poincare", "curvature": 1.0},
