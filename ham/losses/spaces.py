@@ -504,10 +504,10 @@ def build_space(
         "embedding_scale": embedding_scale,
     }
     if geometry == Published.name:
-        for option, default in (*((o, None) for o in ("clip_radius", "embedding_scale")), *_ONLY_CURVED):
+        for option, (default, word) in _ONLY_CURVED.items():
             if curved[option] != default:
                 raise ConfigError(
-                    f"{place}: {option}: expected {default} in geometry published, which has no such thing, found "
+                    f"{place}: {option}: expected {word} in geometry published, which has no such thing, found "
                     f"{curved[option]!r}; choose geometry poincare or lorentz"
                 )
         return Published(c, fix_radius=share)
@@ -519,7 +519,15 @@ def build_space(
     return kind(c, embedding_dim, fix_radius=share, **curved)  # type: ignore[arg-type]
 
 
-_ONLY_CURVED: tuple[tuple[str, object], ...] = (("centres", "ball"), ("learn_curvature", False))
+_ONLY_CURVED: Mapping[str, tuple[object, str]] = MappingProxyType(
+    {
+        "clip_radius": (None, "null"),
+        "centres": ("ball", "ball"),
+        "learn_curvature": (False, "false"),
+        "embedding_scale": (None, "null"),
+    }
+)
+"""What options of the other geometries must be in the published one, and how YAML writes it."""
 
 
 def _check_share(place: str, value: object) -> float:

@@ -278,10 +278,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"geometry": "lorentz", "curvature": 1e-7}, "curvature .*at least 0.0001"),
     ({"geometry": "poincare", "curvature": 1.0, "clip_radius": 7.0}, "clip_radius .*at most 6, found 7.0"),
     ({"geometry": "poincare", "embedding_scale": 1e39}, "embedding_scale: .*at most"),
-    ({"clip_radius": 1.0}, "clip_radius: expected None in geometry published.*choose geometry poincare or lorentz"),
+    ({"clip_radius": 0}, "clip_radius: expected null in geometry published, .*found 0; choose"),
+    ({"clip_radius": 1.0}, "clip_radius: expected null in geometry published.*choose geometry poincare or lorentz"),
     ({"centres": "tangent"}, "centres: expected ball in geometry published"),
-    ({"learn_curvature": True}, "learn_curvature: expected False in geometry published"),
-    ({"embedding_scale": 0.1}, "embedding_scale: expected None in geometry published"),
+    ({"learn_curvature": True}, "learn_curvature: expected false in geometry published"),
+    ({"embedding_scale": 0.1}, "embedding_scale: expected null in geometry published"),
 ]
 
 
