@@ -22,6 +22,9 @@ from ham.errors import SHOWN, DataError
 BLOCK = 512
 """Trials scored at once: 2 x 512 x 192 float64 are 1.6 MB, which stays in the processor's cache."""
 
+ROW_BLOCK = 1024
+"""Embeddings normalised at once, for the same reason."""
+
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Row by row: ``(B, D)`` and ``(B, D)`` give ``(B,)``, each at least 0."""
 
@@ -165,16 +168,27 @@ def cosine_scores(
     Raises:
         DataError: if an embedding is zero and so has no direction.
     """
-    norm = np.linalg.norm(table.embeddings.astype(np.float64), axis=1, keepdims=True)
-    zero = [table.utts[row] for row in np.union1d(enrol, test) if norm[row, 0] == 0]
+    unit, has_none = _directions(table.embeddings)
+    zero = [table.utts[row] for row in np.flatnonzero(has_none) if row in enrol or row in test]
     if zero:
         raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
-    unit = (table.embeddings / np.where(norm == 0, 1, norm)).astype(np.float32)
     scores = np.empty(len(enrol), dtype=np.float32)
     for start in range(0, len(enrol), block):
         part = slice(start, start + block)
         scores[part] = np.einsum("md,md->m", unit[enrol[part]], unit[test[part]])
     return scores
+
+
+def _directions(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Rows of length 1, divided in float64, and which rows are zero and so have no direction."""
+    unit, zero = np.empty_like(embeddings), np.empty(len(embeddings), dtype=bool)
+    for start in range(0, len(embeddings), ROW_BLOCK):
+        part = slice(start, start + ROW_BLOCK)
+        rows = embeddings[part].astype(np.float64)
+        norm = np.linalg.norm(rows, axis=1, keepdims=True)
+        zero[part] = norm[:, 0] == 0
+        unit[part] = rows / np.where(norm == 0, 1, norm)
+    return unit, zero
 
 
 def distance_scores(

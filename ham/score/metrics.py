@@ -6,6 +6,9 @@ A trial is accepted when its score is at least the threshold. With ``T`` target 
     P_{miss}(t) = \frac{|\{target: s < t\}|}{T}, \qquad P_{fa}(t) = \frac{|\{nontarget: s \ge t\}|}{N}
 
 Everything here needs one sort of the scores. Rates are fractions, not per cent.
+
+``act_dcf`` and ``cllr`` judge scores as natural logarithms of likelihood ratios, which :mod:`ham.score.calibration`
+makes; all else sees only their order.
 """
 
 from __future__ import annotations
@@ -17,13 +20,15 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+from scipy.special import rel_entr
 
 from ham.errors import DataError
 
 Numbers: TypeAlias = NDArray[np.generic] | torch.Tensor | Sequence[float] | Sequence[int]
 """What scores and labels may be given as: an array, a tensor on any device, or a list."""
 
-Method: TypeAlias = Literal["interpolated", "published"]
+Method: TypeAlias = Literal["interpolated", "published", "convex_hull"]
 
 DET_POINTS = 400
 """Points that :func:`det_points` keeps: finer than a line of one pixel on a plot 400 pixels wide."""
@@ -129,12 +134,13 @@ def eer(scores: Numbers, labels: Numbers, method: Method = "interpolated") -> fl
     scores 0.5. ``published`` is the rule behind the released HAM-Softmax numbers: the larger of the two rates
     at the operating point where they are nearest (of two equally near ones, the one with the higher
     threshold). It is never below ``interpolated``, and at most about ``1 / min(T, N)`` above it when no scores are
-    tied.
+    tied. ``convex_hull`` joins the corners of :func:`convex_hull` instead of all points: never above
+    ``interpolated``, nor above 0.5.
 
     Args:
         scores: one score a trial, higher for "same speaker".
         labels: 1 for a target trial, 0 for a non-target trial.
-        method: ``interpolated`` or ``published``.
+        method: ``interpolated``, ``published`` or ``convex_hull``.
 
     Returns:
         A fraction in 0..1, not per cent.
@@ -161,7 +167,29 @@ def _nearest(rates: ErrorRates) -> float:
     return float(max(rates.miss[nearest], rates.false_alarm[nearest]))
 
 
-_METHODS: Mapping[str, Callable[[ErrorRates], float]] = {"interpolated": _crossing, "published": _nearest}
+def convex_hull(rates: ErrorRates) -> ErrorRates:
+    """Corners of the lower convex hull of miss over false alarm: the best that any rescoring in order can reach.
+
+    Between two corners the trials are pooled, as pool-adjacent-violators does it: in terms of the thresholds a
+    segment's share of targets rises from one to the next. Linear time.
+
+    Args:
+        rates: all operating points.
+
+    Returns:
+        The corners, in the same order; the two ends are among them.
+    """
+    targets, nontargets = np.diff(rates.miss), -np.diff(rates.false_alarm)
+    weight = targets + nontargets
+    corners = isotonic_regression(targets / weight, weights=weight).blocks
+    return ErrorRates(rates.threshold[corners], rates.miss[corners], rates.false_alarm[corners])
+
+
+_METHODS: Mapping[str, Callable[[ErrorRates], float]] = {
+    "interpolated": _crossing,
+    "published": _nearest,
+    "convex_hull": lambda rates: _crossing(convex_hull(rates)),
+}
 
 
 def min_dcf(scores: Numbers, labels: Numbers, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
@@ -188,14 +216,96 @@ def min_dcf(scores: Numbers, labels: Numbers, p_target: float = 0.01, c_miss: fl
         DataError: as :func:`validated`.
         ValueError: if ``p_target`` or a cost is out of range.
     """
+    cost_miss, cost_fa = _costs(p_target, c_miss, c_fa)
+    rates = error_rates(scores, labels)
+    cost = cost_miss * rates.miss + cost_fa * rates.false_alarm
+    return float(cost.min() / min(cost_miss, cost_fa))
+
+
+def _costs(p_target: float, c_miss: float, c_fa: float) -> tuple[float, float]:
+    """Expected cost of missing every target, and of accepting every non-target."""
     if not 0 < p_target < 1:
         raise ValueError(f"expected p_target strictly between 0 and 1, found {p_target}")
     if not (c_miss > 0 and c_fa > 0):
         raise ValueError(f"expected positive costs, found c_miss {c_miss} and c_fa {c_fa}")
-    rates = error_rates(scores, labels)
-    cost_miss, cost_fa = c_miss * p_target, c_fa * (1 - p_target)
-    cost = cost_miss * rates.miss + cost_fa * rates.false_alarm
-    return float(cost.min() / min(cost_miss, cost_fa))
+    return c_miss * p_target, c_fa * (1 - p_target)
+
+
+def act_dcf(llrs: Numbers, labels: Numbers, p_target: float = 0.01, c_miss: float = 1.0, c_fa: float = 1.0) -> float:
+    r"""Actual normalised detection cost: at the threshold that Bayes' rule gives, not at the best one.
+
+    A trial is accepted when its log-likelihood ratio is at least
+    :math:`\log\frac{c_{fa} (1 - p)}{c_{miss}\, p}`. The cost is that of :func:`min_dcf`; it exceeds it by what
+    the calibration loses, and may exceed 1.
+
+    Args:
+        llrs: one log-likelihood ratio a trial, natural logarithm.
+        labels: 1 for a target trial, 0 for a non-target trial.
+        p_target: prior probability ``p`` of a target trial, strictly between 0 and 1.
+        c_miss: cost of a miss, positive.
+        c_fa: cost of a false alarm, positive.
+
+    Returns:
+        A cost, at least 0.
+
+    Raises:
+        DataError: as :func:`validated`.
+        ValueError: if ``p_target`` or a cost is out of range.
+    """
+    cost_miss, cost_fa = _costs(p_target, c_miss, c_fa)
+    values, targets = validated(llrs, labels)
+    accepted = values >= np.log(cost_fa / cost_miss)
+    cost = cost_miss * (~accepted[targets]).mean() + cost_fa * accepted[~targets].mean()
+    return float(cost / min(cost_miss, cost_fa))
+
+
+def cllr(llrs: Numbers, labels: Numbers) -> float:
+    r"""Cost of log-likelihood ratios, in bits: the detection cost averaged over all priors.
+
+    .. math::
+        \frac{1}{2} \left( \operatorname{mean}_{target} \log_2 (1 + e^{-\ell})
+                           + \operatorname{mean}_{nontarget} \log_2 (1 + e^{\ell}) \right)
+
+    (Bruemmer and du Preez, "Application-independent evaluation of speaker detection", CSL 20, 2006.) Ratios of 1
+    throughout give 1 bit; more than that is worse than to say nothing.
+
+    Args:
+        llrs: one log-likelihood ratio a trial, natural logarithm.
+        labels: 1 for a target trial, 0 for a non-target trial.
+
+    Returns:
+        Bits, at least 0; infinite if a trial is wrong with certainty.
+
+    Raises:
+        DataError: as :func:`validated`.
+    """
+    values, targets = validated(llrs, labels)
+    miss, false_alarm = np.logaddexp(0.0, -values[targets]).mean(), np.logaddexp(0.0, values[~targets]).mean()
+    return float(0.5 * (miss + false_alarm) / np.log(2.0))
+
+
+def min_cllr(scores: Numbers, labels: Numbers) -> float:
+    r"""The least :func:`cllr` that any non-decreasing map of the scores reaches: what discrimination alone costs.
+
+    The best map gives each segment of :func:`convex_hull`, with the share :math:`t` of all targets and :math:`n` of
+    all non-targets, the ratio :math:`t / n`, so that with no map in sight the cost is
+
+    .. math:: \frac{1}{2} \sum \left( t \log_2 \frac{t + n}{t} + n \log_2 \frac{t + n}{n} \right)
+
+    Args:
+        scores: one score a trial, higher for "same speaker"; only their order matters.
+        labels: 1 for a target trial, 0 for a non-target trial.
+
+    Returns:
+        Bits in 0..1.
+
+    Raises:
+        DataError: as :func:`validated`.
+    """
+    hull = convex_hull(error_rates(scores, labels))
+    targets, nontargets = np.diff(hull.miss), -np.diff(hull.false_alarm)
+    both = targets + nontargets
+    return float(-0.5 * (rel_entr(targets, both) + rel_entr(nontargets, both)).sum() / np.log(2.0))
 
 
 def det_points(rates: ErrorRates, num_points: int = DET_POINTS) -> ErrorRates:
