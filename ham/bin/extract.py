@@ -1,4 +1,4 @@
-"""Stage 5: average the last checkpoints and embed every test utterance."""
+"""Stage 5: average the last checkpoints, embed every test utterance and what else the back-ends need."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from ham.backbones.base import Backbone
-from ham.bin._cli import Parser, run
+from ham.bin._cli import Parser, at_least, run
 from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
 from ham.config import Config, from_dict
 from ham.data.kaldi_dir import all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
-from ham.errors import CheckpointError, ConfigError
+from ham.errors import CheckpointError
+from ham.score import training
+from ham.score.backends import DEFAULT, parse_backends
 from ham.score.embeddings import (
+    CROP_SAMPLES,
     ENROL,
+    NUM_CROPS,
+    Crops,
     JoinedRecordings,
     Recordings,
     extract,
@@ -35,56 +42,170 @@ from ham.train import checkpoint
 
 logger = logging.getLogger(__name__)
 
+Rows = NDArray[np.int64]
+Embeddings = NDArray[np.float32]
+
+BLOCK_UTTS = 512
+"""Training utterances between two steps of the progress bar: 16 s of speech each make 260 MB of samples at most."""
+
+
+@dataclass(frozen=True)
+class System:
+    """An averaged model, ready to embed.
+
+    Attributes:
+        exp_dir: its experiment.
+        model: what ``average.pt`` holds.
+        config: its configuration.
+        backbone: with the averaged weights.
+        device: where to compute.
+        batch_size: most utterances of a batch.
+    """
+
+    exp_dir: Path
+    model: Mapping[str, Any]
+    config: Config
+    backbone: Backbone
+    device: torch.device
+    batch_size: int
+
+    @property
+    def digest(self) -> str:
+        """Of the weights: embeddings made with others are out of date."""
+        return weights_digest(self.model)
+
+    def embed(self, recordings: Recordings, indices: Rows | None = None, progress: str | None = "embed") -> Embeddings:
+        """Embed recordings.
+
+        Args:
+            recordings: where they are.
+            indices: which, all if None.
+            progress: title of the progress bar.
+
+        Returns:
+            ``(N, D)``, in the order of ``indices``.
+        """
+        frontend = build_frontend(self.config).to(self.device)
+        wanted = np.arange(len(recordings.utts)) if indices is None else indices
+        return extract(
+            self.backbone.to(self.device), frontend, recordings, wanted,
+            device=self.device, batch_size=self.batch_size, progress=progress,
+        )  # fmt: skip
+
 
 def main(argv: Sequence[str]) -> None:
-    """Average, then extract."""
-    parser = Parser(prog="ham.bin.extract", description=__doc__)
-    parser.add_argument("--data_dir", type=Path, required=True, help="folder that holds store/")
-    parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder")
-    parser.add_argument("--batch_size", type=int, default=16, help="most utterances of a batch")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument(
-        "--enrol", choices=ENROL, default=ENROL[0], help="concatenate: embed each model's recordings joined as well"
-    )
-    parser.add_argument("--format", choices=("npz", "ark"), default="npz", help="ark: Kaldi's format as well")
-    options = parser.parse_args(argv)
-    if options.batch_size < 1:
-        raise ConfigError(f"--batch_size: expected at least 1, found {options.batch_size}")
+    """Average, then extract.
+
+    Args:
+        argv: the arguments without the command's name.
+    """
+    options = _parser().parse_args(argv)
+    backends = parse_backends(options.backends)
     model = average_checkpoints(options.exp_dir)
     config = from_dict(model["config"], f"{options.exp_dir}/average.pt")
     device = pick_device(options.device)
     backbone = build_backbone(config)
     backbone.load_state_dict(model["backbone"])
+    system = System(options.exp_dir, model, config, backbone, device, options.batch_size)
     store = ArrayStore(options.data_dir / "store" / "test")
     check_current(store, test_durations(options.data_dir))
+    _extract_test(system, store, options)
+    if any(backend.crops for backend in backends):
+        _extract_crops(system, store)
+    if any(backend.needs_training for backend in backends):
+        _extract_training(system, options.data_dir, options.cohort_utts)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="ham.bin.extract", description=__doc__)
+    parser.add_argument("--data_dir", type=Path, required=True, help="folder that holds store/")
+    parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--batch_size", type=at_least(1), default=16, help="most utterances of a batch")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--enrol", choices=ENROL, default=ENROL[0], help="concatenate: embed each model's recordings joined as well"
+    )
+    parser.add_argument("--format", choices=("npz", "ark"), default="npz", help="ark: Kaldi's format as well")
+    parser.add_argument(
+        "--backends", nargs="+", default=[*DEFAULT], help="what will be scored: crops and training speech as needed"
+    )
+    parser.add_argument(
+        "--cohort_utts", type=at_least(0), default=0, help="utterances of each training speaker in its mean; 0: all"
+    )
+    return parser
+
+
+def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
     models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
-    source = f"{weights_digest(model)} {store.meta['files']}" + (f" {json.dumps(models)}" if models else "")
-    target = options.exp_dir / "embeddings.npz"
+    source = f"{system.digest} {store.meta['files']}" + (f" {json.dumps(models)}" if models else "")
+    target = system.exp_dir / "embeddings.npz"
     if options.format == "npz" and read_source(target) == source:
         logger.info("%s: up to date, %d utterances", target, len(store))
         return
     started = time.perf_counter()
     recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
     utts = [utt for one in recordings for utt in one.utts]
-    embeddings = np.concatenate([_embed(backbone, config, one, device, options.batch_size) for one in recordings])
+    embeddings = np.concatenate([system.embed(one) for one in recordings])
     write_embeddings(target, utts, embeddings, source)
     if options.format == "ark":
-        write_ark(options.exp_dir / "embeddings.ark", utts, embeddings)
+        write_ark(system.exp_dir / "embeddings.ark", utts, embeddings)
     took = time.perf_counter() - started
     speech = float(np.sum(store.lengths)) / store.sample_rate
     counts = f"{len(store)} utterances" + (f" and {len(models)} models of joined recordings" if models else "")
     logger.info("%s: %s, %.0f s of speech in %.1f s", target, counts, speech, took)
 
 
-def _embed(
-    backbone: Backbone, config: Config, recordings: Recordings, device: torch.device, batch_size: int
-) -> NDArray[np.float32]:
-    """Embeddings of all recordings, ``(N, D)``."""
-    everything = np.arange(len(recordings.utts))
-    frontend = build_frontend(config).to(device)
-    return extract(
-        backbone.to(device), frontend, recordings, everything, device=device, batch_size=batch_size, progress="embed"
-    )
+def _extract_crops(system: System, store: ArrayStore) -> None:
+    """Embed five crops of every test utterance into ``crops.npz``."""
+    target, crops = system.exp_dir / "crops.npz", Crops(store)
+    source = f"{system.digest} {store.meta['files']} {NUM_CROPS} x {CROP_SAMPLES}"
+    if read_source(target) == source:
+        logger.info("%s: up to date, %d crops", target, len(crops.utts))
+        return
+    started = time.perf_counter()
+    write_embeddings(target, crops.utts, system.embed(crops, progress="embed crops"), source)
+    logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
+
+
+def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> None:
+    """Embed training speech: ``training/cohort.npz``, ``calibration.npz`` and ``trials``."""
+    train, store = read_data_dir(data_dir / "train"), ArrayStore(data_dir / "store" / "train")
+    check_current(store, train.utt2dur)
+    folder, seed = system.exp_dir / training.FOLDER, int(system.model["seed"])
+    source = f"{system.digest} {store.meta['files']} {num_per_speaker}"
+    aside = list(system.model["valid_speakers"])
+    cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
+    if (folder / "trials").exists() and read_source(folder / "calibration.npz") == source:
+        logger.info("%s: up to date, %d training speakers", folder, len(cohort))
+        return
+    started = time.perf_counter()
+    speakers, who = training.calibration_speakers(train.utt2spk, aside)
+    trials = training.make_calibration_trials(train, speakers, seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {*trials.enrol, *trials.test}
+    sums = training.SpeakerSums(cohort, system.config.backbone.embedding_dim)
+    kept = _embed_training(system, store, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
+    write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, {"mean": sums.mean()})
+    training.write_calibration_trials(system.exp_dir, trials)
+    write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # last: says done
+    logger.info("%s: cohort of %d speakers in %.1f s", folder, len(cohort), time.perf_counter() - started)
+    logger.info("%s: %d calibration trials of %s", folder, len(trials), who)
+
+
+def _embed_training(
+    system: System, store: ArrayStore, sums: training.SpeakerSums, cohort: set[str], wanted: set[str]
+) -> dict[str, NDArray[np.float32]]:
+    """Sum up the cohort's embeddings, block by block, and keep those wanted."""
+    chosen = np.array([index for index, utt in enumerate(store.utts) if utt in cohort or utt in wanted], np.int64)
+    kept: dict[str, NDArray[np.float32]] = {}
+    with tqdm(total=len(chosen), desc="embed training speech", unit="utt", delay=2) as bar:
+        for start in range(0, len(chosen), BLOCK_UTTS):
+            part = chosen[start : start + BLOCK_UTTS]
+            utts, embeddings = [store.utts[index] for index in part], system.embed(store, part, None)
+            sums.add(utts, embeddings)
+            kept.update({utt: row.copy() for utt, row in zip(utts, embeddings, strict=True) if utt in wanted})
+            bar.update(len(part))
+    return kept
 
 
 def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
@@ -134,7 +255,7 @@ def test_durations(data_dir: Path) -> dict[str, float]:
     return {utt: s for folder in trial_dirs(data_dir / "test") for utt, s in read_data_dir(folder).utt2dur.items()}
 
 
-def weights_digest(model: dict[str, Any]) -> str:
+def weights_digest(model: Mapping[str, Any]) -> str:
     """A digest of the backbone's weights: embeddings made with other weights are out of date."""
     digest = hashlib.sha256()
     for key, value in model["backbone"].items():

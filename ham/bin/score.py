@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 import ham
 import ham.losses
@@ -18,10 +20,13 @@ from ham.bin._cli import Parser, at_least, run
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
-from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings, with_models
+from ham.score.backend import read_embeddings
+from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, parse_backends
+from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL
 from ham.score.intervals import NUM_RESAMPLES
+from ham.score.norm import TOP_N
 from ham.score.results import (
     HEADER,
     ListResult,
@@ -33,12 +38,10 @@ from ham.score.results import (
     write_results,
 )
 from ham.score.scores import Scores, write_scores
+from ham.score.training import read_training
 from ham.train import checkpoint
 
 logger = logging.getLogger(__name__)
-
-Rows = NDArray[np.int64]
-Backends = Mapping[str, Callable[[EmbeddingTable, Rows, Rows], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -69,21 +72,32 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
+    wanted = parse_backends(options.backends)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
-    embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
-    backends = _backends(loss)
-    for trial_list in lists:  # all of them, before anything is written
-        _rows(trial_list, embeddings, options.enrol)
+    backends = _possible(wanted, loss)
+    sides = _sides(lists, options, any(backend.crops for backend in backends))
+    needs_training = any(backend.needs_training for backend in backends)
+    scorer = Scorer(
+        Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
+        read_training(options.exp_dir, read_data_dir(options.data_dir / "train")) if needs_training else None,
+        top_n=options.top_n,
+        p_target=options.p_target,
+    )
     numbers: list[ListResult] = []
     curves: list[Curves] = []
-    for trial_list in lists:
-        for backend, score in backends.items():
-            scores = score(*_rows(trial_list, embeddings, options.enrol, backend == "cosine"))
-            _write(options.exp_dir / "scores" / f"{trial_list.name}.{backend}", trial_list.trials, scores)
-            number, curve = _measure(trial_list, backend, scores, options.num_resamples)
-            numbers.append(number)
-            curves.append(curve)
+    with tqdm(total=len(lists) * len(backends), desc="score", unit="list", delay=2) as bar:
+        for trial_list, side in zip(lists, sides, strict=True):
+            for backend in backends:
+                scores = scorer.scores(backend, side)
+                _write(options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}", trial_list.trials, scores)
+                number, curve = _measure(trial_list, backend, scores, options.num_resamples)
+                numbers.append(number)
+                curves.append(curve)
+                bar.update()
+            scorer.forget(side)
+    for name, calibration in scorer.calibrations.items():
+        write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
         name=options.exp_dir.resolve().name,
         seed=seed,
@@ -110,6 +124,11 @@ def _parser() -> Parser:
         default=ENROL[0],
         help="models of several recordings: mean embedding, or (stage 5 with the same option) that of all joined",
     )
+    parser.add_argument(
+        "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', 's_norm|+as_norm')}, or all"
+    )
+    parser.add_argument("--top_n", type=at_least(2), default=TOP_N, help="highest cohort scores that as_norm keeps")
+    parser.add_argument("--p_target", type=float, default=0.01, help="prior that calibrations are trained for")
     parser.add_argument(
         "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
     )
@@ -189,23 +208,39 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
     return seed, str(state.get("command", "")), loss.eval()
 
 
-def _backends(loss: SpeakerLoss) -> Backends:
-    backends: dict[str, Callable[[EmbeddingTable, Rows, Rows], NDArray[np.float32]]] = {"cosine": cosine_scores}
-    if loss.has_distance:
-        backends["hyperbolic"] = lambda table, enrol, test: distance_scores(table, enrol, test, loss.distance)
-    return backends
+def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
+    """The back-ends that a loss allows: without a distance there is no hyperbolic one."""
+    kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
+    left_out = [backend.name for backend in backends if backend not in kept]
+    if not kept:
+        raise ConfigError(f"--backends {' '.join(left_out)}: the loss {loss.name} has no distance; use cosine")
+    if left_out:
+        logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
+    return kept
 
 
-def _rows(
-    trial_list: TrialList, embeddings: EmbeddingTable, enrol: str, unit: bool = True
-) -> tuple[EmbeddingTable, Rows, Rows]:
-    """The table to score with, which holds the list's models, and where the two sides of its trials are in it."""
-    place, trials = str(trial_list.data.path / "trials"), trial_list.trials
-    if enrol == "average":
-        embeddings = with_models(embeddings, trials.models, unit, place)
-    elif trials.models:
-        place += " (with --enrol concatenate, which stage 5 must have had too)"
-    return embeddings, embeddings.rows(trials.enrol, place), embeddings.rows(trials.test, place)
+def _sides(lists: Sequence[TrialList], options: Any, crops: bool) -> list[Side]:
+    """What scoring needs of every list; embeddings of all of them are looked up before anything is written."""
+    embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
+    crop_table = read_embeddings(options.exp_dir / "crops.npz") if crops else None
+    average = options.enrol == "average"
+    utt2dur = _durations(lists)
+    sides = []
+    for trial_list in lists:
+        trials, place = trial_list.trials, str(trial_list.data.path / "trials")
+        if trials.models and not average:
+            place += " (with --enrol concatenate, which stage 5 must have had too)"
+        embeddings.rows([utt for utt in trials.enrol if not average or utt not in trials.models], place)
+        embeddings.rows([*trials.test, *(utt for utts in trials.models.values() if average for utt in utts)], place)
+        sides.append(Side(place, embeddings, trials, utt2dur, models_are_means=average, crops=crop_table))
+    return sides
+
+
+def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
+    """Seconds of every utterance, and of every enrolment model those of its recordings together."""
+    utt2dur = {utt: seconds for trial_list in lists for utt, seconds in trial_list.data.utt2dur.items()}
+    models = {model: utts for trial_list in lists for model, utts in trial_list.trials.models.items()}
+    return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}
 
 
 def _write(path: Path, trials: Trials, scores: NDArray[np.float32]) -> None:
@@ -214,12 +249,12 @@ def _write(path: Path, trials: Trials, scores: NDArray[np.float32]) -> None:
 
 
 def _measure(
-    trial_list: TrialList, backend: str, scores: NDArray[np.float32], num_resamples: int
+    trial_list: TrialList, backend: Backend, scores: NDArray[np.float32], num_resamples: int
 ) -> tuple[ListResult, Curves]:
     trials = trial_list.trials
     speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
-    number = evaluate(trial_list.name, backend, scores, trials.labels, *speakers, num_resamples=num_resamples)
-    return number, summarise_scores(trial_list.name, backend, scores, trials.labels)
+    number = evaluate(trial_list.name, backend.name, scores, trials.labels, *speakers, num_resamples=num_resamples)
+    return number, summarise_scores(trial_list.name, backend.name, scores, trials.labels)
 
 
 if __name__ == "__main__":

@@ -174,6 +174,29 @@ class SpeakerLoss(nn.Module, ABC):
         with torch.autocast(x.device.type, enabled=False):
             return self._distance(self._widen(x), self._widen(y))
 
+    def pairwise_distance(self, x: Tensor, y: Tensor) -> Tensor:
+        """Hyperbolic distance between every embedding of ``x`` and every one of ``y``: :meth:`distance` of all pairs.
+
+        It comes from one matrix product, which loses digits of short distances: give float64 where they count.
+
+        Args:
+            x: embeddings as they leave the backbone, shape ``(B, D)``.
+            y: embeddings, shape ``(C, D)``.
+
+        Returns:
+            Distances, shape ``(B, C)``, each at least 0.
+
+        Raises:
+            ConfigError: if the loss has no distance.
+            BatchError: if the embeddings do not fit the loss.
+        """
+        if not self.has_distance:
+            raise ConfigError(f"loss {self.name}: has no hyperbolic distance; score by cosine instead")
+        self._check_embeddings(x)
+        self._check_embeddings(y)
+        with torch.autocast(x.device.type, enabled=False):
+            return self._pairwise_distance(self._widen(x), self._widen(y))
+
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss and accuracy of a batch.
 
@@ -300,6 +323,9 @@ class SpeakerLoss(nn.Module, ABC):
         return plain
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _pairwise_distance(self, x: Tensor, y: Tensor) -> Tensor:
         raise NotImplementedError
 
     def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:

@@ -169,6 +169,9 @@ class HSoftmax(ChunkedLoss):
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
         return self.space.rowwise(self.space.embed(x), self.space.embed(y)) * self.space.unit()
 
+    def _pairwise_distance(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.space.pairwise(self.space.embed(x), self.space.embed(y)) * self.space.unit()
+
     def _own_distance(self, x: Tensor, w: Tensor) -> Tensor:
         """Distances of embeddings from their own centres, in units of curvature -1."""
         return self.space.rowwise(self.space.embed(x), self.space.place(w))

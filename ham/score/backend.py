@@ -172,10 +172,66 @@ def cosine_scores(
     zero = [table.utts[row] for row in np.flatnonzero(has_none) if row in enrol or row in test]
     if zero:
         raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
+    return _inner_products(unit, enrol, test, block)
+
+
+def crop_scores(
+    table: EmbeddingTable, crops: EmbeddingTable, enrol: Sequence[str], test: Sequence[str], wanted_by: str
+) -> NDArray[np.float32]:
+    r"""Mean of the full utterances' cosine and of the cosines between all crops of the two sides.
+
+    .. math:: s(x, y) = \frac12 \cos(x, y) + \frac1{2 K^2} \sum_{i, j} \cos(x_i, y_j)
+
+    The protocol of the released HAM-Softmax scripts for VoxCeleb1-O (K = 5 crops of 3 s). The mean over pairs of crops
+    is the inner product of the mean directions, so that it costs one more cosine.
+
+    Args:
+        table: embeddings of full utterances.
+        crops: of their crops, called ``<utt>/<number>``, the same number of each utterance.
+        enrol: enrolment side of each trial.
+        test: test side of each trial.
+        wanted_by: what needs them, for error messages.
+
+    Returns:
+        Scores in -1..1 up to rounding, shape ``(M,)``.
+
+    Raises:
+        DataError: if an utterance has no embedding or no crops, or an embedding is zero.
+    """
+    names = list(dict.fromkeys((*enrol, *test)))
+    full, (at, num_crops) = table.rows(names, wanted_by), _crop_rows(crops, names, wanted_by)
+    whole = _all_directions(EmbeddingTable(tuple(names), table.embeddings[full], table.place))
+    parts = _all_directions(crops)[at].reshape(len(names), num_crops, -1).mean(axis=1, dtype=np.float64)
+    both = np.concatenate([whole, parts.astype(np.float32)], axis=1) * np.float32(np.sqrt(0.5))
+    row = {name: position for position, name in enumerate(names)}
+    left, right = ([row[name] for name in side] for side in (enrol, test))
+    return _inner_products(both, np.asarray(left, np.int64), np.asarray(right, np.int64), BLOCK)
+
+
+def _crop_rows(crops: EmbeddingTable, names: Sequence[str], wanted_by: str) -> tuple[NDArray[np.int64], int]:
+    """Rows of the crops of all utterances, those of one behind each other, and how many each has."""
+    num_crops = sum(utt.rpartition("/")[0] == names[0] for utt in crops.utts)
+    if not num_crops:
+        raise DataError(f"{crops.place}: {wanted_by} needs crops of {names[0]}; extract them (stage 5, cosine+crops)")
+    wanted = [f"{name}/{number + 1}" for name in names for number in range(num_crops)]
+    return crops.rows(wanted, wanted_by), num_crops
+
+
+def _all_directions(table: EmbeddingTable) -> NDArray[np.float32]:
+    unit, has_none = _directions(table.embeddings)
+    if has_none.any():
+        zero = [table.utts[row] for row in np.flatnonzero(has_none)]
+        raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
+    return unit
+
+
+def _inner_products(
+    rows: NDArray[np.float32], enrol: NDArray[np.int64], test: NDArray[np.int64], block: int
+) -> NDArray[np.float32]:
     scores = np.empty(len(enrol), dtype=np.float32)
     for start in range(0, len(enrol), block):
         part = slice(start, start + block)
-        scores[part] = np.einsum("md,md->m", unit[enrol[part]], unit[test[part]])
+        scores[part] = np.einsum("md,md->m", rows[enrol[part]], rows[test[part]])
     return scores
 
 

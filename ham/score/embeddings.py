@@ -22,6 +22,9 @@ from ham.errors import DataError
 ENROL = ("average", "concatenate")
 """What stands for a model of several recordings: the mean of their embeddings, or the embedding of all joined."""
 
+NUM_CROPS, CROP_SAMPLES = 5, 48_240
+"""Crops of the published VoxCeleb1-O protocol: 3 s and 15 ms at 16 kHz, 300 frames of the released front end."""
+
 MAX_BATCH_FRAMES = 20_000
 """Frames in one batch, padding counted: bounds the memory when utterances are long."""
 
@@ -74,6 +77,36 @@ class JoinedRecordings:
     def read(self, index: int) -> NDArray[Any]:
         """The int16 samples of one model, shape ``(N,)``."""
         return np.concatenate([self._store.read(part) for part in self._parts[index]])
+
+
+class Crops:
+    """Crops of recordings, evenly spaced from the first to the last sample, as recordings ``<utt>/<number>``.
+
+    Crop ``k`` of ``K`` begins at sample ``floor(k (N - n) / (K - 1))``. Speech that is shorter than a crop is repeated
+    until it fills one; all its crops are then the same.
+
+    Args:
+        store: the audio store.
+        num_crops: ``K``, at least 2.
+        num_samples: ``n``.
+    """
+
+    def __init__(self, store: ArrayStore, num_crops: int = NUM_CROPS, num_samples: int = CROP_SAMPLES) -> None:
+        self._store = store
+        self._num_crops, self._num_samples = num_crops, num_samples
+        self.utts = tuple(f"{utt}/{number + 1}" for utt in store.utts for number in range(num_crops))
+        self.lengths: NDArray[np.int64] = np.full(len(self.utts), num_samples, np.int64)
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self._store.sample_rate
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The int16 samples of one crop, shape ``(n,)``."""
+        utt, number = divmod(index, self._num_crops)
+        spare = max(0, int(self._store.lengths[utt]) - self._num_samples)
+        return self._store.read_wrapped(utt, spare * number // (self._num_crops - 1), self._num_samples)
 
 
 def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: int) -> list[NDArray[np.int64]]:
@@ -147,14 +180,26 @@ def extract(
     return found
 
 
-def write_embeddings(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32], source: str = "") -> None:
+def write_embeddings(
+    path: Path,
+    utts: Sequence[str],
+    embeddings: NDArray[np.float32],
+    source: str = "",
+    extra: Mapping[str, NDArray[Any]] | None = None,
+) -> None:
     """Write ``embeddings.npz`` (``utts`` (N,), ``embeddings`` (N, D) float32), in place only when complete.
 
-    ``source`` says what they were made from; ``read_source`` gives it back.
+    Args:
+        path: the file.
+        utts: utterance ids.
+        embeddings: a row of each.
+        source: what they were made from; :func:`read_source` gives it back.
+        extra: further arrays by name.
     """
     part = path.with_name(f".{path.stem}.part.npz")
     try:
-        np.savez(part, utts=np.array(utts), embeddings=embeddings.astype(np.float32), source=source)
+        arrays = {"utts": np.array(utts), "embeddings": embeddings.astype(np.float32), "source": np.array(source)}
+        np.savez(part, allow_pickle=False, **arrays, **(extra or {}))
         os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
     finally:
         part.unlink(missing_ok=True)

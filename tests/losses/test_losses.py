@@ -322,11 +322,17 @@ def test_distance_exists_exactly_where_promised(name: str) -> None:
     if name not in DISTANCE_NAMES:
         with pytest.raises(ConfigError, match=f"loss {name}: has no hyperbolic distance"):
             loss.distance(x, x)
+        with pytest.raises(ConfigError, match=f"loss {name}: has no hyperbolic distance"):
+            loss.pairwise_distance(x, x)
         return
     options = oracle.PUBLISHED[name]
     expected = oracle.distances(x, x.flip(0), options["curvature"]).diagonal()
     torch.testing.assert_close(loss.distance(x, x.flip(0)), expected, rtol=1e-9, atol=1e-12)
     assert loss.distance(x, x).abs().max() == 0
+    pairs = loss.pairwise_distance(x, x[:3])
+    torch.testing.assert_close(pairs, oracle.distances(x, x[:3], options["curvature"]), rtol=1e-7, atol=1e-6)
+    with pytest.raises(HamError, match="expected shape"):
+        loss.pairwise_distance(x, x[0])
     assert loss.distance(x.bfloat16(), x.bfloat16().flip(0)).dtype == torch.float64
 
 

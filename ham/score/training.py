@@ -1,0 +1,216 @@
+"""What back-ends learn of the training speakers: which utterances are embedded, speaker means, calibration trials.
+
+Stage 5 embeds the utterances and keeps, in ``exp/<name>/training/``, the cohort's means and the embeddings of the
+calibration trials; the embeddings of a million utterances are summed as they come and never held together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ham.data.kaldi_dir import DataDir, Trials, invert, read_trials, write_trials
+from ham.errors import DataError
+from ham.score.backend import EmbeddingTable, read_embeddings
+from ham.score.backends import Training
+from ham.score.calibration import calibration_trials
+
+FOLDER = "training"
+"""Below the experiment's folder."""
+
+LEAST_HELD_OUT = 10
+"""Speakers that must have been kept aside for calibration to be trained on them alone."""
+
+
+def choose_cohort(
+    utt2spk: Mapping[str, str], aside: Sequence[str], num_per_speaker: int, place: str
+) -> dict[str, list[str]]:
+    """Choose the utterances that speaker means are taken of.
+
+    Args:
+        utt2spk: the speaker of each training utterance.
+        aside: speakers that the network was not trained on.
+        num_per_speaker: at most so many of each, evenly spread over its ids; 0 for all.
+        place: where they come from, for the error message.
+
+    Returns:
+        Utterances of each speaker that the network was trained on.
+
+    Raises:
+        DataError: if there are none.
+    """
+    kept_aside = {*aside}
+    cohort = {
+        spk: _spread(utts, num_per_speaker or len(utts))
+        for spk, utts in invert(utt2spk).items()
+        if spk not in kept_aside
+    }
+    if not cohort:
+        raise DataError(f"{place}: expected training speakers for the cohort, found none beside those kept aside")
+    return cohort
+
+
+def _spread(utts: list[str], most: int) -> list[str]:
+    places = np.linspace(0, len(utts) - 1, min(most, len(utts))).round().astype(int)
+    return [utts[place] for place in places]
+
+
+def calibration_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tuple[set[str], str]:
+    """Whose trials calibrations are trained on: strangers to the network where there are enough of them.
+
+    Args:
+        utt2spk: the speaker of each training utterance.
+        aside: training speakers that the network was not trained on (``data.valid_speakers``).
+
+    Returns:
+        The speakers, and a sentence that says which.
+    """
+    if len(aside) >= LEAST_HELD_OUT:
+        return {*aside}, f"{len(aside)} training speakers that the network was not trained on (data.valid_speakers)"
+    speakers = {*utt2spk.values()}
+    return speakers, (
+        f"all {len(speakers)} training speakers; the network knows them, so that ratios of strangers come out too sure "
+        f"(data.valid_speakers of {LEAST_HELD_OUT} or more keeps some aside)"
+    )
+
+
+def make_calibration_trials(train: DataDir, speakers: set[str], seed: int) -> Trials:
+    """Trials of training speakers, targets across recording sessions where a speaker has several.
+
+    Args:
+        train: the training data directory.
+        speakers: those to use.
+        seed: of every choice.
+
+    Returns:
+        The trials.
+
+    Raises:
+        DataError: as :func:`ham.score.calibration.calibration_trials`.
+    """
+    utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
+    sessions = {utt: session_of(train.wav[utt]) for utt in utt2spk}
+    return calibration_trials(utt2spk, train.utt2dur, sessions=sessions, seed=seed)
+
+
+def session_of(wav: PurePath) -> str:
+    """The recording session of a file: its folder, and its name up to the last hyphen.
+
+    ``<speaker>/<session>/<utterance>`` is the layout of VoxCeleb and of the corpora here; CN-Celeb's files lie in their
+    speaker's folder and are called ``<genre>-<session>-<utterance>``.
+
+    Args:
+        wav: the audio file.
+
+    Returns:
+        A word for the session, the same for two utterances of one.
+    """
+    return f"{wav.parent}/{wav.stem.rpartition('-')[0]}"
+
+
+class SpeakerSums:
+    """Sums of embeddings by speaker, in float64, taken up block by block.
+
+    Args:
+        cohort: utterances of each speaker.
+        dim: ``D``.
+    """
+
+    def __init__(self, cohort: Mapping[str, Sequence[str]], dim: int) -> None:
+        self._number = {utt: number for number, utts in enumerate(cohort.values()) for utt in utts}
+        self._speakers = tuple(cohort)
+        self._sums = np.zeros((len(cohort), dim))
+        self._counts = np.zeros(len(cohort), np.int64)
+
+    def add(self, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        """Take up embeddings; those of utterances outside the cohort are left out.
+
+        Args:
+            utts: their utterances.
+            embeddings: shape ``(len(utts), D)``.
+        """
+        known = [row for row, utt in enumerate(utts) if utt in self._number]
+        numbers = np.array([self._number[utts[row]] for row in known], np.int64)
+        np.add.at(self._sums, numbers, embeddings[known].astype(np.float64))
+        self._counts += np.bincount(numbers, minlength=len(self._counts))
+
+    def means(self) -> EmbeddingTable:
+        """Mean embedding of each speaker, float32.
+
+        Returns:
+            One row a speaker.
+
+        Raises:
+            DataError: if a speaker had no utterance.
+        """
+        self._check()
+        return EmbeddingTable(self._speakers, (self._sums / self._counts[:, None]).astype(np.float32), "cohort")
+
+    def mean(self) -> NDArray[np.float64]:
+        """Mean of all utterances' embeddings.
+
+        Returns:
+            Shape ``(D,)``.
+
+        Raises:
+            DataError: if a speaker had no utterance.
+        """
+        self._check()
+        mean: NDArray[np.float64] = self._sums.sum(axis=0) / self._counts.sum()
+        return mean
+
+    def _check(self) -> None:
+        if not self._counts.all():
+            speaker = self._speakers[int(np.flatnonzero(self._counts == 0)[0])]
+            raise DataError(f"cohort: expected embeddings of every speaker, found none of {speaker}")
+
+
+def write_calibration_trials(exp_dir: Path, trials: Trials) -> None:
+    """Write ``training/trials``.
+
+    Args:
+        exp_dir: the experiment's folder.
+        trials: what calibrations are trained on.
+    """
+    write_trials(exp_dir / FOLDER / "trials", trials)
+
+
+def read_training(exp_dir: Path, train: DataDir) -> Training:
+    """Read what stage 5 left of the training speakers.
+
+    Args:
+        exp_dir: the experiment's folder.
+        train: the training data directory.
+
+    Returns:
+        All that back-ends need.
+
+    Raises:
+        DataError: if a file is missing or damaged, or is of other training data.
+    """
+    folder = exp_dir / FOLDER
+    cohort = read_embeddings(folder / "cohort.npz")
+    embeddings = read_embeddings(folder / "calibration.npz")
+    unknown = [utt for utt in embeddings.utts if utt not in train.utt2spk]
+    if unknown:
+        raise DataError(f"{folder}/calibration.npz: {unknown[0]} is not in {train.path}; extract again (stage 5)")
+    utt2spk = {utt: train.utt2spk[utt] for utt in embeddings.utts}
+    return Training(
+        mean=_read_mean(folder / "cohort.npz"),
+        cohort=cohort,
+        embeddings=embeddings,
+        trials=read_trials(folder / "trials", utt2spk),
+        utt2spk=utt2spk,
+        utt2dur={utt: train.utt2dur[utt] for utt in embeddings.utts},
+    )
+
+
+def _read_mean(path: Path) -> NDArray[np.float64]:
+    with np.load(path, allow_pickle=False) as arrays:
+        if "mean" not in arrays or not np.isfinite(arrays["mean"]).all():
+            raise DataError(f"{path}: expected the mean embedding, found none; extract again (stage 5)")
+        mean: NDArray[np.float64] = arrays["mean"].astype(np.float64)
+        return mean
