@@ -28,6 +28,9 @@ check=decode     # stage 2: decode every recording, or believe its header
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
 batch_size=16    # stage 5: utterances of a batch; does not change the embeddings
 format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
+backends="cosine hyperbolic" # stages 5, 6: these, cosine+mean+as_norm, fusion and others (docs/scoring.md), or all
+cohort_utts=0    # stage 5: utterances of each training speaker in the cohort's mean; 0: all
+top_n=300        # stage 6: highest scores against the cohort that as_norm keeps
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
 rirs=            # unpacked RIRS_NOISES; without it simulated rooms
@@ -36,7 +39,7 @@ test_roots=      # folders of test speech
 data_dir=        # default egs/<corpus>/data
 exp_root=        # default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check
-  max_bad_train_files batch_size format enrol musan rirs train_roots test_roots data_dir exp_root)
+  max_bad_train_files batch_size format backends cohort_utts top_n enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # meaning NAME: the comment behind the default of an option, here or in the corpus's variables.
 meaning() { sed -n "s/^$1=[^#]*# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1; }
@@ -69,7 +72,7 @@ corpus_dir=$top/egs/$corpus
 [[ ! -v corpus_options ]] || option_names+=("${corpus_options[@]}")
 parse_options "$@"
 
-for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files; do
+for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files cohort_utts top_n; do
   [[ ${!name} =~ ^[0-9]{1,15}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
 done
 if [ "$stage" -gt 7 ] || [ "$stop_stage" -gt 7 ]; then
@@ -152,12 +155,12 @@ fi
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
   ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
-    --batch_size "$batch_size" --format "$format" --enrol "$enrol"
+    --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts"
 fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   log "stage 6: score the trials, in $exp_dir/scores"
-  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --command "$command"
+  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --backends "$backends" --top_n "$top_n" --command "$command"
 fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then

@@ -32,11 +32,12 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ham.losses
+from ham.data.kaldi_dir import Trials
 from ham.report import hardware
 from ham.score import metrics
 from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores
+from ham.score.backends import Scorer, Side, Training, parse_backend
 from ham.score.intervals import eer_interval
-from ham.score.norm import Cohort, normalised_scores
 from ham.score.results import text_table
 from ham.score.scores import Scores, read_scores, write_scores
 
@@ -105,19 +106,23 @@ def fastest(work: Callable[[], object], repeats: int) -> float:
     return min(times)
 
 
-def as_norm(problem: Problem, scores: NDArray[np.float32], top_n: int) -> NDArray[np.float32]:
-    """AS-Norm of cosine scores.
+def as_norm(problem: Problem, top_n: int) -> NDArray[np.float32]:
+    """The back-end cosine+as_norm, as stage 6 runs it.
 
     Args:
         problem: the trials.
-        scores: their cosines.
         top_n: highest cohort scores that count.
 
     Returns:
         Normalised scores.
     """
-    cohort = Cohort.by_cosine(problem.cohort)
-    return normalised_scores("as_norm", scores, problem.table, problem.enrol, problem.test, cohort, top_n=top_n)
+    utts, none = problem.table.utts, Trials((), (), np.empty(0, np.int8))
+    enrol, test = (tuple(utts[row] for row in side.tolist()) for side in (problem.enrol, problem.test))
+    trials = Trials(enrol, test, problem.labels.astype(np.int8))
+    mean = np.zeros(problem.table.embeddings.shape[1])
+    training = Training(mean, problem.cohort, EmbeddingTable((), problem.table.embeddings[:0]), none, {}, {})
+    side = Side("trials", problem.table, trials, {})
+    return Scorer(training=training, top_n=top_n).scores(parse_backend("cosine+as_norm"), side)
 
 
 def numpy_pair(x: NDArray[np.float32], y: NDArray[np.float32]) -> float:
@@ -219,7 +224,7 @@ def measure(options: argparse.Namespace) -> dict[str, float]:
         "EER": lambda: metrics.eer(scores, labels),
         "EER, minDCF twice": lambda: measures(scores, labels),
         "Cllr, minCllr, actDCF": lambda: [f(scores, labels) for f in (metrics.cllr, metrics.min_cllr, metrics.act_dcf)],
-        f"AS-Norm, cohort {options.cohort:,}": lambda: as_norm(problem, scores, options.top_n),
+        f"AS-Norm, cohort {options.cohort:,}": lambda: as_norm(problem, options.top_n),
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "scores"
@@ -271,13 +276,12 @@ def status_bytes(entry: str) -> int:
 
 
 def extra_bytes(options: argparse.Namespace) -> int:
-    """Highest memory of AS-Norm beyond embeddings, trials and scores, in this process."""
+    """Highest memory of AS-Norm beyond the embeddings, in this process."""
     problem = make_problem(options)
-    scores = cosine_scores(problem.table, problem.enrol, problem.test)
     ctypes.CDLL(None).malloc_trim(0)  # freed memory that stays with the process would be used unseen
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # VmHWM starts again from VmRSS
     before = status_bytes("VmRSS")
-    as_norm(problem, scores, options.top_n)
+    as_norm(problem, options.top_n)
     return status_bytes("VmHWM") - before
 
 
@@ -355,7 +359,7 @@ def main() -> None:
     print(f"{sizes}, D {options.embedding_dim}; {hardware()}, {torch.get_num_threads()} threads")
     print(text_table(("step", "", "seconds"), [(name, "", f"{value:.3f}") for name, value in seconds.items()]))
     print(text_table(("times as fast", "target", "found"), targets(seconds)))
-    print(f"AS-Norm: {'-' if extra_mb is None else f'{extra_mb:,.0f}'} MB beyond embeddings, trials and scores")
+    print(f"AS-Norm: {'-' if extra_mb is None else f'{extra_mb:,.0f}'} MB beyond the embeddings")
     print(options.json)
 
 

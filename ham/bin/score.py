@@ -90,12 +90,15 @@ def main(argv: Sequence[str]) -> None:
         for trial_list, side in zip(lists, sides, strict=True):
             for backend in backends:
                 scores = scorer.scores(backend, side)
-                _write(options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}", trial_list.trials, scores)
+                path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
+                write_scores(path, Scores(trial_list.trials.enrol, trial_list.trials.test, scores))
                 number, curve = _measure(trial_list, backend, scores, options.num_resamples)
                 numbers.append(number)
                 curves.append(curve)
                 bar.update()
             scorer.forget(side)
+            files = f"{options.exp_dir}/scores/{trial_list.name}.*"
+            logger.info("%s: %d trials scored by %d back-ends", files, len(trial_list.trials), len(backends))
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
@@ -241,11 +244,6 @@ def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
     utt2dur = {utt: seconds for trial_list in lists for utt, seconds in trial_list.data.utt2dur.items()}
     models = {model: utts for trial_list in lists for model, utts in trial_list.trials.models.items()}
     return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}
-
-
-def _write(path: Path, trials: Trials, scores: NDArray[np.float32]) -> None:
-    write_scores(path, Scores(trials.enrol, trials.test, scores))
-    logger.info("%s: %d trials scored", path, len(scores))
 
 
 def _measure(

@@ -30,7 +30,11 @@ Pair = tuple[str, str]
 
 
 def generate_trials(
-    speakers: Mapping[str, Sessions], seed: int, sex: Mapping[str, str] | None = None, max_trials: int = MAX_TRIALS
+    speakers: Mapping[str, Sessions],
+    seed: int,
+    sex: Mapping[str, str] | None = None,
+    max_trials: int = MAX_TRIALS,
+    num_nontarget: int | None = None,
 ) -> dict[str, Trials]:
     """Make the list ``all`` and, where it is possible, ``hard`` with the same targets and same-sex non-targets.
 
@@ -38,7 +42,8 @@ def generate_trials(
         speakers: the sessions of each speaker.
         seed: seed of every choice.
         sex: any word for the sex of a speaker; a speaker without one is in no non-target trial of ``hard``.
-        max_trials: target trials, and likewise non-target trials, of a list.
+        max_trials: target trials of a list at most.
+        num_nontarget: non-target trials of a list where there are so many; None for as many as targets.
 
     Returns:
         The trials of each list, sorted; ``hard`` is missing where no two speakers have the same sex.
@@ -55,7 +60,7 @@ def generate_trials(
     sexes = sorted({word for spk, word in (sex or {}).items() if spk in utts})
     groups = {"all": [list(utts)], "hard": [[spk for spk in utts if sex and sex.get(spk) == s] for s in sexes]}
     drawn = {
-        name: _draw_nontargets(utts, members, len(targets), random.Random(f"{name} {seed}"))
+        name: _draw_nontargets(utts, members, num_nontarget or len(targets), random.Random(f"{name} {seed}"))
         for name, members in groups.items()
     }
     return {name: _as_trials(targets, nontargets) for name, nontargets in drawn.items() if nontargets}

@@ -33,6 +33,7 @@ from ham.errors import ConfigError, DataError
 from ham.score.backend import Distance, EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
 from ham.score.calibration import (
     Calibration,
+    choose_ridge,
     embedding_norms,
     fit,
     hyperbolic_radii,
@@ -366,8 +367,10 @@ class Scorer:
         if backend.name not in self._calibrations:
             training = self._known()
             side = Side("calibration trials", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
-            columns = self._columns(backend, side)
-            self._calibrations[backend.name] = fit(columns, training.trials.labels, self._p_target)
+            columns, labels = self._columns(backend, side), training.trials.labels
+            enrol, test = ([training.utt2spk[utt] for utt in utts] for utts in (side.trials.enrol, side.trials.test))
+            ridge = choose_ridge(columns, labels, enrol, test, self._p_target)
+            self._calibrations[backend.name] = fit(columns, labels, self._p_target, ridge)
         return self._calibrations[backend.name]
 
     def _columns(self, backend: Backend, side: Side) -> dict[str, NDArray[np.floating]]:

@@ -33,10 +33,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ham.data.kaldi_dir import invert
 from ham.errors import SHOWN, ConfigError, DataError
 from ham.schema import check_count, choose
-from ham.score.backend import Distance, EmbeddingTable
+from ham.score.backend import EmbeddingTable
 
 TOP_N = 300
 """Highest cohort scores that as_norm keeps: usual for VoxCeleb2's 5,994 speakers (wespeaker's recipes)."""
@@ -78,24 +77,6 @@ NORMS: Mapping[str, Norm] = MappingProxyType(
 """The normalisations by name."""
 
 
-def mean_embedding(table: EmbeddingTable) -> NDArray[np.float64]:
-    """Mean of all embeddings, summed in float64.
-
-    Args:
-        table: usually the training utterances'.
-
-    Returns:
-        Shape ``(D,)``.
-
-    Raises:
-        DataError: if there are no embeddings.
-    """
-    if not len(table.utts):
-        raise DataError(f"{table.place}: expected embeddings to take the mean of, found none")
-    mean: NDArray[np.float64] = table.embeddings.mean(axis=0, dtype=np.float64)
-    return mean
-
-
 def subtract_mean(table: EmbeddingTable, mean: NDArray[np.float64]) -> EmbeddingTable:
     """Embeddings less a mean, for cosine scores: what all recordings share tells no speakers apart.
 
@@ -119,26 +100,6 @@ def subtract_mean(table: EmbeddingTable, mean: NDArray[np.float64]) -> Embedding
     return EmbeddingTable(table.utts, shifted, f"{table.place} less the mean")
 
 
-def speaker_means(table: EmbeddingTable, utt2spk: Mapping[str, str]) -> EmbeddingTable:
-    """Mean embedding of each speaker, as the embeddings leave the backbone: the cohort.
-
-    Args:
-        table: embeddings of at least the utterances below.
-        utt2spk: the speaker of each utterance that counts.
-
-    Returns:
-        One row a speaker, in C order; ``utts`` are the speakers.
-
-    Raises:
-        DataError: if an utterance has no embedding, or there are none.
-    """
-    if not utt2spk:
-        raise DataError(f"{table.place}: expected utterances of speakers for the cohort, found none")
-    spk2utt = invert(utt2spk)
-    means = [table.embeddings[table.rows(utts, "the cohort")].mean(0, np.float64) for utts in spk2utt.values()]
-    return EmbeddingTable(tuple(spk2utt), np.asarray(means, np.float32), f"speaker means of {table.place}")
-
-
 @dataclass(frozen=True)
 class Cohort:
     """Speakers to score against.
@@ -159,7 +120,7 @@ class Cohort:
         """Cosine of the angle to each speaker's mean: one matrix product a block.
 
         Args:
-            means: of :func:`speaker_means`.
+            means: of :class:`ham.score.training.SpeakerSums`.
 
         Returns:
             The cohort.
@@ -178,8 +139,8 @@ class Cohort:
         """Negative distance to each speaker's mean.
 
         Args:
-            means: of :func:`speaker_means`; given to ``pairwise`` like any embedding.
-            pairwise: distance of all pairs; :func:`pairwise_by_rows` makes one where only a row by row form exists.
+            means: of :class:`ham.score.training.SpeakerSums`; given to ``pairwise`` like any embedding.
+            pairwise: distance of all pairs.
 
         Returns:
             The cohort.
@@ -204,18 +165,6 @@ class Cohort:
 def _unit(x: Tensor) -> Tensor:
     length: Tensor = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float64)
     return (x / length).to(torch.float32)
-
-
-def pairwise_by_rows(distance: Distance) -> PairwiseDistance:
-    """All pairs from a row by row distance, for measures without a matrix form; memory is ``C x D``, time ``B C D``.
-
-    Args:
-        distance: as :func:`ham.score.backend.distance_scores` takes it.
-
-    Returns:
-        The pairwise form.
-    """
-    return lambda x, y: torch.stack([distance(row.expand_as(y), y) for row in x])
 
 
 class CohortStatistics(NamedTuple):
@@ -359,39 +308,3 @@ def normalise(
         trial = int(np.flatnonzero(np.isnan(found))[0]) + 1
         raise DataError(f"{norm}: expected statistics of every utterance, found none for a side of trial {trial}")
     return found.astype(np.float32)
-
-
-def normalised_scores(
-    norm: str,
-    scores: NDArray[np.float32],
-    table: EmbeddingTable,
-    enrol: Rows,
-    test: Rows,
-    cohort: Cohort,
-    *,
-    top_n: int = TOP_N,
-    own: Rows | None = None,
-) -> NDArray[np.float32]:
-    """Statistics of the sides that a norm needs, and the normalised scores.
-
-    Args:
-        norm: a name of :data:`NORMS`.
-        scores: one score a trial, shape ``(M,)``.
-        table: embeddings as they leave the backbone.
-        enrol: row of each trial's enrolment side.
-        test: row of each trial's test side.
-        cohort: with the measure that made ``scores``.
-        top_n: for ``as_norm``.
-        own: as :func:`cohort_statistics` takes it.
-
-    Returns:
-        Normalised scores, shape ``(M,)``.
-
-    Raises:
-        ConfigError: as :func:`cohort_statistics`, or if there is no such norm.
-        DataError: as :func:`cohort_statistics` and :func:`normalise`.
-    """
-    chosen = NORMS[choose("norm", norm, NORMS)]
-    rows = np.concatenate([side for side, counts in ((enrol, chosen.enrol), (test, chosen.test)) if counts])
-    statistics = cohort_statistics(table, rows, cohort, top_n=top_n if chosen.adaptive else None, own=own)
-    return normalise(norm, scores, enrol, test, statistics)

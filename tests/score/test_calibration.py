@@ -19,7 +19,10 @@ from ham.errors import DataError
 from ham.score import calibration
 from ham.score.backend import EmbeddingTable
 from ham.score.calibration import (
+    RIDGE,
+    RIDGES,
     calibration_trials,
+    choose_ridge,
     embedding_norms,
     fit,
     hyperbolic_radii,
@@ -72,7 +75,7 @@ def test_a_direct_search_finds_the_same() -> None:
 def test_derivatives() -> None:
     llrs, labels = gaussian(200)
     columns = np.stack([llrs, np.cos(np.arange(200.0))], axis=1)
-    entropy = calibration._Entropy(columns, labels == 1, 0.03)
+    entropy = calibration._Entropy(columns, labels == 1, 0.03, 1e-3)
     theta, step = np.array([0.4, -0.2, 0.7]), 1e-5
     value, gradient = entropy.value_and_gradient(theta)
     for i, unit in enumerate(np.eye(3) * step):
@@ -236,7 +239,7 @@ def test_trials_are_of_two_kinds_spread_over_durations_and_across_sessions() -> 
     trials = calibration_trials(utt2spk, utt2dur, sessions=sessions, utts_per_speaker=8)
     same = [utt2spk[a] == utt2spk[b] for a, b in zip(trials.enrol, trials.test, strict=True)]
     assert same == trials.labels.astype(bool).tolist()
-    assert trials.num_target == trials.num_nontarget > 100
+    assert trials.num_nontarget > trials.num_target > 100
     for a, b, label in zip(trials.enrol, trials.test, trials.labels, strict=True):
         assert not label or sessions[a] != sessions[b]
     used = {*trials.enrol, *trials.test}
@@ -271,3 +274,52 @@ def test_speakers_that_give_no_trials_are_refused() -> None:
         calibration_trials(utt2spk, utt2dur, sessions=dict(list(sessions.items())[1:]))
     with pytest.raises(ValueError, match="utts_per_speaker"):
         calibration_trials(utt2spk, utt2dur, utts_per_speaker=1)
+
+
+def overfitted(
+    seed: int, num_speakers: int, num_columns: int
+) -> tuple[dict[str, Numbers], Numbers, list[str], list[str]]:
+    """One informative column and many that depend on the pair of speakers by chance."""
+    generator = np.random.default_rng(seed)
+    pairs = [(a, b) for a in range(num_speakers) for b in range(num_speakers) for _ in range(4) if a <= b]
+    labels = np.array([float(a == b) for a, b in pairs])
+    chance = generator.normal(size=(num_speakers, num_speakers, num_columns))
+    noise = np.array([chance[pair] for pair in pairs])
+    columns = {
+        "s": generator.normal(size=len(pairs)) + 2 * labels,
+        **{f"n{k}": noise[:, k] for k in range(num_columns)},
+    }
+    first, second = ([f"spk{pair[side]:02d}" for pair in pairs] for side in (0, 1))
+    return columns, labels, first, second
+
+
+def test_the_ridge_is_found_where_columns_fit_by_chance() -> None:
+    columns, labels, *speakers = overfitted(0, 15, 12)
+    ridge = choose_ridge(columns, labels, speakers[0], speakers[1], 0.5)
+    assert ridge > 100 * RIDGE
+    others, truth, *_ = overfitted(1, 60, 12)
+    costs = [cllr(fit(columns, labels, 0.5, value).apply(others), truth.astype(int)) for value in (RIDGE, ridge)]
+    assert costs[1] < costs[0]
+
+
+
+def test_the_ridge_is_that_of_a_direct_search() -> None:
+    columns, labels, enrol, test = overfitted(2, 12, 5)
+    part = {speaker: number % 5 for number, speaker in enumerate(sorted({*enrol, *test}))}
+    costs = []
+    for ridge in RIDGES:
+        total = 0.0
+        for fold in range(5):
+            inside = [part[a] == fold and part[b] == fold for a, b in zip(enrol, test, strict=True)]
+            outside = [part[a] != fold and part[b] != fold for a, b in zip(enrol, test, strict=True)]
+            found = fit({k: v[outside] for k, v in columns.items()}, labels[outside], 0.2, ridge)
+            llrs = found.apply({k: v[inside] for k, v in columns.items()}) + math.log(0.2 / 0.8)
+            truth = labels[inside] == 1
+            total += 0.2 * np.log1p(np.exp(-llrs[truth])).mean() + 0.8 * np.log1p(np.exp(llrs[~truth])).mean()
+        costs.append(total)
+    assert choose_ridge(columns, labels, enrol, test, 0.2) == RIDGES[int(np.argmin(costs))]
+
+
+def test_two_speakers_leave_nothing_to_hold_out() -> None:
+    columns, labels, enrol, test = overfitted(3, 2, 1)
+    assert choose_ridge(columns, labels, enrol, test) == RIDGE

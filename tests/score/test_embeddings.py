@@ -12,7 +12,15 @@ import torch
 from ham import backbones, features
 from ham.data.store import ArrayStore, write_store
 from ham.errors import DataError
-from ham.score.embeddings import JoinedRecordings, batches_by_length, extract, read_source, write_ark, write_embeddings
+from ham.score.embeddings import (
+    Crops,
+    JoinedRecordings,
+    batches_by_length,
+    extract,
+    read_source,
+    write_ark,
+    write_embeddings,
+)
 
 CPU = torch.device("cpu")
 OPTIONS = {
@@ -98,3 +106,18 @@ def test_joined_recordings_are_embedded_as_one_recording(store: ArrayStore, tmp_
     np.testing.assert_array_equal(*(extract(backbone, frontend, s, [0, 1], device=CPU) for s in (joined, one)))
     with pytest.raises(DataError, match="expected the recording u99, found none; run stage 3"):
         JoinedRecordings(store, {"ann": ("u99",)})
+
+
+def test_crops_are_evenly_spaced_and_short_speech_is_repeated(store: ArrayStore) -> None:
+    num_samples = int(np.sort(store.lengths)[1])
+    crops = Crops(store, 3, num_samples)
+    assert crops.utts[:4] == (f"{store.utts[0]}/1", f"{store.utts[0]}/2", f"{store.utts[0]}/3", f"{store.utts[1]}/1")
+    assert crops.lengths.tolist() == [num_samples] * 3 * len(store)
+    for index, name in enumerate(crops.utts):
+        utt, number = name.rsplit("/", 1)
+        whole, found = store.read(list(store.utts).index(utt)), crops.read(index)
+        if len(whole) >= num_samples:
+            start = int(np.linspace(0, len(whole) - num_samples, 3)[int(number) - 1])
+            assert found.tolist() == whole[start : start + num_samples].tolist()
+        else:
+            assert found.tolist() == np.pad(whole, (0, num_samples - len(whole)), "wrap").tolist()

@@ -19,11 +19,7 @@ from ham.score.norm import (
     Cohort,
     CohortStatistics,
     cohort_statistics,
-    mean_embedding,
     normalise,
-    normalised_scores,
-    pairwise_by_rows,
-    speaker_means,
     subtract_mean,
 )
 
@@ -62,6 +58,18 @@ def distance(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return (x - y).abs().sum(dim=1)
 
 
+def by_rows(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """All pairs from the row by row form."""
+    return torch.stack([distance(row.expand_as(y), y) for row in x])
+
+
+def normalised(
+    norm: str, scores: NDArray[np.float32], table: EmbeddingTable, trials: tuple[Rows, Rows], cohort: Cohort, top_n: int
+) -> NDArray[np.float32]:
+    kept = top_n if NORMS[norm].adaptive else None
+    return normalise(norm, scores, *trials, cohort_statistics(table, np.concatenate(trials), cohort, top_n=kept))
+
+
 def naive(
     norm: str, measure: Measure, table: EmbeddingTable, trials: tuple[Rows, Rows], means: EmbeddingTable, top_n: int
 ) -> list[float]:
@@ -86,7 +94,7 @@ def test_cosine_norms_equal_a_loop(
     norm: str, top_n: int, table: EmbeddingTable, means: EmbeddingTable, trials: tuple[Rows, Rows]
 ) -> None:
     scores = cosine_scores(table, *trials)
-    found = normalised_scores(norm, scores, table, *trials, Cohort.by_cosine(means), top_n=top_n)
+    found = normalised(norm, scores, table, trials, Cohort.by_cosine(means), top_n)
     expected = naive(norm, cosine, table, trials, means, top_n)
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert found.dtype == np.float32
@@ -97,8 +105,7 @@ def test_distance_norms_equal_a_loop(
     norm: str, table: EmbeddingTable, means: EmbeddingTable, trials: tuple[Rows, Rows]
 ) -> None:
     scores = distance_scores(table, *trials, distance)
-    cohort = Cohort.by_distance(means, pairwise_by_rows(distance))
-    found = normalised_scores(norm, scores, table, *trials, cohort, top_n=6)
+    found = normalised(norm, scores, table, trials, Cohort.by_distance(means, by_rows), 6)
     expected = naive(norm, lambda x, y: -float(np.abs(x - y).sum()), table, trials, means, 6)
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-4)
 
@@ -108,11 +115,11 @@ def test_hyperbolic_cohort_by_matrix_product_equals_row_by_row(
     geometry: str, table: EmbeddingTable, means: EmbeddingTable
 ) -> None:
     loss = ham.losses.build("ham_softmax", DIM, 4, curvature=2.0, geometry=geometry)
-    space = loss.space
-    paired = Cohort.by_distance(means, lambda x, y: space.pairwise(space.embed(x), space.embed(y)) * space.unit())
-    by_rows = Cohort.by_distance(means, pairwise_by_rows(loss.distance))
+    paired = Cohort.by_distance(means, loss.pairwise_distance)
+    one_by_one = lambda x, y: torch.stack([loss.distance(row.expand_as(y), y) for row in x])  # noqa: E731
     rows = np.arange(12)
-    first, second = (cohort_statistics(table, rows, cohort, top_n=5) for cohort in (paired, by_rows))
+    cohorts = paired, Cohort.by_distance(means, one_by_one)
+    first, second = (cohort_statistics(table, rows, cohort, top_n=5) for cohort in cohorts)
     np.testing.assert_allclose(first.mean, second.mean, rtol=1e-4)
     np.testing.assert_allclose(first.std, second.std, rtol=1e-3)
     assert (first.mean < 0).all()
@@ -178,11 +185,11 @@ def test_as_norm_is_symmetric_and_blind_to_the_unit_of_the_scores(
 ) -> None:
     enrol, test = trials
     scores, cohort = cosine_scores(table, enrol, test), Cohort.by_cosine(means)
-    found = normalised_scores("as_norm", scores, table, enrol, test, cohort, top_n=9)
-    swapped = normalised_scores("as_norm", scores, table, test, enrol, cohort, top_n=9)
+    found = normalised("as_norm", scores, table, (enrol, test), cohort, 9)
+    swapped = normalised("as_norm", scores, table, (test, enrol), cohort, 9)
     np.testing.assert_allclose(found, swapped, rtol=1e-6)
     stretched = Cohort(means.utts, lambda x: 3.0 * cohort.score(x) + 5.0)
-    again = normalised_scores("as_norm", 3 * scores + 5, table, enrol, test, stretched, top_n=9)
+    again = normalised("as_norm", 3 * scores + 5, table, (enrol, test), stretched, 9)
     np.testing.assert_allclose(found, again, rtol=1e-3, atol=1e-3)
 
 
@@ -195,34 +202,19 @@ def test_small_deviations_on_large_scores_keep_their_digits(means: EmbeddingTabl
     assert found.std == pytest.approx(np.full(3, float(values.double().std(correction=0))), rel=1e-10)
 
 
-def test_speaker_means_equal_a_loop() -> None:
-    table = make_table(9, 5)
-    utt2spk = {f"utt{i}": "bac"[i % 3] for i in (8, 1, 0, 3, 4, 7, 5)}
-    found = speaker_means(table, utt2spk)
-    assert found.utts == ("a", "b", "c")
-    for speaker, row in zip(found.utts, found.embeddings, strict=True):
-        own = [table.embeddings[i].astype(float) for i in range(9) if utt2spk.get(f"utt{i}") == speaker]
-        np.testing.assert_allclose(row, sum(own) / len(own), rtol=1e-6)
-
-
 def test_subtracting_the_mean_leaves_none() -> None:
     table = make_table(50, 6)
     table.embeddings[:] += 100.0
-    mean = mean_embedding(table)
+    before = table.embeddings.copy()
+    mean = before.mean(axis=0, dtype=np.float64)
     shifted = subtract_mean(table, mean)
-    assert np.abs(mean_embedding(shifted)).max() < 1e-5
+    assert np.abs(shifted.embeddings.mean(axis=0, dtype=np.float64)).max() < 1e-5
     np.testing.assert_allclose(shifted.embeddings + mean, table.embeddings, rtol=1e-6)
     assert shifted.utts == table.utts
-    assert np.array_equal(mean_embedding(table), mean)  # the first table is as it was
+    assert np.array_equal(table.embeddings, before)
 
 
-def test_what_cannot_be_averaged_is_refused(table: EmbeddingTable) -> None:
-    with pytest.raises(DataError, match="found none"):
-        mean_embedding(EmbeddingTable((), np.empty((0, DIM), np.float32)))
-    with pytest.raises(DataError, match="for the cohort, found none"):
-        speaker_means(table, {})
-    with pytest.raises(DataError, match="the cohort needs the embedding of utt99"):
-        speaker_means(table, {"utt1": "a", "utt99": "a"})
+def test_means_that_do_not_fit_are_refused(table: EmbeddingTable) -> None:
     with pytest.raises(DataError, match=r"shape \(3,\) for embeddings of 7 numbers"):
         subtract_mean(table, np.zeros(3))
     with pytest.raises(DataError, match="NaN or infinity"):
@@ -289,4 +281,4 @@ def test_odd_scores_are_refused(table: EmbeddingTable, means: EmbeddingTable) ->
     with pytest.raises(ConfigError, match="did you mean 'as_norm'"):
         normalise("asnorm", scores, rows, rows, CohortStatistics(np.zeros(2), np.ones(2)))
     with pytest.raises(ConfigError, match="z_norm, t_norm, s_norm, as_norm"):
-        normalised_scores("none", scores, table, rows, rows, Cohort.by_cosine(means))
+        normalise("none", scores, rows, rows, statistics)

@@ -1,0 +1,254 @@
+"""Every back-end against loops over single trials, and what their names may be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+import ham.losses
+from ham.data.kaldi_dir import Trials
+from ham.errors import ConfigError, DataError
+from ham.score import backends
+from ham.score.backend import EmbeddingTable
+from ham.score.backends import EVERY, Measure, Scorer, Side, Training, parse_backend, parse_backends
+from ham.score.calibration import choose_ridge, fit
+
+DIM, TOP_N, P_TARGET = 6, 4, 0.05
+Row = NDArray[np.float64]
+LOSS = ham.losses.build("ham_softmax", DIM, 3, geometry="poincare", curvature=1.0)
+
+
+def table(prefix: str, speakers: int, utts: int, seed: int) -> EmbeddingTable:
+    generator = np.random.default_rng(seed)
+    centres = np.repeat(generator.normal(size=(speakers, DIM)), utts, axis=0)
+    rows = (0.5 + centres + 0.9 * generator.normal(size=centres.shape)).astype(np.float32)
+    return EmbeddingTable(tuple(f"{prefix}{s}-{u}" for s in range(speakers) for u in range(utts)), rows, prefix)
+
+
+def all_trials(utts: tuple[str, ...]) -> Trials:
+    pairs = [(a, b) for a in utts for b in utts if a < b]
+    labels = np.array([a.split("-")[0] == b.split("-")[0] for a, b in pairs], np.int8)
+    return Trials(tuple(a for a, _ in pairs), tuple(b for _, b in pairs), labels)
+
+
+def durations(utts: tuple[str, ...], seed: int) -> dict[str, float]:
+    return dict(zip(utts, np.random.default_rng(seed).uniform(1, 9, len(utts)).tolist(), strict=True))
+
+
+@pytest.fixture
+def side() -> Side:
+    """Three speakers and a model of two recordings."""
+    embeddings = table("t", 3, 4, 0)
+    trials = all_trials(embeddings.utts[2:])
+    enrol = ("model", "model", *trials.enrol[2:])
+    trials = replace(trials, enrol=enrol, models={"model": ("t0-0", "t0-1")})
+    utt2dur = durations(embeddings.utts, 1)
+    utt2dur["model"] = utt2dur["t0-0"] + utt2dur["t0-1"]
+    return Side("trials", embeddings, trials, utt2dur)
+
+
+@pytest.fixture
+def training() -> Training:
+    """Twelve speakers, of whom those of the calibration trials are in the cohort too."""
+    embeddings = table("c", 12, 3, 2)
+    utt2spk = {utt: utt.split("-")[0] for utt in embeddings.utts}
+    rows = embeddings.embeddings.reshape(12, 3, DIM).mean(axis=1)
+    cohort = EmbeddingTable(tuple(dict.fromkeys(utt2spk.values())), rows, "cohort")
+    mean = embeddings.embeddings.mean(axis=0, dtype=np.float64)
+    trials = all_trials(embeddings.utts)
+    return Training(mean, cohort, embeddings, trials, utt2spk, durations(embeddings.utts, 3))
+
+
+@pytest.fixture
+def scorer(training: Training) -> Scorer:
+    return Scorer(Measure(LOSS.distance, LOSS.pairwise_distance), training, top_n=TOP_N, p_target=P_TARGET)
+
+
+def measured(measure: str, x: Row, y: Row) -> float:
+    if measure == "cosine":
+        return float(x @ y / math.sqrt((x @ x) * (y @ y)))
+    with torch.no_grad():
+        return -float(LOSS.distance(torch.from_numpy(x)[None], torch.from_numpy(y)[None]))
+
+
+class Naive:
+    """The definitions, one trial after the other."""
+
+    def __init__(self, name: str, training: Training) -> None:
+        self.steps = name.split("+")
+        self.measures = ["cosine", "hyperbolic"] if self.steps[0] == "fusion" else [self.steps[0]]
+        self.training = training
+        self.known: dict[tuple[str, str, str], list[float]] = {}
+
+    def row(self, measure: str, side: Side, utt: str) -> Row:
+        def plain(name: str) -> Row:
+            return side.embeddings.embeddings[side.embeddings.utts.index(name)].astype(np.float64)
+
+        shift = self.training.mean if "mean" in self.steps and measure == "cosine" else np.zeros(DIM)
+        if utt not in side.trials.models:
+            return plain(utt) - shift
+        own = [plain(one) - shift for one in side.trials.models[utt]]
+        own = [x / np.linalg.norm(x) for x in own] if measure == "cosine" else own
+        return np.mean(own, axis=0)
+
+    def against(self, measure: str, side: Side, utt: str) -> list[float]:
+        key = measure, side.place, utt
+        if key not in self.known:
+            self.known[key] = self.found_against(measure, side, utt)
+        return self.known[key]
+
+    def found_against(self, measure: str, side: Side, utt: str) -> list[float]:
+        shift = self.training.mean if "mean" in self.steps and measure == "cosine" else np.zeros(DIM)
+        found = [
+            measured(measure, self.row(measure, side, utt), mean.astype(np.float64) - shift)
+            for speaker, mean in zip(self.training.cohort.utts, self.training.cohort.embeddings, strict=True)
+            if side.utt2spk.get(utt) != speaker
+        ]
+        return found if "s_norm" in self.steps else sorted(found)[-TOP_N:]
+
+    def score(self, measure: str, side: Side, enrol: str, test: str) -> float:
+        value = measured(measure, self.row(measure, side, enrol), self.row(measure, side, test))
+        if not {"s_norm", "as_norm"} & {*self.steps}:
+            return value
+        against = [self.against(measure, side, utt) for utt in (enrol, test)]
+        return float(np.mean([(value - np.mean(scores)) / np.std(scores) for scores in against]))
+
+    def quality(self, measure: str, side: Side, utt: str) -> dict[str, float]:
+        bare = Naive(self.steps[0], self.training)
+        recordings = side.trials.models.get(utt, (utt,))
+        raw = np.mean([bare.row("hyperbolic", side, one) for one in recordings], axis=0)
+        if measure == "cosine":
+            size = {"cosine/norm": float(np.linalg.norm(raw))}
+        else:
+            size = {"hyperbolic/radius": -measured("hyperbolic", raw, np.zeros(DIM))}
+        cohort = float(np.mean(self.against(measure, side, utt)))
+        return {"duration": math.log(side.utt2dur[utt]), **size, f"{measure}/cohort": cohort}
+
+    def columns(self, side: Side) -> dict[str, list[float]]:
+        found: dict[str, list[float]] = {}
+        for enrol, test in zip(side.trials.enrol, side.trials.test, strict=True):
+            one: dict[str, float] = {}
+            for measure in self.measures:
+                one[measure] = self.score(measure, side, enrol, test)
+                if "qmf" in self.steps:
+                    first, second = (self.quality(measure, side, utt) for utt in (enrol, test))
+                    for name, value in first.items():
+                        one[f"{name}/lesser"] = min(value, second[name])
+                        one[f"{name}/greater"] = max(value, second[name])
+            for name, value in one.items():
+                found.setdefault(name, []).append(value)
+        return found
+
+    def scores(self, side: Side) -> NDArray[np.float64]:
+        columns = {name: np.array(values) for name, values in self.columns(side).items()}
+        if not {"fusion", "llr", "qmf"} & {*self.steps}:
+            return columns[self.measures[0]]
+        training = self.training
+        own = Side("c", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
+        known = {name: np.array(values) for name, values in self.columns(own).items()}
+        speakers = [[utt.split("-")[0] for utt in utts] for utts in (training.trials.enrol, training.trials.test)]
+        ridge = choose_ridge(known, training.trials.labels, speakers[0], speakers[1], P_TARGET)
+        return fit(known, training.trials.labels, P_TARGET, ridge).apply(columns)
+
+
+@pytest.mark.parametrize("name", [name for name in EVERY if "crops" not in name] + ["hyperbolic+qmf", "fusion+qmf"])
+def test_scores_equal_the_definition_trial_by_trial(name: str, scorer: Scorer, side: Side, training: Training) -> None:
+    found = scorer.scores(parse_backend(name), side)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, Naive(name, training).scores(side), rtol=2e-3, atol=2e-4)
+
+
+def test_fusion_trusts_what_is_informative(scorer: Scorer, side: Side, training: Training) -> None:
+    scorer.scores(parse_backend("fusion"), side)
+    calibration = scorer.calibrations["fusion"]
+    assert set(calibration.weights) == {"cosine", "hyperbolic"}
+    assert calibration.num_target == training.trials.num_target
+    assert sum(weight * spread for weight, spread in zip(calibration.weights.values(), (0.3, 1.0), strict=True)) > 0
+
+
+def test_what_is_shared_is_computed_once(side: Side, training: Training, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    original = backends.cohort_statistics
+
+    def counted(*args: object, **kwargs: object) -> object:
+        calls.append(1)
+        return original(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(backends, "cohort_statistics", counted)
+    scorer = Scorer(Measure(LOSS.distance, LOSS.pairwise_distance), training, top_n=TOP_N)
+    for name in ("cosine+as_norm", "cosine+as_norm+llr", "cosine+as_norm+qmf"):
+        scorer.scores(parse_backend(name), side)
+    assert len(calls) == 2  # the list's and the calibration trials'
+    scorer.forget(side)
+    scorer.scores(parse_backend("cosine+as_norm"), side)
+    assert len(calls) == 3
+
+
+def test_crops(side: Side) -> None:
+    trials = all_trials(side.embeddings.utts)
+    generator = np.random.default_rng(5)
+    names = tuple(f"{utt}/{k}" for utt in reversed(side.embeddings.utts) for k in (1, 2, 3))
+    crops = EmbeddingTable(names, generator.normal(size=(len(names), DIM)).astype(np.float32), "crops.npz")
+    side = replace(side, trials=trials, crops=crops)
+    found = Scorer().scores(parse_backend("cosine+crops"), side)
+    for value, enrol, test in zip(found.tolist(), trials.enrol, trials.test, strict=True):
+        x, y = (side.embeddings.embeddings[side.embeddings.utts.index(utt)].astype(float) for utt in (enrol, test))
+        left, right = (
+            [crops.embeddings[names.index(f"{utt}/{k}")].astype(float) for k in (1, 2, 3)] for utt in (enrol, test)
+        )
+        pairs = [measured("cosine", a, b) for a in left for b in right]
+        assert value == pytest.approx((measured("cosine", x, y) + sum(pairs) / 9) / 2, abs=1e-6)
+
+
+def test_crops_that_cannot_be(side: Side) -> None:
+    crops, backend = EmbeddingTable(("x/1",), np.ones((1, DIM), np.float32), "crops.npz"), parse_backend("cosine+crops")
+    with pytest.raises(DataError, match=r"trials: cosine\+crops needs crops.npz, found none; extract again"):
+        Scorer().scores(backend, side)
+    with pytest.raises(ConfigError, match="for trials of two recordings, found models"):
+        Scorer().scores(backend, replace(side, crops=crops))
+    plain = replace(side, crops=crops, trials=all_trials(side.embeddings.utts))
+    with pytest.raises(DataError, match=r"crops\.npz: trials needs crops of t0-0; extract them"):
+        Scorer().scores(backend, plain)
+
+
+def test_names() -> None:
+    names = [backend.name for backend in parse_backends(["cosine,hyperbolic", "all cosine"])]
+    assert names == ["cosine", "hyperbolic", *(name for name in EVERY if name not in ("cosine", "hyperbolic"))]
+    fusion = parse_backend("fusion+mean+z_norm+qmf")
+    assert (fusion.measures, fusion.norm, fusion.calibrated, fusion.quality) == (
+        ("cosine", "hyperbolic"), "z_norm", True, True,
+    )  # fmt: skip
+    assert not parse_backend("cosine+crops").needs_training
+    assert parse_backend("cosine+mean").needs_training
+    assert not parse_backend("cosine+mean").calibrated
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "euclidean", "cosine+", "cosine+asnorm", "cosine+as_norm+mean", "cosine+llr+qmf", "hyperbolic+mean",
+        "hyperbolic+crops", "cosine+crops+mean", "fusion+llr", "fusion+crops", "cosine+mean+mean",
+        "cosine+s_norm+as_norm", "COSINE",
+    ],
+)  # fmt: skip
+def test_wrong_names_are_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ConfigError, match="--backends") as caught:
+        parse_backends([name]) if not name else parse_backend(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_missing_is_said(side: Side, training: Training) -> None:
+    with pytest.raises(ConfigError, match="expected a loss with a hyperbolic distance"):
+        Scorer(training=training).scores(parse_backend("hyperbolic"), side)
+    with pytest.raises(DataError, match=r"need their embeddings; extract again \(stage 5\)"):
+        Scorer().scores(parse_backend("cosine+mean"), side)
+    with pytest.raises(ConfigError, match="top_n: expected at most 12, the speakers of the cohort, found 300"):
+        Scorer(training=training).scores(parse_backend("cosine+as_norm"), side)
+    short = replace(side, utt2dur={})
+    with pytest.raises(DataError, match="expected a duration above 0 s"):
+        Scorer(training=training, top_n=TOP_N).scores(parse_backend("cosine+qmf"), short)
