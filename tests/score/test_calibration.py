@@ -302,7 +302,6 @@ def test_the_ridge_is_found_where_columns_fit_by_chance() -> None:
     assert costs[1] < costs[0]
 
 
-
 def test_the_ridge_is_that_of_a_direct_search() -> None:
     columns, labels, enrol, test = overfitted(2, 12, 5)
     part = {speaker: number % 5 for number, speaker in enumerate(sorted({*enrol, *test}))}

@@ -1,0 +1,78 @@
+"""Estimates: the arithmetic against the definition, the command on small systems, wrong requests."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from ham.bin import estimate
+from ham.bin._cli import run
+from ham.bin._system import build_backbone, build_loss
+from ham.config import from_dict
+from ham.errors import DataError
+
+TINY = {
+    "backbone": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "mfa_channels": 24, "scale": 4},
+    "loss": {"name": "am_softmax"},
+    "data": {"crop_frames": 50, "batch_size": 16, "crops_per_utterance": 3, "valid_speakers": 0},
+    "augment": {"mode": "off"},
+    "train": {"epochs": 7, "average_last": 2},
+}
+
+
+def test_the_arithmetic() -> None:
+    config = from_dict(TINY)
+    seconds, steps = estimate.training_seconds(config, 100, estimate.Timing(crops=8, seconds=0.5))
+    assert steps == 18  # 300 crops, the incomplete batch left out as training does
+    assert seconds == pytest.approx(7 * 18 * 16 * 0.5 / 8)
+    with pytest.raises(DataError, match="found 4 utterances for a batch of 16"):
+        estimate.training_seconds(config, 4, estimate.Timing(8, 1.0))
+
+
+@pytest.mark.parametrize(("optimiser", "copies"), [("adam", 3), ("sgd", 2)])
+def test_disk_is_that_of_the_checkpoints(optimiser: str, copies: int) -> None:
+    config = from_dict({**TINY, "optimiser": {"name": optimiser}})
+    backbone, loss = build_backbone(config), build_loss(config, 9)
+    weights = 4 * sum(p.numel() for part in (backbone, loss) for p in part.parameters())
+
+    class Parts:
+        pass
+
+    parts = Parts()
+    parts.backbone, parts.loss = backbone, loss  # type: ignore[attr-defined]
+    none = estimate.Sizes(100, 9, 0, 0)
+    assert estimate.disk_bytes(config, parts, none, 2) == (2 * copies + 1) * weights  # type: ignore[arg-type]
+    some = estimate.Sizes(100, 9, 10, 50)
+    assert estimate.disk_bytes(config, parts, some, 2) - estimate.disk_bytes(config, parts, none, 2) == (  # type: ignore[arg-type]
+        10 * 8 * 4 + 50 * 2 * estimate.SCORE_BYTES
+    )
+
+
+@pytest.mark.parametrize("change", ["augment.mode=off", "data.speed_perturb=[0.9, 1.1]", "optimiser.name=sgd"])
+def test_the_command_times_real_steps(change: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    config = tmp_path / "tiny.yaml"
+    blocks = {key: str(value).replace("'", "") for key, value in TINY.items() if key != "augment"}
+    config.write_text("".join(f"{key}: {value}\n" for key, value in blocks.items()) + "augment: {mode: off}\n")
+    sizes = ["--num_utts", "100", "--num_speakers", "9"]
+    assert run(estimate.main, ["--config", str(config), "--set", change, "--device", "cpu", *sizes]) == 0
+    line = capsys.readouterr().out.strip()
+    found = re.fullmatch(
+        r"(\d+) s, ([\d.]+) GB: 7 epochs x 18 steps x 16 crops x 1 views at ([\d.e+]+) crops/s "
+        r"\(3 steps of 16 crops timed on cpu\)",
+        line,
+    )
+    assert found, line
+    assert float(found[1]) == pytest.approx(7 * 18 * 16 / float(found[3]), rel=0.02, abs=1)
+
+
+def test_sizes_must_be_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "tiny.yaml"
+    config.write_text("loss: {name: am_softmax}\n")
+    assert run(estimate.main, ["--config", str(config)]) == 2
+    assert "expected a prepared --data_dir, or --num_utts and --num_speakers; found neither" in capsys.readouterr().err
+    assert run(estimate.main, ["--config", str(config), "--data_dir", str(tmp_path)]) == 2
+    assert f"found no {tmp_path}/train" in capsys.readouterr().err
