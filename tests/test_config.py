@@ -10,6 +10,7 @@ import yaml
 
 from ham.bin._system import build_backbone, build_frontend, build_loss, check_parts, resolve
 from ham.config import Config, differences, from_dict, load_config, to_dict
+from ham.data.sampler import num_batches
 from ham.errors import ConfigError
 from ham.losses import LOSSES
 from ham.score.published import read_published
@@ -126,6 +127,24 @@ def test_every_row_of_a_table_is_an_option_away(name: str, loss: str) -> None:
     if needs_constant:
         with pytest.raises(ConfigError, match="has no margin; use constant"):
             check_parts(system(name, loss))
+
+
+def test_the_crops_that_the_documentation_counts() -> None:
+    text = (TOP / "docs/reproducing.md").read_text(encoding="utf-8")
+    found = {}
+    for line in text.partition("| configuration | utterances |")[2].splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        name, *numbers = (cell.strip(" `").replace(",", "") for cell in line.strip("|").split("|"))
+        found[name] = tuple(map(int, numbers))
+    assert found.keys() == {*AUTHORS, *WESPEAKER} - {"ecapa_tdnn_cnceleb"}
+    for name, numbers in found.items():
+        config = system(name)
+        num_utts = 148_642 if name == "ecapa_tdnn_vox1" else 1_092_009
+        steps = num_batches(num_utts, config.data.batch_size)
+        views = 2 if config.augment.mode == "clean_plus_augmented" else 1
+        crops = steps * config.data.batch_size * views
+        assert numbers == (num_utts, steps, views, crops, config.train.epochs, crops * config.train.epochs)
 
 
 @pytest.mark.parametrize("corpus", ["voxceleb", "cnceleb"])

@@ -84,6 +84,23 @@ def test_wespeakers_numbers() -> None:
     assert found == pytest.approx(wanted)
 
 
+def test_cnceleb_with_and_without_fine_tuning() -> None:
+    found = {
+        (e.config, e.backend.removeprefix("cosine+mean"), e.finetuned): round(100 * e.eer, 3)
+        for e in read_published(FILES[1])
+        if e.verified
+    }
+    assert found == {
+        ("resnet34", "", False): 7.134, ("resnet34", "+as_norm", False): 6.747,
+        ("resnet34", "+as_norm+qmf", False): 6.336, ("resnet34", "", True): 6.652,
+        ("resnet34", "+as_norm", True): 6.492, ("resnet34", "+as_norm+qmf", True): 6.119,
+        ("ecapa_c512_wespeaker", "", False): 8.313, ("ecapa_c512_wespeaker", "+as_norm", False): 7.644,
+        ("ecapa_c512_wespeaker", "", True): 8.004, ("ecapa_c512_wespeaker", "+as_norm", True): 7.417,
+        ("ecapa_c1024_wespeaker", "", False): 7.879, ("ecapa_c1024_wespeaker", "+as_norm", False): 7.412,
+        ("ecapa_c1024_wespeaker", "", True): 7.986, ("ecapa_c1024_wespeaker", "+as_norm", True): 7.395,
+    }  # fmt: skip
+
+
 def test_hearsay_is_marked() -> None:
     doubtful = [entry for path in FILES for entry in read_published(path) if not entry.verified]
     assert [(e.config, e.system) for e in doubtful] == [
