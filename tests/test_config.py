@@ -5,14 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
-from ham.bin._system import check_parts
+from ham.bin._system import build_backbone, build_frontend, build_loss, check_parts, resolve
 from ham.config import Config, differences, from_dict, load_config, to_dict
+from ham.data.sampler import num_batches
 from ham.errors import ConfigError
+from ham.losses import LOSSES
+from ham.score.published import read_published
 
 TOP = Path(__file__).parents[1]
 SYSTEMS = sorted((TOP / "conf").glob("*.yaml"))
+
+
+AUTHORS = {"ecapa_tdnn": 100, "ecapa_tdnn_vox1": 150, "ecapa_tdnn_cnceleb": 100}
+"""The authors' recipe on each training set, and its epochs."""
+WESPEAKER = ("resnet34", "ecapa_c512_wespeaker", "ecapa_c1024_wespeaker")
+
+
+def system(name: str, loss: str | None = None, *changes: str) -> Config:
+    return load_config(TOP / f"conf/{name}.yaml", changes, loss)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -25,6 +38,121 @@ def write(tmp_path: Path, text: str) -> Path:
 def test_every_system_is_accepted_by_its_parts_and_fits_on_a_page(path: Path) -> None:
     check_parts(load_config(path))
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("path", SYSTEMS, ids=lambda p: p.stem)
+def test_every_system_resolves_to_what_it_was(path: Path) -> None:
+    config = load_config(path)
+    full = resolve(config)
+    assert resolve(full) == full
+    assert to_dict(from_dict(to_dict(full))) == to_dict(full)
+    assert [line for line in differences(to_dict(config), to_dict(full)) if "(absent)" not in line] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "num_parameters", "millions"),
+    [
+        *((name, 15_444_544, 15.44) for name in AUTHORS),
+        ("resnet34", 6_634_336, 6.6),
+        ("ecapa_c512_wespeaker", 6_191_360, 6.19),
+        ("ecapa_c1024_wespeaker", 14_657_728, 14.65),  # 14.657 cut off; 640 more than there, see the file
+    ],
+)
+def test_published_systems_have_the_published_size(name: str, num_parameters: int, millions: float) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone(system(name))
+    found = sum(p.numel() for p in backbone.parameters())
+    assert found == num_parameters
+    assert found / 1e6 == pytest.approx(millions, abs=0.01 if millions > 7 else 0.05)
+
+
+@pytest.mark.parametrize("name", [*AUTHORS, *WESPEAKER])
+def test_published_systems_train_on_every_speaker_with_crops_of_200_frames(name: str) -> None:
+    config = system(name)
+    assert config.data.valid_speakers == 0
+    assert (config.data.crop_frames, config.data.batch_size, config.data.crops_per_utterance) == (200, 256, 1)
+    assert (config.data.order, config.train.precision, config.train.clip_grad_norm) == ("shuffle", "float32", 0.0)
+    assert build_frontend(config).crop_samples(200) == 32_240
+    assert config.frontend.num_mel_bins == 80
+    assert config.augment.kinds == ("reverb", "music", "speech", "noise")
+
+
+@pytest.mark.parametrize("name", AUTHORS)
+def test_the_authors_recipe(name: str) -> None:
+    config = resolve(system(name))
+    assert (config.train.epochs, config.train.average_last) == (AUTHORS[name], 5)
+    optimiser, schedule = config.optimiser, config.schedule
+    assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adam", 1e-3, 2e-5)
+    assert (schedule.name, schedule.gamma, schedule.step_epochs, schedule.warmup_epochs) == ("step", 0.97, 1, 0)
+    assert config.augment.mode == "clean_plus_augmented"
+    assert config.augment.probability == 1
+    assert (config.frontend.name, config.frontend.options) == ("mel", {"low_freq_hz": 20.0, "high_freq_hz": 7600.0})
+    assert (config.spec_augment.max_time_width, config.spec_augment.max_freq_width) == (10, 8)
+    assert config.data.speed_perturb == ()
+    assert config.margin.name == "constant"
+    assert config.backbone.embedding_dim == 192
+    assert {key: config.backbone.options[key] for key in ("channels", "scale", "se_channels", "dilations")} == {
+        "channels": 1024, "scale": 8, "se_channels": 128, "dilations": (2, 3, 4)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WESPEAKER)
+def test_wespeakers_recipe(name: str) -> None:
+    config = system(name)
+    assert (config.train.epochs, config.train.average_last) == (150, 10)
+    optimiser, schedule, margin = config.optimiser, config.schedule, config.margin
+    assert (optimiser.name, optimiser.momentum, optimiser.weight_decay) == ("sgd", 0.9, 1e-4)
+    assert optimiser.lr == pytest.approx(0.1 * config.data.batch_size / 64)
+    assert (schedule.name, schedule.warmup_epochs, schedule.final_lr) == ("exponential", 6, 5e-5)
+    assert (margin.name, margin.start_epoch, margin.end_epoch) == ("exponential", 20, 40)
+    assert (config.augment.mode, config.augment.probability) == ("replace", 0.6)
+    assert config.frontend.name == "kaldi_fbank"
+    assert config.data.speed_perturb == (0.9, 1.1)
+    assert config.backbone.embedding_dim == (256 if name == "resnet34" else 192)
+    loss = build_loss(config, 3)
+    assert (loss.name, loss.has_margin) == ("aam_softmax", True)
+    assert resolve(config).loss.options["scale"] == 32
+    assert resolve(config).loss.options["margin"] == 0.2
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("name", [*AUTHORS, *WESPEAKER])
+def test_every_row_of_a_table_is_an_option_away(name: str, loss: str) -> None:
+    needs_constant = name in WESPEAKER and not LOSSES[loss].has_margin
+    row = resolve(system(name, loss, *(["margin.name=constant"] if needs_constant else [])))
+    defaults = {**LOSSES[loss].options()}
+    if name in WESPEAKER and loss == "aam_softmax":
+        defaults["scale"] = 32
+    assert row.loss.options == defaults
+    if needs_constant:
+        with pytest.raises(ConfigError, match="has no margin; use constant"):
+            check_parts(system(name, loss))
+
+
+def test_the_crops_that_the_documentation_counts() -> None:
+    text = (TOP / "docs/reproducing.md").read_text(encoding="utf-8")
+    found = {}
+    for line in text.partition("| configuration | utterances |")[2].splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        name, *numbers = (cell.strip(" `").replace(",", "") for cell in line.strip("|").split("|"))
+        found[name] = tuple(map(int, numbers))
+    assert found.keys() == {*AUTHORS, *WESPEAKER} - {"ecapa_tdnn_cnceleb"}
+    for name, numbers in found.items():
+        config = system(name)
+        num_utts = 148_642 if name == "ecapa_tdnn_vox1" else 1_092_009
+        steps = num_batches(num_utts, config.data.batch_size)
+        views = 2 if config.augment.mode == "clean_plus_augmented" else 1
+        crops = steps * config.data.batch_size * views
+        assert numbers == (num_utts, steps, views, crops, config.train.epochs, crops * config.train.epochs)
+
+
+@pytest.mark.parametrize("corpus", ["voxceleb", "cnceleb"])
+def test_published_numbers_are_of_systems_that_exist(corpus: str) -> None:
+    published = read_published(TOP / f"egs/{corpus}/conf/published.yaml")
+    assert {entry.config for entry in published} <= {path.stem for path in SYSTEMS}
+    for entry in published:
+        build_loss(system(entry.config, entry.system), 2)
 
 
 def test_numbers_are_read_as_yaml_1_2_does(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 # Corpus `cnceleb`: CN-Celeb1 and 2 with MUSAN and RIRS_NOISES. Each variable here is an option of run.sh.
 # shellcheck shell=bash disable=SC2034,SC2154
-config=$top/conf/ecapa_tdnn.yaml
+config=$top/conf/ecapa_tdnn_cnceleb.yaml
 train_set="cn1_dev cn2" # cn1_dev, cn2, or both
 join_short_s=5      # training utterances below are joined to at least so many seconds, by speaker and genre; 0: none
 enrol_list=map      # models from enroll.map (several recordings each) or enroll.lst (the owners' joined one)
