@@ -124,7 +124,7 @@ system=(--config "$config" --loss "$loss" --set "$set")
 # ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
 ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
 
-default_name=$(ham exp_name --seed "$seed" --device "$device" "${system[@]}") || exit $?
+default_name=$(ham exp_name --seed "$seed" --device "$device" --backends "$backends" "${system[@]}") || exit $?
 exp_name=${exp_name:-$default_name}
 exp_dir=$exp_root/$exp_name
 

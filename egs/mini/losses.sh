@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The losses on `mini`, trained with several seeds, and their tables: losses.sh [SEED...], by default 1 2 3. What is
-# trained already is not trained again, so that it can be stopped and called again.
+# The losses and their variants on `mini`, several seeds, with measures of hierarchy: losses.sh [SEED...], by default
+# 1 2 3. It shares the experiments of tables.sh; what is trained already is not trained again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seeds=("$@")
@@ -36,9 +36,12 @@ for system in "${systems[@]}"; do
   read -r name loss changes <<<"$system"
   group=
   for seed in "${seeds[@]}"; do
-    "$here/run.sh" --stage 4 --loss "$loss" --set "$changes" --exp_name "losses_seed$seed/$name" --seed "$seed" --resume
-    group+="${group:+,}$here/exp/losses_seed$seed/$name"
-    folders+=("$here/exp/losses_seed$seed/$name")
+    experiment=mini_$name
+    [ "$seed" = 1 ] || experiment+=_seed$seed
+    "$here/run.sh" --stage 4 --loss "$loss" --set "$changes" --exp_name "$experiment" --seed "$seed" --resume \
+      --backends all
+    group+="${group:+,}$here/exp/$experiment"
+    folders+=("$here/exp/$experiment")
   done
   groups+=("$name=$group")
 done

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import add_config, read_config
 from ham.bin._system import check_parts, pick_device
+from ham.score.backends import DEFAULT, parse_backends
 
 
 def main(argv: Sequence[str]) -> None:
@@ -18,8 +19,10 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="ham.bin.exp_name", description=__doc__)
     parser.add_argument("--seed", type=at_least(0), default=1, help="the experiment's seed")
     parser.add_argument("--device", default="auto", help="checked here, so that a wrong one is refused at once")
+    parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="checked here, likewise")
     add_config(parser)
     options = parser.parse_args(argv)
+    parse_backends(options.backends)
     config = read_config(options)
     check_parts(config)
     pick_device(options.device)

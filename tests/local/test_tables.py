@@ -1,0 +1,141 @@
+"""egs/<corpus>/tables.sh: what a dry run says, wrong requests, and a table that is killed and called again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+TINY = (
+    "data.valid_speakers=4 data.batch_size=16 train.epochs=2 train.average_last=2 backbone.channels=32 "
+    "backbone.mfa_channels=48 backbone.attention_channels=16 backbone.se_channels=8"
+)
+ENVIRONMENT = {**os.environ, "HAM_VENV": sys.prefix, "OMP_NUM_THREADS": "2"}
+
+
+def call(corpus: str, *options: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [TOP / f"egs/{corpus}/tables.sh", *map(str, options)],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not check or done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def test_a_dry_run_prints_commands_that_a_shell_reads_and_does_nothing(tmp_path: Path) -> None:
+    options = ["--configs", "resnet34", "--losses", "softmax ham_softmax", "--seeds=1 7", "--set", TINY]
+    options += ["--data-dir", str(tmp_path / "a b"), "--exp_root", str(tmp_path / "exp"), "--dry-run"]
+    lines = call("voxceleb", *options, "--device", "cpu").stdout.splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if not line.startswith("#")]
+    assert commands[0][0] == str(TOP / "run.sh")
+    assert commands[0][commands[0].index("--stop_stage") + 1] == "3"
+    rows = [{name: command[at + 1] for at, name in enumerate(command) if name.startswith("--")} for command in commands]
+    assert [(row["--loss"], row["--seed"]) for row in rows[1:]] == [
+        ("softmax", "1"), ("ham_softmax", "1"), ("softmax", "7"), ("ham_softmax", "7"),
+    ]  # fmt: skip
+    assert all(row["--data_dir"] == str(tmp_path / "a b") for row in rows)
+    assert rows[1]["--set"] == f"margin.name=constant {TINY}"  # nothing to schedule in softmax
+    assert rows[2]["--set"] == TINY
+    assert all(re.search(r"# [\d.]+ (min|h|days), [\d.]+ GB$", line) for line in lines if "--loss" in line)
+    assert re.search(r"# all rows: .* of training, [\d.]+ GB; free: [\d.]+ GB", lines[-1])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_without_known_sizes_still_prints_the_commands(tmp_path: Path) -> None:
+    done = call("cnceleb", "--dry_run", "--losses", "am_softmax", "--data_dir", tmp_path)
+    assert f"no estimate: expected a prepared --data_dir, or --num_utts and --num_speakers; found no {tmp_path}" in (
+        done.stdout
+    )
+    assert "--loss am_softmax --seed 1" in done.stdout
+    assert "the tables without an estimate left out" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["mini"], "expected --option, found 'mini'"),
+        (["--configs", "resnet34"], "--configs: unknown table 'resnet34'; choose from: mini"),
+        (["--seeds", "1,2"], "--seeds: expected whole numbers, \"1 2 3\", found '1,2'"),
+        (["--gpus", "cuda"], "--gpus: expected numbers of GPUs"),
+        (["--loss", "softmax"], "--loss: set by each row"),
+        (["--dry_run", "perhaps"], "--dry_run: expected true or false, found 'perhaps'"),
+        (["--losses", "softmx", "--stop_stages", "3"], "unknown option --stop_stages"),
+    ],
+)
+def test_a_wrong_request_is_one_line(options: list[str], words: str) -> None:
+    done = call("mini", *options, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr.splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+    """Options of a table of two losses with two seeds on a tiny corpus."""
+    folder = tmp_path_factory.mktemp("tables")
+    return [
+        *("--losses", "am_softmax ham_softmax", "--seeds", "1 2", "--top_n", "5", "--cohort_utts", "2"),
+        *("--backends", "cosine cosine+crops cosine+mean+as_norm fusion hyperbolic"),
+        *("--train_roots", folder / "mini", "--test_roots", folder / "mini"),
+        *("--data_dir", folder / "data", "--exp_root", folder / "exp"),
+        *("--mini_train_speakers", "16", "--mini_test_speakers", "16", "--mini-utterances=2"),
+        *("--set", TINY, "--device", "cpu"),
+    ]
+
+
+def test_a_table_that_is_killed_goes_on_with_the_rows_that_lack(options: list[str | Path]) -> None:
+    exp = Path(options[options.index("--exp_root") + 1])
+    with subprocess.Popen(
+        [TOP / "egs/mini/tables.sh", *map(str, options)],
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        second = exp / "mini_ham_softmax/checkpoints/epoch_0001.pt"
+        while process.poll() is None and not second.exists():
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert second.exists()
+    assert not (exp / "tables").exists()
+    first = (exp / "mini_am_softmax/average.pt").stat().st_mtime_ns
+    done = call("mini", *options)
+    assert (exp / "mini_am_softmax/average.pt").stat().st_mtime_ns == first
+    assert "row mini_am_softmax: done" in done.stderr
+    assert "going on" in done.stderr  # within the second row
+    for name in ("mini_am_softmax", "mini_ham_softmax", "mini_am_softmax_seed2", "mini_ham_softmax_seed2"):
+        results = json.loads((exp / name / "results.json").read_text())
+        backends = {row["backend"] for row in results["results"]}
+        distance = {"fusion", "hyperbolic"} if "ham" in name else set()
+        assert backends == {"cosine", "cosine+crops", "cosine+mean+as_norm", *distance}
+    table = (exp / "tables/mini/RESULTS.md").read_text()
+    assert all(word in table for word in ("mini/all", "mini/hard", "ham_softmax", "cosine+mean+as_norm", "fusion"))
+    assert (exp / "tables/mini/table.html").stat().st_size > 0
+
+
+def test_a_finished_table_is_cheap_and_other_back_ends_are_scored(options: list[str | Path]) -> None:
+    exp = Path(options[options.index("--exp_root") + 1])
+    before = (exp / "tables/mini/RESULTS.md").read_bytes()
+    done = call("mini", *options)
+    assert done.stderr.count(": done") == 4
+    assert (exp / "tables/mini/RESULTS.md").read_bytes() == before
+    other = [*options]
+    other[other.index("--backends") + 1] = "cosine hyperbolic+llr"
+    stamp = (exp / "mini_ham_softmax/average.pt").stat().st_mtime_ns
+    again = call("mini", *other, "--losses", "ham_softmax", "--seeds", "1")
+    assert "trained already" in again.stderr
+    assert (exp / "mini_ham_softmax/average.pt").stat().st_mtime_ns >= stamp
+    assert "hyperbolic+llr" in (exp / "tables/mini/RESULTS.md").read_text()
