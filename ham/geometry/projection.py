@@ -60,7 +60,8 @@ def _check(distances: Tensor) -> Tensor:
 def _axes(values: Tensor, vectors: Tensor, least: float) -> tuple[Tensor, Tensor, float]:
     """Lengths and directions of the two largest of the eigenvalues, and their share of all above ``least``.
 
-    Others are rounding noise and count as 0. An eigenvector is as right as its negative; here the coordinate of largest size is positive.
+    Others are rounding noise and count as 0. An eigenvector is as right as its negative; here the coordinate of largest
+    size is positive.
     """
     order = torch.argsort(values, descending=True)[:2]
     chosen = vectors[:, order]
