@@ -183,6 +183,7 @@ def measure(
     utts, speakers = tuple(speech.utt2spk), list(speech.utt2spk.values())
     embeddings = system.table.embeddings[system.table.rows(utts, "the test lists")]
     num_utterances, bands = _bands(system, speech, store, device)
+    logger.info("measuring the tree of %d speakers and delta of %d utterances", len(set(speakers)), len(utts))
     return Geometry(
         name=system.folder.resolve().name,
         seed=system.seed,
