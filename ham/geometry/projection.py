@@ -5,9 +5,9 @@ all pairs, :math:`\cosh d_{ij} = t_i t_j - \langle a_i, a_j \rangle`, a symmetri
 (time) and no other above 0 (the space directions). Each point keeps its time and the two longest space directions, and
 goes to the nearest point of that hyperbolic plane. Of all planes this one leaves the smallest mean
 :math:`\sinh^2` of the distance between a point and the plane: it is principal component analysis in hyperbolic space
-(Tabaghi et al., "Principal component analysis in space forms", IEEE TSP 2024), and the same as hyperbolic
-multidimensional scaling (Sala et al., "Representation tradeoffs for hyperbolic embeddings", ICML 2018, algorithm 2), as
-ordinary PCA and classical scaling are one. In closed form: no iteration, no starting point, no seed.
+(Tabaghi et al., "Principal component analysis in space forms", IEEE TSP 2024), taken from the distances as classical
+scaling takes ordinary PCA from them (Sala et al., "Representation tradeoffs for hyperbolic embeddings", ICML 2018, have
+such a scaling). In closed form: no iteration, no starting point, no seed.
 
 **Euclidean** (:func:`project_to_plane`): classical scaling, which is ordinary PCA.
 
