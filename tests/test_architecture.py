@@ -32,6 +32,7 @@ LAYERS: dict[str, set[str]] = {
     "ham.train": {*LEAVES, *BASES, "ham:", "ham.data", "ham.score", "ham.train"},
     "ham.report": {*LEAVES, "ham:", "ham.data", "ham.score"},
     "ham.page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.report"},
+    "ham.geometry_page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.page"},
     "ham.bin": {"ham"},
 }
 

@@ -11,7 +11,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import scipy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
@@ -44,7 +45,6 @@ from ham.score.hierarchy import (
     SEED,
     Hierarchy,
     Leaf,
-    Radius,
     conditions,
     hierarchy_table,
     measure_radius,
@@ -59,6 +59,9 @@ logger = logging.getLogger(__name__)
 
 NUM_PER_SPEAKER = 4
 """Most utterances of a speaker that are embedded again in every version."""
+
+NORM, HYPERBOLIC_RADIUS = "norm", "hyperbolic radius"
+"""The two ways of saying how far out an embedding lies."""
 
 BATCH_SIZE = 16
 
@@ -137,14 +140,9 @@ def read_leaves(data_dir: Path, root: str) -> dict[str, Leaf]:
         ConfigError: if the root has no test lists.
         DataError: if the tables are missing, or do not name a speaker or session.
     """
-    folders = trial_dirs(data_dir / "test")
-    lists = [folder for folder in folders if folder.parent.name == root]
-    if not lists:
-        known = " ".join(sorted({folder.parent.name for folder in folders}))
-        raise ConfigError(f"--root: unknown root {root!r}: expected one of {known}")
+    utt2spk = read_utterances(data_dir, root)
     speakers = {row["speaker"]: row for row in _read_tsv(data_dir / root / "speakers.tsv", ("sex", "accent"))}
     sessions = {(row["speaker"], row["session"]) for row in _read_tsv(data_dir / root / "sessions.tsv", ("session",))}
-    utt2spk = {utt: spk for folder in lists for utt, spk in read_data_dir(folder).utt2spk.items()}
     leaves = {}
     for utt, spk in sorted(utt2spk.items()):
         name, session = spk.removeprefix(f"{root}-"), utt.removeprefix(f"{spk}-").split("-")[0]
@@ -157,6 +155,27 @@ def read_leaves(data_dir: Path, root: str) -> dict[str, Leaf]:
             )
         leaves[utt] = Leaf(speakers[name]["sex"], speakers[name]["accent"], spk, session)
     return leaves
+
+
+def read_utterances(data_dir: Path, root: str) -> dict[str, str]:
+    """Find the test utterances of a root.
+
+    Args:
+        data_dir: folder that holds ``test/<root>/<list>/``.
+        root: the corpus.
+
+    Returns:
+        The speaker of each utterance of the root's lists together.
+
+    Raises:
+        ConfigError: if the root has no test lists.
+    """
+    folders = trial_dirs(data_dir / "test")
+    lists = [folder for folder in folders if folder.parent.name == root]
+    if not lists:
+        known = " ".join(sorted({folder.parent.name for folder in folders}))
+        raise ConfigError(f"--root: unknown root {root!r}: expected one of {known}")
+    return {utt: spk for folder in lists for utt, spk in read_data_dir(folder).utt2spk.items()}
 
 
 def _read_tsv(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
@@ -218,8 +237,10 @@ def measure(
     """
     rows = system.table.rows(tuple(leaves), "the tree")
     structure = measure_structure(system.table.embeddings[rows], list(leaves.values()))
-    chosen = choose_utterances(leaves, store)
-    norm, hyperbolic = _radii(system, chosen, store, device)
+    chosen = choose_utterances({utt: leaf.speaker for utt, leaf in leaves.items()}, store)
+    durations_s = store.lengths[np.asarray(chosen)] / store.sample_rate
+    found = radii(system.loss, embed_versions(system, chosen, store, device))
+    trends = {name: measure_radius(values, durations_s) for name, values in found.items()}
     return Hierarchy(
         name=system.folder.resolve().name,
         seed=system.seed,
@@ -229,8 +250,8 @@ def measure(
         structure=structure,
         delta_gaussian=_gaussian_delta(structure.num_utterances, structure.embedding_dim),
         num_radius_utterances=len(chosen),
-        norm=norm,
-        hyperbolic_radius=hyperbolic,
+        norm=trends[NORM],
+        hyperbolic_radius=trends.get(HYPERBOLIC_RADIUS),
         centre_radius=radius_quantiles(system.loss.centre_radii()),
     )
 
@@ -241,11 +262,11 @@ def _gaussian_delta(num_points: int, dim: int) -> float:
     return gaussian_baseline(num_points, dim)
 
 
-def choose_utterances(leaves: Mapping[str, Leaf], store: ArrayStore) -> list[int]:
+def choose_utterances(utt2spk: Mapping[str, str], store: ArrayStore) -> list[int]:
     """Draw at most ``NUM_PER_SPEAKER`` utterances of each speaker, among those long enough for every crop.
 
     Args:
-        leaves: the test utterances.
+        utt2spk: the test utterances and their speakers.
         store: their audio.
 
     Returns:
@@ -255,13 +276,13 @@ def choose_utterances(leaves: Mapping[str, Leaf], store: ArrayStore) -> list[int
         DataError: if the store lacks an utterance, or none is long enough.
     """
     position = {utt: index for index, utt in enumerate(store.utts)}
-    missing = [utt for utt in leaves if utt not in position]
+    missing = [utt for utt in utt2spk if utt not in position]
     if missing:
         raise DataError(f"{store.path}: expected the audio of {missing[0]}, found none; pack it (stage 3)")
     least = max(CROPS_S) * store.sample_rate
     generator = np.random.default_rng(SEED)
     chosen: list[int] = []
-    for utts in invert({utt: leaf.speaker for utt, leaf in leaves.items()}).values():
+    for utts in invert(utt2spk).values():
         long = [position[utt] for utt in utts if store.lengths[position[utt]] >= least]
         chosen += sorted(generator.permutation(long)[:NUM_PER_SPEAKER].tolist())
     if not chosen:
@@ -269,26 +290,49 @@ def choose_utterances(leaves: Mapping[str, Leaf], store: ArrayStore) -> list[int
     return chosen
 
 
-def _radii(
-    system: System, chosen: Sequence[int], store: ArrayStore, device: torch.device
-) -> tuple[Radius, Radius | None]:
-    """Trends of the norm and, if the loss has a distance, of the distance to the origin."""
+def embed_versions(system: System, chosen: Sequence[int], store: ArrayStore, device: torch.device) -> dict[str, Tensor]:
+    """Embed the shortened and the noisy versions of utterances, and check that the stored embeddings are these.
+
+    Args:
+        system: what embeds.
+        chosen: positions in the store.
+        store: their audio.
+        device: where front end and backbone are.
+
+    Returns:
+        Float64 embeddings of all chosen utterances, shape ``(N, D)``, in each version of
+        :func:`ham.score.hierarchy.conditions`.
+
+    Raises:
+        DataError: if the table of embeddings was made with other weights or from other audio.
+    """
     waveforms = [torch.from_numpy(store.read(index)).float() / INT16_SCALE for index in chosen]
     versions = conditions(store.sample_rate, waveforms)
     flat = [waveform for version in versions.values() for waveform in version]
     embeddings = embed(system, flat, device).double()
     by_version = dict(zip(versions, torch.split(embeddings, len(chosen)), strict=True))
     _check_same(system.table, [store.utts[index] for index in chosen], by_version["full"])
-    durations_s = store.lengths[np.asarray(chosen)] / store.sample_rate
+    return by_version
 
-    def _measured(radius: Callable[[Tensor], Tensor]) -> Radius:
-        return measure_radius({name: radius(x).numpy() for name, x in by_version.items()}, durations_s)
 
-    norm = _measured(lambda x: x.norm(dim=1))
-    if not system.loss.has_distance:
-        return norm, None
-    with torch.inference_mode():
-        return norm, _measured(lambda x: system.loss.distance(x, torch.zeros_like(x)))
+@torch.inference_mode()
+def radii(loss: SpeakerLoss, by_version: Mapping[str, Tensor]) -> dict[str, dict[str, NDArray[np.float64]]]:
+    """How far out embeddings lie.
+
+    Args:
+        loss: whose distance it is.
+        by_version: embeddings, shape ``(N, D)``, in several versions.
+
+    Returns:
+        Under ``NORM`` the norms and, if the loss has a distance, under ``HYPERBOLIC_RADIUS`` the distances from the
+        origin; each shape ``(N,)`` by version.
+    """
+    found = {NORM: {name: x.norm(dim=1).numpy() for name, x in by_version.items()}}
+    if loss.has_distance:
+        found[HYPERBOLIC_RADIUS] = {
+            name: loss.distance(x, torch.zeros_like(x)).numpy() for name, x in by_version.items()
+        }
+    return found
 
 
 def _check_same(table: EmbeddingTable, utts: Sequence[str], embeddings: Tensor) -> None:

@@ -185,8 +185,8 @@ def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -
     distances = chord_distances(torch.from_numpy(unit))
     correlation = tree_correlation(condensed(distances), leaves)
     paths = {leaf.speaker: leaf for leaf in leaves}
-    speakers = np.array([leaf.speaker for leaf in leaves])
-    means = unit_rows(np.stack([unit[speakers == speaker].mean(axis=0) for speaker in paths]))
+    speakers = [leaf.speaker for leaf in leaves]
+    means = speaker_means(unit, speakers)
     tree, fine = average_linkage(chord_distances(torch.from_numpy(means))), average_linkage(distances)
     return Structure(
         num_utterances=len(unit),
@@ -196,10 +196,27 @@ def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -
         purity={
             "sex": purity(tree, [leaf.sex for leaf in paths.values()]),
             "sex_accent": purity(tree, [(leaf.sex, leaf.accent) for leaf in paths.values()]),
-            "speaker": purity(fine, speakers.tolist()),
+            "speaker": purity(fine, speakers),
         },
         tree_correlation=correlation,
     )
+
+
+def speaker_means(unit: NDArray[np.float64], speakers: Sequence[str]) -> NDArray[np.float64]:
+    """Mean direction of each speaker.
+
+    Args:
+        unit: directions of utterances, shape ``(N, D)``.
+        speakers: the speaker of each.
+
+    Returns:
+        One direction a speaker, in the order of their first utterances.
+
+    Raises:
+        DataError: if the directions of a speaker cancel.
+    """
+    names = np.array(speakers)
+    return unit_rows(np.stack([unit[names == name].mean(axis=0) for name in dict.fromkeys(speakers)]))
 
 
 def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -230,17 +247,42 @@ def condensed(distances: Tensor) -> NDArray[np.float64]:
     return flat
 
 
-def average_linkage(distances: Tensor) -> NDArray[np.int64]:
-    """Build the average-linkage (UPGMA) tree.
+class Tree(NamedTuple):
+    """A binary tree over ``N`` leaves.
+
+    Attributes:
+        merges: the two nodes of each merge in their order, shape ``(N - 1, 2)``: leaves are 0..N-1, the k-th merge
+            makes node ``N + k``.
+        heights: distance at which each merge happens, shape ``(N - 1,)``, never falling.
+    """
+
+    merges: NDArray[np.int64]
+    heights: NDArray[np.float64]
+
+
+def average_tree(distances: Tensor) -> Tree:
+    """Build the average-linkage (UPGMA) tree: the height of a merge is the mean distance across it.
 
     Args:
         distances: symmetric, shape ``(N, N)``, N at least 2.
 
     Returns:
-        Merges in their order, shape ``(N - 1, 2)``: leaves are 0..N-1, the k-th merge makes node ``N + k``.
+        The tree.
     """
-    merges: NDArray[np.int64] = linkage(condensed(distances), "average")[:, :2].astype(np.int64)
-    return merges
+    found = linkage(condensed(distances), "average")
+    return Tree(found[:, :2].astype(np.int64), found[:, 2])
+
+
+def average_linkage(distances: Tensor) -> NDArray[np.int64]:
+    """The merges of :func:`average_tree`.
+
+    Args:
+        distances: symmetric, shape ``(N, N)``, N at least 2.
+
+    Returns:
+        Merges in their order, shape ``(N - 1, 2)``.
+    """
+    return average_tree(distances).merges
 
 
 def purity(merges: NDArray[np.int64], labels: Sequence[Hashable]) -> Purity:

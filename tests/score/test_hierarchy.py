@@ -108,6 +108,24 @@ def test_tree_distances_by_hand() -> None:
     assert len(hierarchy.LEVELS) == found.max()
 
 
+def test_heights_are_mean_distances_across_the_merge() -> None:
+    points = np.random.default_rng(4).normal(size=(9, 3))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
+    tree = hierarchy.average_tree(torch.from_numpy(distances))
+    nodes = [[leaf] for leaf in range(9)]
+    for (left, right), height in zip(tree.merges, tree.heights, strict=True):
+        assert height == pytest.approx(distances[np.ix_(nodes[left], nodes[right])].mean())
+        nodes.append(nodes[left] + nodes[right])
+    assert (np.diff(tree.heights) >= 0).all()
+
+
+def test_speaker_means_are_directions_in_the_order_of_appearance() -> None:
+    unit = hierarchy.unit_rows(np.random.default_rng(5).normal(size=(5, 3)))
+    found = hierarchy.speaker_means(unit, ["b", "a", "b", "a", "c"])
+    expected = [unit[[0, 2]].sum(axis=0), unit[[1, 3]].sum(axis=0), unit[4]]
+    np.testing.assert_allclose(found, [row / np.linalg.norm(row) for row in expected])
+
+
 def test_condensed_is_the_order_of_scipy() -> None:
     points = np.random.default_rng(0).normal(size=(6, 3))
     unit = hierarchy.unit_rows(points)

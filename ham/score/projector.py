@@ -1,0 +1,53 @@
+"""Embeddings for TensorBoard's projector: a run of their own beside the training's curves."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger(__name__)
+
+RUN = "projector"
+"""The folder, and TensorBoard's name for the run."""
+
+MOST_ROWS = 10_000
+"""Points that the projector in a browser still turns smoothly; of more, that many are taken evenly."""
+
+
+def write_projector(
+    board: Path, embeddings: NDArray[np.float32], columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> Path:
+    """Write the projector's files (``projector_config.pbtxt``, tensors, metadata), in place of older ones.
+
+    Args:
+        board: folder that TensorBoard reads, ``<experiment>/tensorboard``.
+        embeddings: shape ``(N, D)``.
+        columns: at least two names of what is known of an embedding.
+        rows: for each embedding as many texts; without tabs and line breaks.
+
+    Returns:
+        The run's folder, ``<board>/projector``.
+    """
+    chosen = list(range(len(embeddings)))
+    if len(chosen) > MOST_ROWS:
+        logger.info("%s: %d of %d embeddings, evenly taken", board / RUN, MOST_ROWS, len(embeddings))
+        chosen = [at * len(embeddings) // MOST_ROWS for at in range(MOST_ROWS)]
+    part, target = board / f".{RUN}.part", board / RUN
+    shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
+    with SummaryWriter(str(part)) as writer:
+        writer.add_embedding(
+            torch.from_numpy(np.ascontiguousarray(embeddings[chosen])),
+            metadata=[list(rows[at]) for at in chosen],
+            metadata_header=list(columns),
+            tag="test",
+        )
+    shutil.rmtree(target, ignore_errors=True)
+    part.rename(target)
+    return target
