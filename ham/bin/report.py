@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ham import page, report
 from ham.bin._cli import Parser, run
-from ham.score.results import HEADER, table, text_table
+from ham.score.results import table, text_table
 from ham.score.scores import write_text
 from ham.train import checkpoint
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     experiment = report.read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
     write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
     write_text(exp_dir / "report.html", page.render(experiment))
-    print(text_table(HEADER, table(experiment.results.results)))
+    print(text_table(*table(experiment.results.results)))
     print()
     print(exp_dir / "RESULTS.md")
     print(exp_dir / "report.html")

@@ -23,7 +23,6 @@ from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL
 from ham.score.intervals import NUM_RESAMPLES
 from ham.score.results import (
-    HEADER,
     ListResult,
     Results,
     evaluate,
@@ -94,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
-    print(text_table(HEADER, table(results.results)))
+    print(text_table(*table(results.results)))
 
 
 def _parser() -> Parser:
