@@ -181,7 +181,8 @@ def table(caption: str, head: Sequence[str], rows: Iterable[str], *, num_left: i
     kind = "many" if len(head) > 9 else ""
     return (
         f'<div class="scroll"><table role="table" class="{kind}"><caption hidden>{escape(caption)}</caption>'
-        f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead><tbody role="rowgroup">{"".join(rows)}</tbody></table></div>'
+        f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
+        f'<tbody role="rowgroup">{"".join(rows)}</tbody></table></div>'
     )
 
 

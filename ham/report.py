@@ -389,7 +389,7 @@ def markdown(experiment: Experiment) -> str:
     """
     results = experiment.results
     head, rows = table(results.results)
-    command = _fenced(results.command)
+    command = fenced(results.command)
     return "\n".join(
         [
             f"# Results of {escape_markdown(results.name)}",
@@ -438,7 +438,7 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
 
 
-def _fenced(text: str) -> Sequence[str]:
+def fenced(text: str) -> Sequence[str]:
     """A code block whose fence is longer than any run of backticks in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return [f"{fence}sh", *text.splitlines(), fence]
