@@ -49,9 +49,13 @@ tbody th{{color:var(--ink);font-size:1rem}}
 .part{{display:inline-block;overflow-wrap:break-word;max-width:100%}}
 tr.first>*{{border-top:1px solid var(--muted)}}
 .n{{text-align:right;white-space:nowrap}}
+thead .n{{white-space:normal}}
 .range{{color:var(--muted)}}
 .scroll{{overflow-x:auto}}
+tbody th,tbody td{{vertical-align:baseline}}
 .many th,.many td{{padding-right:.55rem;font-size:.85rem}}
+.many tbody th{{min-width:6.5rem}}
+.stacked .range{{display:block;font-size:.8rem;line-height:1.3}}
 .whisker{{position:relative;display:block;width:100%;min-width:6rem;height:1rem}}
 .whisker i,.whisker b{{position:absolute;top:50%;height:3px;margin-top:-1px;background:var(--c0);
  opacity:.45;min-width:2px}}
@@ -62,21 +66,22 @@ dt{{color:var(--muted)}}
 dd{{margin:0;overflow-wrap:anywhere;font-variant-numeric:tabular-nums}}
 pre{{background:var(--tint);padding:.8rem 1rem;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere;
  font:.8125rem/1.5 ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;margin:0}}
-.small{{grid-template-columns:repeat(auto-fit,minmax(min(100%,9.5rem),1fr));gap:1rem 1.25rem}}
 .grid{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.5rem 2rem}}
 .pairs{{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}}
+.small{{grid-template-columns:repeat(auto-fit,minmax(min(100%,9.5rem),1fr));gap:1rem 1.25rem}}
 figure{{margin:0;max-width:28rem;break-inside:avoid;display:flex;flex-direction:column;justify-content:space-between}}
 figcaption{{font-size:.875rem;margin-bottom:.35rem}}
 figcaption span{{display:block;color:var(--muted)}}
 svg{{display:block;width:100%;height:auto;font-family:inherit}}
 svg *{{stroke-linejoin:round;stroke-linecap:butt}}
+@media screen and (min-width:56.01rem){{.many .whole{{display:none}}}}
 @media screen and (min-width:56.01rem) and (max-width:68rem){{.whole{{display:none}}}}
 @media screen and (max-width:56rem){{
  body{{padding:1.5rem 1rem 3rem}}
  h1{{font-size:1.45rem}}
  thead{{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}}
  table,tbody{{display:block}}
- tbody tr{{display:grid;grid-template-columns:1fr 1fr;column-gap:1.75rem;padding:.7rem 0;
+ tbody tr{{display:grid;grid-template-columns:repeat(2,minmax(0,1fr));column-gap:1.75rem;padding:.7rem 0;
   border-top:1px solid var(--muted)}}
  tbody th,.wide,.whole{{grid-column:1/-1}}
  tr.first>*{{border-top:0}}
@@ -84,6 +89,7 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
  td{{display:flex;justify-content:space-between;gap:1rem}}
  td::before{{content:attr(data-head);color:var(--muted)}}
  td.whole::before{{content:none}}
+ .none,.many .whole{{display:none}}
  dl{{grid-template-columns:1fr;gap:0}}
  dd{{margin-bottom:.6rem}}
 }}
@@ -162,7 +168,7 @@ def definitions(pairs: Iterable[tuple[str, str]]) -> str:
     return "<dl>" + "".join(f"<dt>{escape(name)}</dt><dd>{content}</dd>" for name, content in pairs) + "</dl>"
 
 
-def table(caption: str, head: Sequence[str], rows: Iterable[str], *, num_left: int = 1) -> str:
+def table(caption: str, head: Sequence[str], rows: Iterable[str], *, num_left: int = 1, stacked: bool = False) -> str:
     """A table that becomes cards on a telephone.
 
     Args:
@@ -170,6 +176,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[str], *, num_left: i
         head: plain text of the column heads; one that is empty stands over a drawing, which narrow pages leave out.
         rows: ``<tr>`` elements, such as :func:`row` makes.
         num_left: number of columns set to the left, the first ones; numbers go to the right.
+        stacked: whether intervals stand below their numbers.
 
     Returns:
         The element.
@@ -178,7 +185,7 @@ def table(caption: str, head: Sequence[str], rows: Iterable[str], *, num_left: i
         f'<th scope="col" class="{("n" if at >= num_left else "") if name else "whole"}">{escape(name)}</th>'
         for at, name in enumerate(head)
     )
-    kind = "many" if len(head) > 9 else ""
+    kind = " ".join(["many"] * (len(head) > 9) + ["stacked"] * stacked)
     return (
         f'<div class="scroll"><table role="table" class="{kind}"><caption hidden>{escape(caption)}</caption>'
         f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
@@ -214,16 +221,18 @@ def cell(head: str, content: str, kind: str = "n") -> str:
     return f'<td role="cell" class="{kind}" data-head="{escape(head)}">{content}</td>'
 
 
-def breakable(name: str) -> str:
-    """A list's name that breaks after its slash and, only where a part is wider than the column, inside.
+def breakable(name: str, after: str = "/") -> str:
+    """A name that breaks after its slashes and, only where a part is wider than the column, inside.
 
     Args:
         name: plain text.
+        after: what it breaks after instead, such as the ``+`` of a back-end.
 
     Returns:
         HTML.
     """
-    return "/<wbr>".join(f'<span class="part">{escape(part)}</span>' for part in name.split("/"))
+    *parts, last = name.split(after)
+    return "<wbr>".join(f'<span class="part">{escape(part)}</span>' for part in [*(p + after for p in parts), last])
 
 
 def ranged(text: str) -> str:
@@ -235,7 +244,7 @@ def ranged(text: str) -> str:
     Returns:
         HTML.
     """
-    value, space, rest = text.partition(" ")
+    value, space, rest = text.partition(" ") if "[" in text else (text, "", "")
     rest = f'{space}<span class="range">{escape(rest)}</span>' if rest else ""
     return f"<span>{escape(value)}{rest}</span>"
 
@@ -246,19 +255,20 @@ class Figures:
     def __init__(self) -> None:
         self._number = 0
 
-    def figure(self, svg: bytes, title: str, description: str) -> str:
+    def figure(self, svg: bytes, title: str, description: str, spoken: str = "") -> str:
         """A picture with its caption.
 
         Args:
             svg: as :mod:`ham.score.plots` makes it.
             title: plain text.
             description: plain text; with the title also what somebody who does not see the picture hears.
+            spoken: plain text that they hear besides: what others see.
 
         Returns:
             An element.
         """
         self._number += 1
-        picture = inline_svg(svg.decode(), f"p{self._number}-", f"{title}. {description}")
+        picture = inline_svg(svg.decode(), f"p{self._number}-", f"{title}. {description} {spoken}".rstrip())
         caption = f"<strong>{escape(title)}</strong><span>{escape(description)}</span>"
         return f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
 

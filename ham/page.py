@@ -10,7 +10,7 @@ from ham.report import Experiment, History, facts, is_calibrated, notes
 from ham.score import plots
 from ham.score.curves import Curves
 from ham.score.plots import Line
-from ham.score.results import ListResult, table
+from ham.score.results import PUBLISHED_RULE, ListResult, table
 
 
 def render(experiment: Experiment) -> str:
@@ -62,12 +62,17 @@ def _results_table(results: Sequence[ListResult]) -> str:
 
 def _row(result: ListResult, head: Sequence[str], row: Sequence[str], largest: float, kind: str) -> str:
     cells = [
-        html.cell(head[1], escape(row[1]), "wide"),
+        html.cell(head[1], f"<span>{html.breakable(row[1], '+')}</span>", "wide"),
         html.cell(head[2], html.ranged(row[2]), "n wide"),
         f'<td role="cell" class="whole" aria-hidden="true">{_whisker(result, largest)}</td>',
-        *(html.cell(name, escape(number)) for name, number in zip(head[3:], row[3:], strict=True)),
+        *(html.cell(name, escape(number), _kind(name, number)) for name, number in zip(head[3:], row[3:], strict=True)),
     ]
     return html.row(html.breakable(row[0]), cells, kind)
+
+
+def _kind(head: str, number: str) -> str:
+    """Class of a cell: on a telephone an absent number goes, and one with a long name has a line of its own."""
+    return "n" + " none" * (number == "-") + " wide" * (head == PUBLISHED_RULE)
 
 
 def _whisker(result: ListResult, largest: float) -> str:

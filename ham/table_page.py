@@ -59,11 +59,14 @@ def _cells(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     shown = [
         html.row(
             f'<span class="part">{escape(row[0])}</span>',
-            [html.cell(name, html.ranged(text), "n wide") for name, text in zip(head[1:], row[1:], strict=True)],
+            [
+                html.cell(name, html.ranged(text), "n wide none" if text == "-" else "n wide")
+                for name, text in zip(head[1:], row[1:], strict=True)
+            ],
         )
         for row in rows
     ]
-    return html.table(caption, head, shown)
+    return html.table(caption, head, shown, stacked=True)
 
 
 def _experiments(comparison: Comparison) -> str:
@@ -102,8 +105,9 @@ class _Figures(html.Figures):
                     )
                     for name, entry in column.entries.items()
                 ]
-                description = "; ".join(_spoken(name, column) for name in column.entries)
-                figures.append(self.figure(plots.forest(rows, "EER %"), _title(column), description))
+                spoken = "; ".join(_spoken(name, column) for name in column.entries)
+                described = "EER with its 95 % interval (bar); an arrow stands for one far outside."
+                figures.append(self.figure(plots.forest(rows, "EER %"), _title(column), described, spoken))
         return html.grid(figures, "pairs")
 
     def det_curves(self) -> str:
@@ -114,8 +118,8 @@ class _Figures(html.Figures):
                 curves = self._curves(column)
                 if curves:
                     picture = plots.det(curves, order=self._order)
-                    description = f"First training of {', '.join(curves)}; circle: its EER"
-                    figures.append(self.figure(picture, _title(column), description))
+                    described = "First training of each system; circle: its EER."
+                    figures.append(self.figure(picture, _title(column), described, ", ".join(curves)))
         return html.grid(figures, "pairs")
 
     def histograms(self) -> str:
@@ -131,7 +135,7 @@ class _Figures(html.Figures):
                 parts.append(f"<h3>{escape(_title(column))}</h3>{html.grid(figures, 'small')}")
         if not parts:
             return ""
-        note = "First training of each system; target scores to the right (solid), non-targets dashed, both of area 1."
+        note = "First training of each system. Targets: blue, solid; non-targets: orange, dashed; both of area 1."
         left_out = f"Not drawn: {', '.join(other.title for other in others)}."
         return "".join(parts) + html.notes_list([note, *([left_out] if others else [])])
 
@@ -160,8 +164,9 @@ class _Figures(html.Figures):
         if not shown:
             return []
         last = ", ".join(f"{line.name} {line.y[-1]:.3g}" for line in shown)
-        description = f"First training of each system; at the end {last}. {remark}".rstrip()
-        return [self.figure(plots.lines(shown, "epoch", unit), title, description)]
+        described = f"First training of each system. {remark}".rstrip()
+        log = min(value for line in shown for value in line.y) > 0
+        return [self.figure(plots.lines(shown, "epoch", unit, log=log), title, described, f"At the end {last}.")]
 
 
 def _line(name: str, experiment: Experiment, key: str, scale: float, style: int) -> Line:

@@ -140,7 +140,8 @@ def _published_notes(comparison: Comparison) -> list[str]:
 
 def _missing_notes(table: Table, systems: Iterable[str]) -> list[str]:
     without = [name for name in systems if name not in table.systems]
-    found = [f"{table.title}: no such scores of {', '.join(without)}."] if without else []
+    uncompared = ", so that there is nothing to compare with" if table.reference in without else ""
+    found = [f"{table.title}: no such scores of {', '.join(without)}{uncompared}."] if without else []
     return found + ([f"{table.title}: no scores of {', '.join(table.unscored)}."] if table.unscored else [])
 
 

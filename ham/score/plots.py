@@ -46,6 +46,9 @@ DET_TICKS_WIDE = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 _HIGHEST = 0.9999
 """Rates above are drawn here, outside every plot: the probit of 1 is infinite."""
 
+_FAR = 4.0
+"""A number beyond this many times the median of the upper ends is no longer drawn to scale by :func:`forest`."""
+
 STYLE: Any = {  # releases of matplotlib differ in how they type such a table
     "svg.fonttype": "none",
     "svg.hashsalt": "ham",
@@ -214,6 +217,8 @@ class Estimate:
 def forest(estimates: Sequence[Estimate], xlabel: str, image_format: Format = "svg") -> bytes:
     """Numbers with their intervals below each other, on one axis that begins at 0.
 
+    A number far beyond the others is written at the border beside an arrow.
+
     Args:
         estimates: the rows, from top to bottom.
         xlabel: name and unit of the axis.
@@ -238,10 +243,26 @@ def forest(estimates: Sequence[Estimate], xlabel: str, image_format: Format = "s
             axes.plot(*zip(*others, strict=True), "D", label="published", **diamond)
         axes.set(xlabel=xlabel, ylim=(len(estimates) - 0.5, -0.5))
         axes.set_xlim(left=0)
+        _cut_outliers(axes, estimates)
         axes.set_yticks(rows, [row.name for row in estimates])
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
     return picture.getvalue()
+
+
+def _cut_outliers(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """End the axis before a row that would leave the others no room; such a row gets its number and an arrow."""
+    limit = _FAR * float(np.median([row.high for row in estimates]))
+    inside = [
+        number for row in estimates if row.value <= limit for number in (row.high, row.reference or 0, *row.parts)
+    ]
+    if not inside or max(row.value for row in estimates) <= limit:
+        return
+    end = 1.15 * max(inside)
+    axes.set_xlim(0, end)
+    for at, row in enumerate(estimates):
+        if row.value > limit:
+            axes.text(end, at, f"{row.value:.1f} \N{RIGHTWARDS ARROW}", ha="right", va="center", color=SERIES[0])
 
 
 def lines(
@@ -302,6 +323,10 @@ def _figure(
 
 
 def _legend_columns(names: Sequence[str], width_in: float) -> int:
-    """How many columns of a legend fit: 5 points a character at 8.5 points, and 42 for the line and the gaps."""
-    longest = max(map(len, names), default=0)
-    return max(1, min(3, int(72 * width_in / (5 * longest + 42))))
+    """How many columns of a legend fit: 5.2 points a character at 8.5 points, and 41 for each line and its gaps."""
+    for columns in (3, 2):
+        rows = -(-len(names) // columns) or 1
+        longest = [max(map(len, names[at : at + rows])) for at in range(0, len(names), rows)]
+        if sum(5.2 * length + 41 for length in longest) <= 72 * width_in:
+            return columns
+    return 1
