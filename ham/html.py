@@ -69,8 +69,8 @@ pre{{background:var(--tint);padding:.8rem 1rem;border-radius:4px;white-space:pre
 .grid{{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,19rem),1fr));gap:1.5rem 2rem}}
 .pairs{{grid-template-columns:repeat(auto-fit,minmax(min(100%,24rem),1fr))}}
 .small{{grid-template-columns:repeat(auto-fit,minmax(min(100%,9.5rem),1fr));gap:1rem 1.25rem}}
-figure{{margin:0;max-width:28rem;break-inside:avoid;display:flex;flex-direction:column;justify-content:space-between}}
-figcaption{{font-size:.875rem;margin-bottom:.35rem}}
+figure{{margin:0;min-width:0;max-width:28rem;break-inside:avoid;display:flex;flex-direction:column;justify-content:space-between}}
+figcaption{{font-size:.875rem;margin-bottom:.35rem;overflow-wrap:anywhere}}
 figcaption span{{display:block;color:var(--muted)}}
 svg{{display:block;width:100%;height:auto;font-family:inherit}}
 svg *{{stroke-linejoin:round;stroke-linecap:butt}}
@@ -87,7 +87,7 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
  tr.first>*{{border-top:0}}
  tbody th,tbody td{{border:0;padding:.1rem 0}}
  td{{display:flex;justify-content:space-between;gap:1rem}}
- td::before{{content:attr(data-head);color:var(--muted)}}
+ td::before{{content:attr(data-head);color:var(--muted);min-width:0;overflow-wrap:anywhere}}
  td.whole::before{{content:none}}
  .none,.many .whole{{display:none}}
  dl{{grid-template-columns:1fr;gap:0}}
