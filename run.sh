@@ -31,6 +31,7 @@ format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
 backends="cosine hyperbolic" # stages 5, 6: these, cosine+mean+as_norm, fusion and others (docs/scoring.md), or all
 cohort_utts=0    # stage 5: utterances of each training speaker in the cohort's mean; 0: all
 top_n=300        # stage 6: highest scores against the cohort that as_norm keeps
+geometry=true    # stage 7: measure and draw the embeddings' geometry as well
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
 rirs=            # unpacked RIRS_NOISES; without it simulated rooms
@@ -39,7 +40,7 @@ test_roots=      # folders of test speech
 data_dir=        # default egs/<corpus>/data
 exp_root=        # default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check
-  max_bad_train_files batch_size format backends cohort_utts top_n enrol musan rirs train_roots test_roots data_dir exp_root)
+  max_bad_train_files batch_size format backends cohort_utts top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # meaning NAME: the comment behind the default of an option, here or in the corpus's variables.
 meaning() { sed -n "s/^$1=[^#]*# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1; }
@@ -165,5 +166,6 @@ fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
   log "stage 7: report in $exp_dir"
+  [ "$geometry" = false ] || ham geometry --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" >/dev/null
   ham report --exp_dir "$exp_dir"
 fi

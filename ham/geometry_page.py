@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from ham.page import _CSS, _grid, _pre, _section, inline_svg
+from ham.html import document, grid, inline_svg, preformatted
 from ham.score import geometry_plots, plots
 from ham.score.geometry import Centres, Geometry, Picture, RadiusBands, ShownSpeaker, SpeakerTree
 from ham.score.plots import Line
@@ -15,7 +15,6 @@ ENLARGED_BELOW = 0.7
 
 _MORE_CSS = """
 p{max-width:46rem}
-a{color:inherit}
 details{margin:1rem 0}
 summary{cursor:pointer;color:var(--muted);font-size:.875rem}
 .plain td:nth-of-type(-n+2){grid-column:auto}
@@ -60,23 +59,18 @@ def render(geometry: Geometry) -> str:
     Returns:
         A complete HTML document.
     """
-    name, names = escape(geometry.name), _names(geometry)
+    names = _names(geometry)
     title = "On the Poincaré disk" if geometry.picture.kind == "disk" else "In the plane"
-    about = escape(f"Geometry of the embeddings, {geometry.loss}, seed {geometry.seed}, {', '.join(geometry.roots)}")
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f"<title>{name}: geometry of the embeddings</title>\n"
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta name="color-scheme" content="light dark">\n<style>{_CSS}{_MORE_CSS}</style>\n</head>\n<body>\n'
-        f'<header><h1>{name}</h1><p>{about}. <a href="report.html">Results</a></p></header>\n<main>\n'
-        + _section(title, _picture(geometry.picture, names))
-        + _section("Tree of the speakers", _tree(geometry.tree, names))
-        + _section("Radius against duration and noise", _radii(geometry))
-        + _section("How tree-like", _delta(geometry))
-        + _section("Speaker centres", _centres(geometry.centres))
-        + _section("How this was made", _source(geometry))
-        + "</main>\n</body>\n</html>\n"
-    )
+    about = f"Geometry of the embeddings, {geometry.loss}, seed {geometry.seed}, {', '.join(geometry.roots)}"
+    sections = {
+        title: _picture(geometry.picture, names),
+        "Tree of the speakers": _tree(geometry.tree, names),
+        "Radius against duration and noise": _radii(geometry),
+        "How tree-like": _delta(geometry),
+        "Speaker centres": _centres(geometry.centres),
+        "How this was made": _source(geometry),
+    }
+    return document(geometry.name, about, sections, links={"report.html": "Results"}, style=_MORE_CSS)
 
 
 def _figure(key: str, svg: bytes, title: str, description: str) -> str:
@@ -131,7 +125,7 @@ def _picture(picture: Picture, names: Mapping[str, str]) -> str:
     return (
         f"<p>{len(picture.speakers)} test speakers, taken evenly from the list ordered by {order} and not by how they "
         "come out. Each mark is an utterance.</p>"
-        + _grid(figures, "pairs")
+        + grid(figures, "pairs")
         + _speakers(picture.speakers, known, names)
         + _notes([*_RULES[picture.kind], _lost(picture)])
     )
@@ -187,7 +181,7 @@ def _tree(tree: SpeakerTree, names: Mapping[str, str]) -> str:
     heights = ["-", *(_number(height) for height in _gaps(tree))]
     rows = [(leaves[leaf], height) for leaf, height in zip(order, heights, strict=True)]
     listed = _table("Leaves from top to bottom", ["speaker", "joins the one above at chord"], rows)
-    return _grid([figure, _purity(tree)], "pairs") + _details("The tree in words", listed)
+    return grid([figure, _purity(tree)], "pairs") + _details("The tree in words", listed)
 
 
 def _split(tree: SpeakerTree) -> str:
@@ -245,7 +239,7 @@ def _radii(geometry: Geometry) -> str:
         "random colour added. Dot: median; thick: middle half; thin: 5 to 95 %."
     )
     words = "".join(f"<p>{escape(text)}</p>" for text in (told, *sentences))
-    return words + _grid(figures, "pairs") + _details("The same in numbers", "".join(tables))
+    return words + grid(figures, "pairs") + _details("The same in numbers", "".join(tables))
 
 
 def _trends(key: str, name: str, found: RadiusBands) -> list[str]:
@@ -293,7 +287,7 @@ def _centres(centres: Centres) -> str:
     lines = [Line(f"{int(name[1:])} %", centres.epochs, values) for name, values in centres.logged.items()]
     ends = "; ".join(f"{line.name} from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
     svg = plots.lines(lines, "epoch", "distance" if centres.kind == "centre_radius" else kind)
-    return f"<p>{text}</p>" + _grid([_figure("centres", svg, "Centres over epochs", ends)])
+    return f"<p>{text}</p>" + grid([_figure("centres", svg, "Centres over epochs", ends)])
 
 
 def _source(geometry: Geometry) -> str:
@@ -304,4 +298,4 @@ def _source(geometry: Geometry) -> str:
         "Numbers": "geometry.json, beside this page",
     }
     pairs = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items())
-    return f"<dl>{pairs}<dt>Command</dt><dd>{_pre(geometry.command, 'Command')}</dd></dl>"
+    return f"<dl>{pairs}<dt>Command</dt><dd>{preformatted(geometry.command, 'Command')}</dd></dl>"

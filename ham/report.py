@@ -18,18 +18,60 @@ import yaml
 
 from ham.errors import DataError
 from ham.score.curves import Curves, read_curves
-from ham.score.results import HEADER, Results, read_results, table
+from ham.score.results import PUBLISHED_RULE, ListResult, Results, read_results, rules_differ, table
 
 logger = logging.getLogger(__name__)
 
-NOTES = (
+EER_RULE = (
     "EER: the point where miss and false-alarm rate are equal, by linear interpolation between neighbouring "
-    "operating points.",
-    "[95 %]: percentile interval of a bootstrap over the speakers of the list. It covers the choice of speakers and "
-    "not another training run, of which one seed says nothing.",
-    "minDCF: normalised minimum detection cost at a target prior of 0.01 and 0.05, costs 1.",
+    "operating points."
 )
-"""How the numbers are to be read; beside the table in both formats."""
+"""Which definition every printed EER follows."""
+
+RULES_AGREE = (
+    "By the published rule (the larger of the two rates at the operating point where they are nearest) every EER of "
+    "this table has the same printed digits."
+)
+RULES_DIFFER = (
+    f"{PUBLISHED_RULE}: the larger of the two rates at the operating point where they are nearest; shown because it "
+    "differs in a printed digit."
+)
+INTERVAL = (
+    "[95 %]: percentile interval of a bootstrap over the speakers of the list. It covers the choice of speakers and "
+    "not another training run, of which one seed says nothing."
+)
+MIN_DCF = "minDCF: normalised minimum detection cost at a target prior of 0.01 and 0.05, costs 1."
+"""How the other numbers are to be read."""
+
+ACT_DCF = (
+    "actDCF: the same cost at the threshold that Bayes' rule gives for log-likelihood ratios, so that calibration "
+    "counts too; for calibrated back-ends only."
+)
+CLLR = (
+    "Cllr: cost of the log-likelihood ratios over all priors, in bits (1: they say nothing); minCllr: the least that "
+    "a monotonic map of the scores reaches, which is what discrimination alone costs."
+)
+MIN_CLLR = (
+    "minCllr: cost over all priors, in bits (1: the scores say nothing), after the best monotonic map of the scores "
+    "to log-likelihood ratios."
+)
+"""Added where the columns are."""
+
+BACKENDS = {
+    "cosine": "cosine of the two embeddings, each of a full utterance",
+    "hyperbolic": "negative hyperbolic distance of the two embeddings, each of a full utterance",
+    "fusion": "cosine and hyperbolic scores joined by logistic regression into log-likelihood ratios",
+    "crops": "mean of the full-utterance cosine and of the 5 x 5 cosines between five 3-s crops of each side "
+    "(the protocol published for VoxCeleb1-O)",
+    "mean": "the mean embedding of the training speech subtracted first",
+    "s_norm": "normalised by each side's scores against the mean embeddings of all training speakers (S-norm)",
+    "as_norm": "normalised by each side's highest scores against the mean embeddings of the training speakers "
+    "(adaptive S-norm)",
+    "llr": "calibrated on training speakers into log-likelihood ratios, which keeps the order of the trials and so "
+    "EER, minDCF and minCllr",
+    "qmf": "calibrated on training speakers together with quality measures of both sides",
+}
+"""What the parts of a back-end's name mean; the protocol is full utterances wherever no ``crops`` stands."""
 
 SAME_RANKING = (
     "Where cosine and hyperbolic agree in every digit, all embeddings lie outside the ball and are clipped to its "
@@ -252,11 +294,76 @@ def notes(results: Results) -> list[str]:
     Returns:
         Sentences to show beside the table.
     """
-    rates: dict[str, list[tuple[float, ...]]] = {}
-    for entry in results.results:
-        rates.setdefault(entry.trial_list, []).append((entry.eer, entry.min_dcf_p01, entry.min_dcf_p05))
-    same = any(len(set(found)) < len(found) for found in rates.values())
-    return [*NOTES, SAME_RANKING] if same else [*NOTES]
+    rates = {
+        (entry.trial_list, entry.backend): (entry.eer, entry.min_dcf_p01, entry.min_dcf_p05)
+        for entry in results.results
+    }
+    same = any(rates.get((name, "cosine")) == found for (name, kind), found in rates.items() if kind == "hyperbolic")
+    return [
+        *eer_notes(results.results),
+        INTERVAL,
+        *cost_notes(results.results),
+        *backend_notes(entry.backend for entry in results.results),
+        *([SAME_RANKING] if same else []),
+    ]
+
+
+def eer_notes(results: Sequence[ListResult]) -> list[str]:
+    """Which definition of the EER is printed, and whether the other one agrees.
+
+    Args:
+        results: the numbers.
+
+    Returns:
+        One or two sentences; nothing is claimed of files that lack the published definition.
+    """
+    if any(map(rules_differ, results)):
+        return [EER_RULE, RULES_DIFFER]
+    known = bool(results) and all(result.eer_published is not None for result in results)
+    return [EER_RULE, RULES_AGREE] if known else [EER_RULE]
+
+
+def cost_notes(results: Sequence[ListResult]) -> list[str]:
+    """What the detection costs are, of those that the table shows.
+
+    Args:
+        results: the numbers.
+
+    Returns:
+        One sentence a kind of cost.
+    """
+    actual = any(result.act_dcf_p01 is not None for result in results)
+    cllr = any(result.cllr is not None for result in results)
+    least = any(result.min_cllr is not None for result in results)
+    return [MIN_DCF, *([ACT_DCF] if actual else []), *([CLLR] if cllr else [MIN_CLLR] if least else [])]
+
+
+def is_calibrated(backend: str) -> bool:
+    """Whether a back-end's scores are log-likelihood ratios.
+
+    Args:
+        backend: its name.
+
+    Returns:
+        True for ``...+llr``, ``...+qmf`` and every ``fusion``.
+    """
+    return backend.startswith("fusion") or backend.endswith(("+llr", "+qmf"))
+
+
+def backend_notes(backends: Iterable[str]) -> list[str]:
+    """What the names of back-ends mean.
+
+    Args:
+        backends: names as in ``results.json``, ``cosine+as_norm`` for one.
+
+    Returns:
+        One sentence for each part that occurs in some name, in the order of :data:`BACKENDS`.
+    """
+    parts = {part for backend in backends for part in backend.split("+")}
+    whole = ("cosine", "hyperbolic", "fusion")
+    return [
+        f"{part if part in whole else '+' + part}: {meaning}." for part, meaning in BACKENDS.items() if part in parts
+    ]
 
 
 def _part(block: object) -> str:
@@ -281,14 +388,13 @@ def markdown(experiment: Experiment) -> str:
         The file's text.
     """
     results = experiment.results
-    rows = [HEADER, ("---", "---", *["---:"] * (len(HEADER) - 2))]
-    cells = [[escape_markdown(cell) for cell in row] for row in table(results.results)]
-    command = _fenced(results.command)
+    head, rows = table(results.results)
+    command = fenced(results.command)
     return "\n".join(
         [
             f"# Results of {escape_markdown(results.name)}",
             "",
-            *("| " + " | ".join(row) + " |" for row in [*rows, *cells]),
+            *markdown_table(head, rows, num_left=2),
             "",
             "Command:",
             "",
@@ -300,6 +406,22 @@ def markdown(experiment: Experiment) -> str:
             "",
         ]
     )
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> list[str]:
+    """Lines of a Markdown table.
+
+    Args:
+        head: heads of the columns.
+        rows: as many cells each.
+        num_left: number of columns set to the left, the first ones; numbers go to the right.
+
+    Returns:
+        One line for the head, one for the rule, one a row; the cells are escaped.
+    """
+    rule = ["---"] * num_left + ["---:"] * (len(head) - num_left)
+    cells = [[escape_markdown(cell) for cell in row] for row in (head, *rows)]
+    return ["| " + " | ".join(row) + " |" for row in (cells[0], rule, *cells[1:])]
 
 
 def escape_markdown(text: str) -> str:
@@ -316,7 +438,7 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
 
 
-def _fenced(text: str) -> Sequence[str]:
+def fenced(text: str) -> Sequence[str]:
     """A code block whose fence is longer than any run of backticks in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return [f"{fence}sh", *text.splitlines(), fence]

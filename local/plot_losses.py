@@ -40,7 +40,7 @@ WIDTH_IN = 3.9
 LOOK = {**STYLE, "legend.fontsize": 8, "figure.facecolor": PAPER, "axes.facecolor": PAPER}
 """That of the reports, with room for longer legends; the ground is given, since these stand alone."""
 
-BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = SERIES[:6]
 DASHED, DOTTED, DOT_DASHED = (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5))
 
 

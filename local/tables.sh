@@ -207,7 +207,7 @@ make_table() {
     published=(--published "$corpus_dir/conf/published.yaml" --published_config "$1")
   log "table $1 in $exp_root/tables/$1"
   ham table --data_dir "$table_data_dir" --systems "${systems[@]}" --reference "$table_reference" \
-    --backends "$table_backends" "${published[@]}" --out "$exp_root/tables/$1"
+    --backends published "$table_backends" "${published[@]}" --title "$corpus, $1" --out "$exp_root/tables/$1"
 }
 
 # estimate CONFIG: prints every command of the table, with an estimate where the size of the data is known; adds up `total_s` and `total_gb`.
@@ -221,6 +221,7 @@ estimate() {
   line=$(ham estimate --config "$top/conf/$1.yaml" --loss "$first" --data_dir "$table_data_dir" --device "$device" \
     --num_backends "${#words[@]}" "${sizes[@]}" "${changes[@]}" 2>&1) || unknown=true
   line=$(tail -n 1 <<<"$line")
+  [[ $unknown == false || $line == *"expected a prepared --data_dir"* ]] || fail 2 "tables.sh: $1: ${line#error: }"
   set_preparation "$1"
   if [ "$unknown" = true ]; then
     echo "# table $1: no estimate: ${line#error: }"

@@ -31,8 +31,11 @@ LAYERS: dict[str, set[str]] = {
     "ham.score": {*LEAVES, *BASES, "ham.data", "ham.score"},
     "ham.train": {*LEAVES, *BASES, "ham:", "ham.data", "ham.score", "ham.train"},
     "ham.report": {*LEAVES, "ham:", "ham.data", "ham.score"},
-    "ham.page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.report"},
-    "ham.geometry_page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.page"},
+    "ham.geometry_page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.html"},
+    "ham.html": {*LEAVES, "ham:", "ham.score"},
+    "ham.page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.report", "ham.html"},
+    "ham.table_report": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.report"},
+    "ham.table_page": {*LEAVES, "ham:", "ham.data", "ham.score", "ham.report", "ham.html", "ham.table_report"},
     "ham.bin": {"ham"},
 }
 

@@ -11,7 +11,6 @@ import pytest
 
 from ham import page
 from ham.report import Experiment, History
-from ham.score import plots
 from ham.score.curves import summarise_scores
 from ham.score.results import ListResult, Results
 
@@ -103,9 +102,9 @@ def test_whatever_came_from_outside_is_escaped(experiment: Experiment) -> None:
 def test_every_picture_has_a_text_and_every_id_is_there_once(experiment: Experiment) -> None:
     elements = Checker(page.render(experiment)).elements
     pictures = [attrs for tag, attrs in elements if tag == "svg"]
-    # 2 lists, 3 distributions, loss, validation EER, learning rate, speed, 1 group of diagnostics
-    assert len(pictures) == 10
-    assert sum(tag == "figcaption" for tag, _ in elements) == 10
+    # 2 lists, 2 distributions, loss, validation EER, learning rate, speed, 1 group of diagnostics
+    assert len(pictures) == 9
+    assert sum(tag == "figcaption" for tag, _ in elements) == 9
     for attrs in pictures:
         assert attrs["role"] == "img"
         assert len(attrs["aria-label"] or "") > 15
@@ -129,12 +128,16 @@ def test_sections_without_content_are_left_out(experiment: Experiment) -> None:
     assert "Training" not in bare.text
 
 
-def test_inline_svg_follows_the_page() -> None:
-    svg = plots.lines([plots.Line("a", [1, 2], [1, 2]), plots.Line("b", [1, 2], [2, 1])], "epoch", "loss").decode()
-    found = page.inline_svg(svg, "p1-", 'a "b"')
-    assert found.startswith('<svg viewBox="0 0 ')
-    assert 'aria-label="a &quot;b&quot;"' in found
-    assert not re.search(r"#[0-9a-f]{6}\b", found)
-    assert {"var(--ink)", "var(--c0)", "var(--c1)"} <= set(re.findall(r"var\(--\w+\)", found))
-    assert "font-family" not in found
-    assert "<style" not in found
+def test_only_the_first_and_the_calibrated_back_ends_get_a_histogram(experiment: Experiment) -> None:
+    curve = experiment.curves[0]
+    names = ["cosine", "cosine+mean", "cosine+llr", "hyperbolic", "fusion"]
+    text = Checker(page.render(replace(experiment, curves=tuple(replace(curve, backend=n) for n in names)))).text
+    assert [f"mini/all, {name}" in text for name in names] == [True, False, True, False, True]
+    assert "not drawn: cosine+mean, hyperbolic." in text
+
+
+def test_actual_costs_are_explained_where_they_are_shown(experiment: Experiment) -> None:
+    assert "actDCF" not in page.render(experiment)
+    entry = replace(experiment.results.results[0], backend="cosine+llr", act_dcf_p01=0.6, cllr=0.25, min_cllr=0.2)
+    shown = Checker(page.render(replace(experiment, results=replace(experiment.results, results=(entry,))))).text
+    assert all(word in shown for word in ("actDCF 0.01", "0.600", "0.250", "Cllr:", "+llr: calibrated"))

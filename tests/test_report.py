@@ -48,7 +48,7 @@ def test_markdown_says_everything_that_travels_with_a_number(results: Results) -
         "Epochs: 30",
     ]:
         assert part in text
-    (row,) = [line for line in text.splitlines() if "cosine" in line]
+    (row,) = [line for line in text.splitlines() if "| cosine |" in line]
     assert row.replace("\\|", "").count("|") == 8
 
 
@@ -85,6 +85,21 @@ def test_back_ends_that_rank_alike_are_explained(results: Results) -> None:
     assert report.SAME_RANKING in report.notes(same)
     assert report.SAME_RANKING not in report.notes(other)
     assert report.SAME_RANKING not in report.notes(results)
+
+
+def test_the_two_rules_of_the_eer_are_compared(results: Results) -> None:
+    first = results.results[0]
+    for published, found in ((None, []), (0.01983, [report.RULES_AGREE]), (0.0199, [report.RULES_DIFFER])):
+        assert report.eer_notes([replace(first, eer_published=published)]) == [report.EER_RULE, *found]
+    assert report.RULES_AGREE not in report.eer_notes([replace(first, eer_published=0.01983), first])
+
+
+def test_back_ends_are_explained_once_each() -> None:
+    found = report.backend_notes(["cosine", "cosine+as_norm", "hyperbolic+as_norm+llr", "cosine+crops"])
+    assert [note.split(":")[0] for note in found] == ["cosine", "hyperbolic", "+crops", "+as_norm", "+llr"]
+    calibrated = ["cosine+llr", "fusion", "fusion+qmf", "cosine+as_norm+qmf"]
+    assert all(map(report.is_calibrated, calibrated))
+    assert not any(map(report.is_calibrated, ["cosine", "cosine+mean", "hyperbolic+s_norm"]))
 
 
 def test_history_tolerates_what_runs_leave_behind(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

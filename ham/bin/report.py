@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ham import page, report
 from ham.bin._cli import Parser, run
-from ham.score.results import HEADER, table, text_table
+from ham.score.results import table, text_table
 from ham.score.scores import write_text
 from ham.train import checkpoint
 
@@ -29,11 +29,14 @@ def main(argv: Sequence[str]) -> None:
     exp_dir = parser.parse_args(argv).exp_dir
     experiment = report.read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
     write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
-    write_text(exp_dir / "report.html", page.render(experiment))
-    print(text_table(HEADER, table(experiment.results.results)))
+    others = {"geometry.html": "Geometry of the embeddings"}
+    there = {name: text for name, text in others.items() if (exp_dir / name).exists()}
+    write_text(exp_dir / "report.html", page.render(experiment, there))
+    print(text_table(*table(experiment.results.results)))
     print()
     print(exp_dir / "RESULTS.md")
-    print(exp_dir / "report.html")
+    for name in ("report.html", *there):
+        print(exp_dir / name)
 
 
 def _parameters(path: Path) -> dict[str, int]:

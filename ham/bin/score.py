@@ -28,7 +28,6 @@ from ham.score.embeddings import ENROL
 from ham.score.intervals import NUM_RESAMPLES
 from ham.score.norm import TOP_N
 from ham.score.results import (
-    HEADER,
     ListResult,
     Results,
     evaluate,
@@ -111,7 +110,7 @@ def main(argv: Sequence[str]) -> None:
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
-    print(text_table(HEADER, table(results.results)))
+    print(text_table(*table(results.results)))
 
 
 def _parser() -> Parser:
@@ -251,7 +250,15 @@ def _measure(
 ) -> tuple[ListResult, Curves]:
     trials = trial_list.trials
     speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
-    number = evaluate(trial_list.name, backend.name, scores, trials.labels, *speakers, num_resamples=num_resamples)
+    number = evaluate(
+        trial_list.name,
+        backend.name,
+        scores,
+        trials.labels,
+        *speakers,
+        num_resamples=num_resamples,
+        calibrated=backend.calibrated,
+    )
     return number, summarise_scores(trial_list.name, backend.name, scores, trials.labels)
 
 

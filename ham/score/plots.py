@@ -1,8 +1,8 @@
 """Pictures: DET curves, score histograms, curves over epochs. No display is needed; the same data give the same bytes.
 
-Lines differ in colour and in dash, so that neither colour vision nor a colour printer is needed. The colours are
-those of Okabe and Ito ("Color universal design", 2008) without yellow. Sizes suit a telephone's width; text stays
-text in SVG.
+Lines differ in colour and in dash, so that neither colour vision nor a colour printer is needed. The first six colours
+are those of Okabe and Ito ("Color universal design", 2008) without yellow; the other six are darker and duller ones of
+Tol's muted scheme (SRON/EPS/TN/09-002, 2021) and a brown. Sizes suit a telephone's width; text stays text in SVG.
 """
 
 from __future__ import annotations
@@ -28,9 +28,15 @@ Format: TypeAlias = Literal["svg", "png"]
 INK, MUTED, RULE, PAPER = "#1c1e21", "#5c626b", "#d5d8dd", "#fdfdfc"
 """Text, secondary text, grid and ground; a page may replace them in the SVG by its own."""
 
-SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+SERIES = (
+    "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9",
+    "#332288", "#882255", "#999933", "#6b4a2b", "#117733", "#777777",
+)  # fmt: skip
+"""Colours of the lines, in this order; the thirteenth line begins again."""
 _DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
-    "-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2))
+    "-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1)), (0, (8, 2)),
+    (0, (10, 1.5, 1.2, 1.5, 1.2, 1.5)), (0, (1.2, 2.4)), (0, (4, 1.2, 4, 1.2, 1.2, 1.2)), (0, (12, 1.5)),
+    (0, (2.4, 1.2, 1.2, 1.2)), (0, (6, 3)),
 )  # fmt: skip
 
 DET_TICKS = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
@@ -39,6 +45,9 @@ DET_TICKS_WIDE = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 0.99)
 
 _HIGHEST = 0.9999
 """Rates above are drawn here, outside every plot: the probit of 1 is infinite."""
+
+_FAR = 4.0
+"""A number beyond this many times the median of the upper ends is no longer drawn to scale by :func:`forest`."""
 
 STYLE: Any = {  # releases of matplotlib differ in how they type such a table
     "svg.fonttype": "none",
@@ -83,15 +92,17 @@ class Line:
         x: positions, shape ``(N,)``.
         y: values, shape ``(N,)``; those that are not finite leave a gap.
         faint: drawn thin and pale, for raw values behind a summary.
+        style: number of its colour and dash, so that one system looks alike in all pictures; None: its position.
     """
 
     name: str
     x: Sequence[float]
     y: Sequence[float]
     faint: bool = False
+    style: int | None = None
 
 
-def det(curves: Mapping[str, Curves], image_format: Format = "svg") -> bytes:
+def det(curves: Mapping[str, Curves], image_format: Format = "svg", *, order: Sequence[str] | None = None) -> bytes:
     """Detection error trade-off on probit axes: a normal score distribution gives a straight line.
 
     A circle marks each curve's equal error rate. Rates below half an error are drawn at the border of the plot.
@@ -99,17 +110,20 @@ def det(curves: Mapping[str, Curves], image_format: Format = "svg") -> bytes:
     Args:
         curves: what the legend says, and the curves of one trial list.
         image_format: ``svg`` or ``png``.
+        order: all names of a series of pictures; the place in it decides colour and dash. The curves' own order
+            where it is missing.
 
     Returns:
         The picture.
     """
+    places = {name: at for at, name in enumerate(curves if order is None else order)}
     ticks = _det_ticks(list(curves.values()))
     low, high = ticks[0], ticks[-1]
-    with _figure(3.9, image_format) as (axes, picture):
+    with _figure(3.9, image_format, list(curves)) as (axes, picture):
         axes.plot(_probit([low, high]), _probit([low, high]), color=MUTED, linewidth=0.6, linestyle=(0, (2, 3)))
-        for at, (name, curve) in enumerate(curves.items()):
+        for name, curve in curves.items():
             miss, false_alarm = (np.clip(rates, low, _HIGHEST) for rates in (curve.miss, curve.false_alarm))
-            colour, dash = SERIES[at % len(SERIES)], _DASHES[at % len(_DASHES)]
+            colour, dash = _look(places[name])
             axes.plot(_probit(false_alarm), _probit(miss), label=name, color=colour, linestyle=dash)
             meets = _probit([np.clip(_equal_rate(curve), low, high)])
             axes.plot(meets, meets, "o", color=colour, markerfacecolor=PAPER, markersize=5)
@@ -120,6 +134,11 @@ def det(curves: Mapping[str, Curves], image_format: Format = "svg") -> bytes:
         axes.set_xticks(_probit(ticks), names)
         axes.set_yticks(_probit(ticks), names)
     return picture.getvalue()
+
+
+def _look(number: int) -> tuple[str, Any]:
+    """Colour and dash of a line."""
+    return SERIES[number % len(SERIES)], _DASHES[number % len(_DASHES)]
 
 
 def _det_ticks(curves: Sequence[Curves]) -> list[float]:
@@ -141,28 +160,109 @@ def _probit(rates: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]
     return values
 
 
-def histogram(curves: Curves, image_format: Format = "svg") -> bytes:
+def histogram(curves: Curves, image_format: Format = "svg", *, small: bool = False) -> bytes:
     """Distributions of the target and of the non-target scores, each of area 1, and the threshold of the EER.
 
     Args:
         curves: of one trial list and back-end.
         image_format: ``svg`` or ``png``.
+        small: half as wide, without legend and axis names, for several side by side.
 
     Returns:
         The picture.
     """
     edges = np.asarray(curves.edges)
     sides = (("non-target", curves.nontarget, SERIES[1], _DASHES[1]), ("target", curves.target, SERIES[0], "-"))
-    with _figure(2.5, image_format) as (axes, picture):
+    names = () if small else ("non-target", "target", "EER threshold")
+    height, width = (1.2, 2.0) if small else (2.5, 3.9)
+    with _figure(height, image_format, names, width_in=width) as (axes, picture):
         for name, counts, colour, dash in sides:
             density = np.asarray(counts) / (sum(counts) * np.diff(edges))
             axes.stairs(density, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
-            axes.stairs(density, edges, color=colour, linestyle=dash, linewidth=1.2, label=name)
-        axes.axvline(curves.threshold, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), label="EER threshold")
-        axes.set(xlabel=f"score ({curves.backend})", ylabel="density", xlim=(edges[0], edges[-1]))
+            axes.stairs(density, edges, color=colour, linestyle=dash, linewidth=1.2, label=None if small else name)
+        label = None if small else "EER threshold"
+        axes.axvline(curves.threshold, color=INK, linewidth=0.8, linestyle=(0, (2, 2)), label=label)
+        axes.set(xlim=(edges[0], edges[-1]))
         axes.set_ylim(bottom=0)
         axes.grid(visible=False, axis="x")
+        if small:
+            axes.set_yticks([])
+            axes.xaxis.set_major_locator(MaxNLocator(nbins=4))
+        else:
+            axes.set(xlabel=f"score ({curves.backend})", ylabel="density")
     return picture.getvalue()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One row of :func:`forest`; all numbers in the unit of the axis.
+
+    Attributes:
+        name: what stands at the row.
+        value: the number, drawn as a dot.
+        low: low end of its interval.
+        high: high end.
+        parts: what the number is the mean of, drawn as small ticks.
+        reference: somebody else's number, drawn as a diamond.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    parts: Sequence[float] = ()
+    reference: float | None = None
+
+
+def forest(estimates: Sequence[Estimate], xlabel: str, image_format: Format = "svg") -> bytes:
+    """Numbers with their intervals below each other, on one axis that begins at 0.
+
+    A number far beyond the others is written at the border beside an arrow.
+
+    Args:
+        estimates: the rows, from top to bottom.
+        xlabel: name and unit of the axis.
+        image_format: ``svg`` or ``png``.
+
+    Returns:
+        The picture.
+    """
+    rows = range(len(estimates))
+    parts = [(part, at) for at, row in zip(rows, estimates, strict=True) if len(row.parts) > 1 for part in row.parts]
+    others = [(row.reference, at) for at, row in zip(rows, estimates, strict=True) if row.reference is not None]
+    names = ["ours", *(["one training"] if parts else []), *(["published"] if others else [])]
+    with _figure(0.6 + 0.24 * len(estimates), image_format, names) as (axes, picture):
+        ends = [row.low for row in estimates], [row.high for row in estimates]
+        axes.hlines(rows, *ends, color=SERIES[0], linewidth=2.6, alpha=0.4)
+        axes.plot([row.value for row in estimates], rows, "o", color=SERIES[0], markersize=5, label="ours")
+        if parts:
+            ticks: Any = {"color": INK, "markersize": 7, "markeredgewidth": 0.8}
+            axes.plot(*zip(*parts, strict=True), "|", label="one training", **ticks)
+        if others:
+            diamond: Any = {"color": SERIES[1], "markersize": 4.5, "markerfacecolor": PAPER}
+            axes.plot(*zip(*others, strict=True), "D", label="published", **diamond)
+        axes.set(xlabel=xlabel, ylim=(len(estimates) - 0.5, -0.5))
+        axes.set_xlim(left=0)
+        _cut_outliers(axes, estimates)
+        axes.set_yticks(rows, [row.name for row in estimates])
+        axes.tick_params(axis="y", length=0)
+        axes.grid(visible=False, axis="y")
+    return picture.getvalue()
+
+
+def _cut_outliers(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """End the axis before a row that would leave the others no room; such a row gets its number and an arrow."""
+    limit = _FAR * float(np.median([row.high for row in estimates]))
+    inside = [
+        number for row in estimates if row.value <= limit for number in (row.high, row.reference or 0, *row.parts)
+    ]
+    if not inside or max(row.value for row in estimates) <= limit:
+        return
+    end = 1.15 * max(inside)
+    axes.set_xlim(0, end)
+    for at, row in enumerate(estimates):
+        if row.value > limit:
+            axes.text(end, at, f"{row.value:.1f} \N{RIGHTWARDS ARROW}", ha="right", va="center", color=SERIES[0])
 
 
 def lines(
@@ -180,14 +280,14 @@ def lines(
     Returns:
         The picture.
     """
-    with _figure(2.3, image_format) as (axes, picture):
+    with _figure(2.3, image_format, [line.name for line in series]) as (axes, picture):
         for at, line in enumerate(series):
+            colour, dash = _look(at if line.style is None else line.style)
             width, alpha, layer = (0.7, 0.5, 1.9) if line.faint else (1.5, 1.0, 2.0)
             marker = "o" if len(line.x) <= 30 and not line.faint else None
             axes.plot(
-                line.x, line.y, label=line.name, color=SERIES[at % len(SERIES)], linewidth=width, alpha=alpha,
-                linestyle="-" if line.faint else _DASHES[at % len(_DASHES)], marker=marker, markersize=2.8,
-                zorder=layer,
+                line.x, line.y, label=line.name, color=colour, linewidth=width, alpha=alpha,
+                linestyle="-" if line.faint else dash, marker=marker, markersize=2.8, zorder=layer,
             )  # fmt: skip
         axes.set(xlabel=xlabel, ylabel=ylabel, yscale="log" if log else "linear")
         if log:
@@ -202,14 +302,31 @@ def _plain_number(value: float, _position: float = 0) -> str:
 
 
 @contextmanager
-def _figure(height_in: float, image_format: Format) -> Iterator[tuple[Axes, io.BytesIO]]:
-    """Axes of a figure 3.9 inches (281 points) wide, and the file that holds it afterwards."""
+def _figure(
+    height_in: float, image_format: Format, names: Sequence[str] = (), *, width_in: float = 3.9
+) -> Iterator[tuple[Axes, io.BytesIO]]:
+    """Axes of a figure, as a rule 3.9 inches (281 points) wide, and the file that holds it afterwards.
+
+    A legend names two or more lines above the axes; the figure grows by what the legend needs beyond one row.
+    """
     picture = io.BytesIO()
+    columns = _legend_columns(names, width_in)
+    rows = -(-len(names) // columns)
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.9, height_in), layout="constrained")
+        figure = Figure(figsize=(width_in, height_in + 0.19 * max(rows - 1, 0)), layout="constrained")
         axes = figure.add_subplot()
         yield axes, picture
         if len(axes.get_legend_handles_labels()[1]) > 1:
-            figure.legend(loc="outside upper left", ncols=3, handlelength=2.2, columnspacing=1.2, borderpad=0.2)
+            figure.legend(loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2, borderpad=0.2)
         metadata = {"Date": None} if image_format == "svg" else {"Software": None}
         figure.savefig(picture, format=image_format, dpi=160, metadata=metadata, transparent=image_format == "svg")
+
+
+def _legend_columns(names: Sequence[str], width_in: float) -> int:
+    """How many columns of a legend fit: 5.2 points a character at 8.5 points, and 41 for each line and its gaps."""
+    for columns in (3, 2):
+        rows = -(-len(names) // columns) or 1
+        longest = [max(map(len, names[at : at + rows])) for at in range(0, len(names), rows)]
+        if sum(5.2 * length + 41 for length in longest) <= 72 * width_in:
+            return columns
+    return 1

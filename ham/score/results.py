@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ham.errors import DataError
 from ham.score.intervals import NUM_RESAMPLES, Speakers, eer_interval
-from ham.score.metrics import Numbers, eer, min_dcf, validated
+from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf, validated
 from ham.score.scores import write_text
 
 INTERVAL_SEED = 0
 """The bootstrap's seed, fixed so that scoring twice gives the same file; it is not the training's seed."""
 
-HEADER = ("list", "back-end", "EER % [95 %]", "minDCF 0.01", "minDCF 0.05", "targets", "non-targets")
-"""Heads of the table that :func:`table` fills."""
+PUBLISHED_RULE = "EER % published rule"
+"""Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class ListResult:
         eer_high: high end of it.
         min_dcf_p01: normalised minimum detection cost at ``p_target`` 0.01, costs 1.
         min_dcf_p05: the same at 0.05.
+        eer_published: EER by the rule of the released HAM-Softmax code; it and what follows is None in older files.
+        act_dcf_p01: normalised actual detection cost at 0.01, of log-likelihood ratios only.
+        act_dcf_p05: the same at 0.05.
+        cllr: cost of log-likelihood ratios in bits, of these only.
+        min_cllr: the least that a monotonic map of the scores reaches, bits.
     """
 
     trial_list: str
@@ -46,6 +51,11 @@ class ListResult:
     eer_high: float
     min_dcf_p01: float
     min_dcf_p05: float
+    eer_published: float | None = None
+    act_dcf_p01: float | None = None
+    act_dcf_p05: float | None = None
+    cllr: float | None = None
+    min_cllr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,7 @@ def evaluate(
     enrol_speakers: Speakers,
     test_speakers: Speakers,
     *,
+    calibrated: bool = False,
     num_resamples: int = NUM_RESAMPLES,
 ) -> ListResult:
     """Compute the numbers of one trial list under one back-end.
@@ -88,6 +99,7 @@ def evaluate(
         labels: 1 for a target trial, 0 for a non-target trial.
         enrol_speakers: the speaker of each trial's enrolment side.
         test_speakers: the speaker of each trial's test side.
+        calibrated: whether the scores are natural logarithms of likelihood ratios, which actDCF and Cllr judge.
         num_resamples: draws of the bootstrap.
 
     Returns:
@@ -110,30 +122,89 @@ def evaluate(
         eer_high=interval.high,
         min_dcf_p01=min_dcf(scores, labels, p_target=0.01),
         min_dcf_p05=min_dcf(scores, labels, p_target=0.05),
+        eer_published=eer(scores, labels, "published"),
+        act_dcf_p01=act_dcf(scores, labels, p_target=0.01) if calibrated else None,
+        act_dcf_p05=act_dcf(scores, labels, p_target=0.05) if calibrated else None,
+        cllr=cllr(scores, labels) if calibrated else None,
+        min_cllr=min_cllr(scores, labels),
     )
 
 
-def table(results: Sequence[ListResult]) -> list[tuple[str, ...]]:
-    """Rows of the results table as text, in the columns of :data:`HEADER`; the EER in per cent.
+def table(results: Sequence[ListResult]) -> tuple[list[str], list[list[str]]]:
+    """The results table as text; the EER in per cent.
+
+    Columns that not every file has, or that say nothing new, are there only where a row needs them: actDCF, Cllr and
+    minCllr, and the EER by the published rule where it differs from the interpolated one in the second decimal.
 
     Args:
         results: the numbers.
 
     Returns:
-        One row an entry.
+        Heads of the columns, and one row an entry; ``-`` where an entry lacks a number.
     """
-    return [
-        (
-            result.trial_list,
-            result.backend,
-            f"{100 * result.eer:.2f} [{100 * result.eer_low:.2f}, {100 * result.eer_high:.2f}]",
-            f"{result.min_dcf_p01:.3f}",
-            f"{result.min_dcf_p05:.3f}",
-            f"{result.num_target:,}",
-            f"{result.num_nontarget:,}",
-        )
-        for result in results
-    ]
+    shown = [column for column in _COLUMNS if column.always or any(map(column.needed, results))]
+    return [column.head for column in shown], [[column.cell(result) for column in shown] for result in results]
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cell: Callable[[ListResult], str]
+    always: bool = True
+    needed: Callable[[ListResult], bool] = lambda _: False
+
+
+def _number_column(head: str, name: str, *, always: bool = False) -> _Column:
+    """A column of costs, three decimals."""
+    return _Column(
+        head,
+        lambda result: "-" if getattr(result, name) is None else f"{getattr(result, name):.3f}",
+        always,
+        lambda result: getattr(result, name) is not None,
+    )
+
+
+def per_cent(rate: float | None) -> str:
+    """A rate as the tables print it: in per cent, two decimals.
+
+    Args:
+        rate: a fraction, or None.
+
+    Returns:
+        The text; ``-`` for None.
+    """
+    return "-" if rate is None else f"{100 * rate:.2f}"
+
+
+def rules_differ(result: ListResult) -> bool:
+    """Whether the two definitions of the EER differ in a printed digit.
+
+    Args:
+        result: the numbers.
+
+    Returns:
+        False also where only one of them is known.
+    """
+    return result.eer_published is not None and per_cent(result.eer_published) != per_cent(result.eer)
+
+
+_COLUMNS = (
+    _Column("list", lambda result: result.trial_list),
+    _Column("back-end", lambda result: result.backend),
+    _Column(
+        "EER % [95 %]",
+        lambda result: f"{per_cent(result.eer)} [{per_cent(result.eer_low)}, {per_cent(result.eer_high)}]",
+    ),
+    _Column(PUBLISHED_RULE, lambda result: per_cent(result.eer_published), False, rules_differ),
+    _number_column("minDCF 0.01", "min_dcf_p01", always=True),
+    _number_column("minDCF 0.05", "min_dcf_p05", always=True),
+    _number_column("actDCF 0.01", "act_dcf_p01"),
+    _number_column("actDCF 0.05", "act_dcf_p05"),
+    _number_column("Cllr", "cllr"),
+    _number_column("minCllr", "min_cllr"),
+    _Column("targets", lambda result: f"{result.num_target:,}"),
+    _Column("non-targets", lambda result: f"{result.num_nontarget:,}"),
+)
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

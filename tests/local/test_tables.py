@@ -19,6 +19,7 @@ TINY = (
     "data.valid_speakers=4 data.batch_size=16 train.epochs=2 train.average_last=2 backbone.channels=32 "
     "backbone.mfa_channels=48 backbone.attention_channels=16 backbone.se_channels=8"
 )
+SMALL = "data.batch_size=16 data.crop_frames=50"
 ENVIRONMENT = {**os.environ, "HAM_VENV": sys.prefix, "OMP_NUM_THREADS": "2"}
 
 
@@ -36,7 +37,7 @@ def call(corpus: str, *options: str | Path, check: bool = True) -> subprocess.Co
 
 
 def test_a_dry_run_prints_commands_that_a_shell_reads_and_does_nothing(tmp_path: Path) -> None:
-    options = ["--configs", "resnet34", "--losses", "softmax ham_softmax", "--seeds=1 7", "--set", TINY]
+    options = ["--configs", "resnet34", "--losses", "softmax ham_softmax", "--seeds=1 7", "--set", SMALL]
     options += ["--data-dir", str(tmp_path / "a b"), "--exp_root", str(tmp_path / "exp"), "--dry-run"]
     lines = call("voxceleb", *options, "--device", "cpu").stdout.splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if not line.startswith("#")]
@@ -47,8 +48,8 @@ def test_a_dry_run_prints_commands_that_a_shell_reads_and_does_nothing(tmp_path:
         ("softmax", "1"), ("ham_softmax", "1"), ("softmax", "7"), ("ham_softmax", "7"),
     ]  # fmt: skip
     assert all(row["--data_dir"] == str(tmp_path / "a b") for row in rows)
-    assert rows[1]["--set"] == f"margin.name=constant {TINY}"  # nothing to schedule in softmax
-    assert rows[2]["--set"] == TINY
+    assert rows[1]["--set"] == f"margin.name=constant {SMALL}"  # nothing to schedule in softmax
+    assert rows[2]["--set"] == SMALL
     assert all(re.search(r"# [\d.]+ (min|h|days), [\d.]+ GB$", line) for line in lines if "--loss" in line)
     assert re.search(r"# all rows: .* of training, [\d.]+ GB; free: [\d.]+ GB", lines[-1])
     assert not list(tmp_path.iterdir())
@@ -71,6 +72,7 @@ def test_a_dry_run_without_known_sizes_still_prints_the_commands(tmp_path: Path)
         (["--seeds", "1,2"], "--seeds: expected whole numbers, \"1 2 3\", found '1,2'"),
         (["--gpus", "cuda"], "--gpus: expected numbers of GPUs"),
         (["--loss", "softmax"], "--loss: set by each row"),
+        (["--dry_run", "--losses", "softmx"], "mini: --loss softmx: no such loss; choose one of softmax, "),
         (["--dry_run", "perhaps"], "--dry_run: expected true or false, found 'perhaps'"),
         (["--losses", "softmx", "--stop_stages", "3"], "unknown option --stop_stages"),
     ],

@@ -74,3 +74,33 @@ def test_lines_differ_in_dash_as_well_as_in_colour() -> None:
     svg = plots.lines(series, "x", "y").decode()
     dashes = set(re.findall(r"stroke-dasharray: ([^;\"]+)", svg))
     assert len(dashes) == len(plots.SERIES) - 1
+
+
+def strokes(svg: bytes) -> set[str]:
+    return set(re.findall(r"#[0-9a-f]{6}", svg.decode())) & set(plots.SERIES)
+
+
+def test_a_name_keeps_its_look_where_others_are_missing() -> None:
+    order = ["a", "b", "c"]
+    assert strokes(plots.det({"c": curve(2.0)}, order=order)) == {plots.SERIES[2]}
+    assert strokes(plots.lines([plots.Line("c", [1, 2], [1, 2], style=2)], "x", "y")) == {plots.SERIES[2]}
+
+
+def test_many_long_names_make_the_picture_taller_not_the_plot_smaller() -> None:
+    heights = []
+    for names in (["a", "b"], [f"cosine+mean+as_norm+qmf_{at}" for at in range(12)]):
+        svg = plots.det(dict.fromkeys(names, curve(2.0)))
+        assert set(names) <= set(texts(svg))
+        heights.append(float(re.search(rb'viewBox="0 0 \S+ (\S+)"', svg)[1]))  # type: ignore[index]
+    assert heights[1] > heights[0] + 100
+
+
+def test_small_histogram_has_no_legend() -> None:
+    assert "target" not in texts(plots.histogram(curve(3.0), small=True))
+
+
+def test_forest_shows_trainings_and_published_numbers_where_there_are_some() -> None:
+    rows = [plots.Estimate("a", 2.0, 1.0, 3.0, (1.5, 2.5), 1.1), plots.Estimate("b", 2.0, 1.0, 3.0)]
+    found = texts(plots.forest(rows, "EER %"))
+    assert {"a", "b", "ours", "one training", "published", "EER %"} <= set(found)
+    assert not {"ours", "one training", "published"} & set(texts(plots.forest(rows[1:], "EER %")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from ham.errors import DataError
 from ham.score import metrics
 from ham.score.results import (
-    HEADER,
+    PUBLISHED_RULE,
     ListResult,
     Results,
     evaluate,
@@ -25,7 +26,8 @@ from ham.score.results import (
 
 FIELDS = ["name", "seed", "commit", "versions", "command", "results"]
 ENTRY = [
-    "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05"
+    "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05",
+    "eer_published", "act_dcf_p01", "act_dcf_p05", "cllr", "min_cllr",
 ]  # fmt: skip
 
 
@@ -60,15 +62,47 @@ def test_evaluate_agrees_with_the_metrics() -> None:
     assert found.min_dcf_p05 == metrics.min_dcf(scores, labels, 0.05)
     assert (found.num_target, found.num_nontarget) == (300, 300)
     assert 0 < found.eer_low < found.eer < found.eer_high < 0.5
+    assert found.eer_published == metrics.eer(scores, labels, "published")
+    assert found.min_cllr == metrics.min_cllr(scores, labels)
+    assert (found.act_dcf_p01, found.act_dcf_p05, found.cllr) == (None, None, None)
+    found = evaluate("a/b", "cosine+llr", scores, labels, enrol, test, calibrated=True, num_resamples=1)
+    assert found.cllr == metrics.cllr(scores, labels)
+    assert found.act_dcf_p01 == metrics.act_dcf(scores, labels, 0.01)
+    assert found.act_dcf_p05 == metrics.act_dcf(scores, labels, 0.05)
+
+
+def test_a_file_without_the_newer_fields_is_read(tmp_path: Path, results: Results) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, results)
+    content = json.loads(path.read_text())
+    for name in ENTRY[9:]:
+        del content["results"][0][name]
+    path.write_text(json.dumps(content))
+    assert read_results(path) == results
 
 
 def test_table_is_in_per_cent_and_aligned(results: Results) -> None:
-    (row,) = table(results.results)
-    assert row == ("mini/all", "cosine", "1.98 [1.51, 2.41]", "0.123", "0.057", "1,200", "34,000")
-    lines = text_table(HEADER, [row, ("a", *row[1:])]).splitlines()
+    head, (row,) = table(results.results)
+    assert head == ["list", "back-end", "EER % [95 %]", "minDCF 0.01", "minDCF 0.05", "targets", "non-targets"]
+    assert row == ["mini/all", "cosine", "1.98 [1.51, 2.41]", "0.123", "0.057", "1,200", "34,000"]
+    lines = text_table(head, [row, ["a", *row[1:]]]).splitlines()
     assert len(lines) == 4
     assert len({len(line) for line in lines}) == 1
     assert lines[3].startswith("a        ")
+
+
+def test_columns_that_no_row_needs_are_left_out(results: Results) -> None:
+    plain = replace(results.results[0], eer_published=0.01983, min_cllr=0.0712)
+    head, (row,) = table([plain])
+    assert (PUBLISHED_RULE in head, "Cllr" in head, row[head.index("minCllr")]) == (False, False, "0.071")
+    calibrated = replace(plain, eer_published=0.0199, act_dcf_p01=0.2, act_dcf_p05=0.1, cllr=0.08)
+    head, (first, second) = table([plain, calibrated])
+    assert head[3:10] == [
+        PUBLISHED_RULE, "minDCF 0.01", "minDCF 0.05", "actDCF 0.01", "actDCF 0.05", "Cllr", "minCllr"
+    ]  # fmt: skip
+    assert (first[3], second[3]) == ("1.98", "1.99")
+    assert first[6:9] == ["-", "-", "-"]
+    assert second[6:9] == ["0.200", "0.100", "0.080"]
 
 
 @pytest.mark.parametrize(
