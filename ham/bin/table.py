@@ -6,7 +6,6 @@ RESULTS.md and table.html to --out and prints the tables.
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -36,8 +35,6 @@ PROTOCOL = "published"
 
 ROUNDING = 5e-5
 """Half a printed digit: an EER further away from that of ``results.json`` comes from other scores."""
-
-logger = logging.getLogger(__name__)
 
 Trainings = Mapping[str, Sequence[Experiment]]
 
@@ -101,11 +98,13 @@ def _read_published(options: Any) -> list[Published]:
         raise ConfigError("--published and --published_config: expected both or neither, found one of them")
     if not options.published:
         return []
-    of_config = [entry for entry in read_published(options.published) if entry.config == options.published_config]
-    found = [entry for entry in of_config if not entry.finetuned]  # none of ours is
-    if not found:
-        logger.info("%s: nothing was published for %s", options.published, options.published_config)
-    return found
+    every = read_published(options.published)
+    names = list(dict.fromkeys(entry.config for entry in every))
+    if options.published_config not in names:
+        choices = f"one of {', '.join(names)} ({options.published})"
+        raise ConfigError(f"--published_config: expected {choices}, found '{options.published_config}'")
+    # None of ours is fine-tuned.
+    return [entry for entry in every if entry.config == options.published_config and not entry.finetuned]
 
 
 def _plans(
