@@ -59,7 +59,7 @@ thead .n{{white-space:normal}}
 tbody th,tbody td{{vertical-align:baseline}}
 .many th,.many td{{padding-right:.55rem;font-size:.85rem}}
 .many tbody th{{min-width:6.5rem}}
-.stacked .range{{display:block;font-size:.8rem;line-height:1.3}}
+.stacked .range{{display:block;font-size:.8em;line-height:1.35;white-space:normal}}
 .whisker{{position:relative;display:block;width:100%;min-width:6rem;height:1rem}}
 .whisker i,.whisker b{{position:absolute;top:50%;height:3px;margin-top:-1px;background:var(--c0);
  opacity:.45;min-width:2px}}
@@ -105,6 +105,9 @@ svg *{{stroke-linejoin:round;stroke-linecap:butt}}
  .whole{{display:none}}
  th,td,tbody th{{font-size:8.5pt}}
  .grid{{grid-template-columns:1fr 1fr}}
+ .small{{grid-template-columns:repeat(4,1fr)}}
+ .many th,.many td,.many tbody th{{font-size:7pt;padding-right:.3rem;min-width:0}}
+ .scroll{{overflow-x:visible}}
  *{{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 }}
 """
@@ -190,16 +193,18 @@ def table(caption: str, head: Sequence[str], rows: Iterable[str], *, num_left: i
     Returns:
         The element.
     """
-    heads = "".join(
-        f'<th scope="col" class="{("n" if at >= num_left else "") if name else "whole"}">{escape(name)}</th>'
-        for at, name in enumerate(head)
-    )
+    heads = "".join(_head(name, "n" if at >= num_left else "") for at, name in enumerate(head))
     kind = " ".join(["many"] * (len(head) > 9) + ["stacked"] * stacked)
     return (
         f'<div class="scroll"><table role="table" class="{kind}"><caption hidden>{escape(caption)}</caption>'
         f'<thead role="rowgroup"><tr role="row">{heads}</tr></thead>'
         f'<tbody role="rowgroup">{"".join(rows)}</tbody></table></div>'
     )
+
+
+def _head(name: str, kind: str) -> str:
+    text = escape(name).replace("/", "/<wbr>")
+    return f'<th scope="col" class="{kind if name else "whole"}">{text}</th>'
 
 
 def row(name: str, cells: Iterable[str], kind: str = "") -> str:
@@ -245,7 +250,7 @@ def breakable(name: str, after: str = "/") -> str:
 
 
 def ranged(text: str) -> str:
-    """A number with its interval or spread in a second colour.
+    """A number with its interval and spread in a second colour; a line ends between the two, not within one.
 
     Args:
         text: plain text, the number first, ``1.98 [1.51, 2.41]``.
@@ -254,7 +259,8 @@ def ranged(text: str) -> str:
         HTML.
     """
     value, space, rest = text.partition(" ") if "[" in text else (text, "", "")
-    rest = f'{space}<span class="range">{escape(rest)}</span>' if rest else ""
+    parts = [part.replace(" ", "\N{NO-BREAK SPACE}") for part in re.findall(r"\[.*?\]|\(.*?\)|[^\s\[(][^\[(]*", rest)]
+    rest = f'{space}<span class="range">{escape(" ".join(part.strip() for part in parts))}</span>' if rest else ""
     return f"<span>{escape(value)}{rest}</span>"
 
 

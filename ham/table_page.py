@@ -106,7 +106,8 @@ class _Figures(html.Figures):
                     for name, entry in column.entries.items()
                 ]
                 spoken = "; ".join(_spoken(name, column) for name in column.entries)
-                described = "EER with its 95 % interval (bar); an arrow stands for one far outside."
+                far = plots.outliers(rows)
+                described = "EER with its 95 % interval (bar)." + f" Far outside: {', '.join(far)}." * bool(far)
                 figures.append(self.figure(plots.forest(rows, "EER %"), _title(column), described, spoken))
         return html.grid(figures, "pairs")
 

@@ -156,7 +156,7 @@ def differences(comparison: Comparison) -> list[str]:
     """
     members = comparison.experiments
     found = [
-        *_varying(members, "Commit at scoring", lambda experiment: _commit(experiment).removesuffix("-dirty")),
+        *_varying(members, "Commit at scoring", lambda experiment: _short(_commit(experiment).removesuffix("-dirty"))),
         *_varying(members, "Hardware", lambda experiment: experiment.hardware),
         *_varying(members, "Versions", lambda experiment: _pairs(experiment.results.versions)),
         *_settings(members),
@@ -188,7 +188,7 @@ def _settings(members: Members) -> list[str]:
     keys = dict.fromkeys(key for config in configs for key in config)
     found = []
     for key in keys:
-        values = list(dict.fromkeys(str(config.get(key, "-")) for config in configs))
+        values = list(dict.fromkeys(str(config.get(key, "unset")) for config in configs))
         if len(values) > 1:
             found.append(f"{key} {' or '.join(values)}")
     return [f"Configurations differ beyond the loss: {'; '.join(found)}."] if found else []

@@ -51,7 +51,13 @@ def test_a_table_names_each_column_in_its_cells() -> None:
     assert text.count("<th ") == 4
     assert '<th scope="col" class="whole"></th>' in text
     assert 'data-head="EER">1</td>' in text
-    assert html.ranged("1.98 [1.51, 2.41]") == '<span>1.98 <span class="range">[1.51, 2.41]</span></span>'
+
+
+def test_an_interval_stays_on_one_line() -> None:
+    found = html.ranged("1.98 [1.51, 2.41] (1.9 to 2.1)").replace("\N{NO-BREAK SPACE}", "_")
+    assert found == '<span>1.98 <span class="range">[1.51,_2.41] (1.9_to_2.1)</span></span>'
+    assert "[+0.1,_0.7] 2_%" in html.ranged("+0.4 [+0.1, 0.7] 2 %").replace("\N{NO-BREAK SPACE}", "_")
+    assert html.ranged("0.2 / 0.1") == "<span>0.2 / 0.1</span>"
 
 
 def luminance(colour: str) -> float:

@@ -117,7 +117,7 @@ def test_every_picture_has_a_text_and_every_id_is_there_once(experiment: Experim
 
 
 def test_table_shows_every_number(experiment: Experiment) -> None:
-    text = Checker(page.render(experiment)).text
+    text = Checker(page.render(experiment)).text.replace("\N{NO-BREAK SPACE}", " ")
     assert text.count("7.00 [5.00, 9.00]") == 3
     assert text.count("0.500") >= 3
 

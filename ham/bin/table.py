@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> None:
     if reference not in systems:
         raise ConfigError(f"--reference: expected one of {', '.join(systems)}, found '{reference}'")
     published = _read_published(options)
-    names = find_lists(options.data_dir, options.test_sets)
+    names = _in_order(find_lists(options.data_dir, options.test_sets), published)
     trainings = {name: tuple(map(report.read_experiment, folders)) for name, folders in systems.items()}
     plans = _plans(options.backends, names, published, trainings)
     lists = {name: read_list(options.data_dir, name) for name in names}
@@ -105,6 +105,12 @@ def _read_published(options: Any) -> list[Published]:
         raise ConfigError(f"--published_config: expected {choices}, found '{options.published_config}'")
     # None of ours is fine-tuned.
     return [entry for entry in every if entry.config == options.published_config and not entry.finetuned]
+
+
+def _in_order(names: Sequence[str], published: Sequence[Published]) -> list[str]:
+    """The lists as the published numbers have them (usually O, E, H), then the others."""
+    order = list(dict.fromkeys(entry.trial_list for entry in published))
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _plans(

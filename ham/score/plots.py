@@ -250,18 +250,28 @@ def forest(estimates: Sequence[Estimate], xlabel: str, image_format: Format = "s
     return picture.getvalue()
 
 
-def _cut_outliers(axes: Axes, estimates: Sequence[Estimate]) -> None:
-    """End the axis before a row that would leave the others no room; such a row gets its number and an arrow."""
+def outliers(estimates: Sequence[Estimate]) -> list[str]:
+    """Rows that :func:`forest` does not draw to scale, since they would leave the others no room.
+
+    Args:
+        estimates: the rows.
+
+    Returns:
+        Their names.
+    """
     limit = _FAR * float(np.median([row.high for row in estimates]))
-    inside = [
-        number for row in estimates if row.value <= limit for number in (row.high, row.reference or 0, *row.parts)
-    ]
-    if not inside or max(row.value for row in estimates) <= limit:
+    return [row.name for row in estimates if row.value > limit]
+
+
+def _cut_outliers(axes: Axes, estimates: Sequence[Estimate]) -> None:
+    """End the axis before the outliers, and write their numbers beside an arrow."""
+    far = outliers(estimates)
+    if not far:
         return
-    end = 1.15 * max(inside)
+    end = 1.15 * max(max(row.high, row.reference or 0, *row.parts) for row in estimates if row.name not in far)
     axes.set_xlim(0, end)
     for at, row in enumerate(estimates):
-        if row.value > limit:
+        if row.name in far:
             axes.text(end, at, f"{row.value:.1f} \N{RIGHTWARDS ARROW}", ha="right", va="center", color=SERIES[0])
 
 

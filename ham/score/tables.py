@@ -221,7 +221,7 @@ def _published_costs(entry: Entry) -> str:
 def _assemble(
     table: Table, ours: Mapping[str, Callable[[Entry], str]], extra: Mapping[str, Callable[[Entry], str]]
 ) -> Cells:
-    """For each list the columns of ours and, where there is something in them, the extra ones."""
+    """For each list the columns of ours and, where there is something in them, the extra ones behind them."""
     head, names = ["system"], table.systems
     rows = [[name] for name in names]
     for column in table.columns:
@@ -231,6 +231,6 @@ def _assemble(
             same_rule = kind == PUBLISHED_RULE and not any(entry and entry.rules_differ for entry in entries)
             if same_rule or (kind in extra and set(cells) == {"-"}):
                 continue
-            head.append(f"{table.heading(column)} {kind}".rstrip())
+            head.append(kind if kind in extra else f"{table.heading(column)} {kind}".rstrip())
             rows = [[*row, text] for row, text in zip(rows, cells, strict=True)]
     return head, rows

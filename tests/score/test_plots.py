@@ -104,3 +104,13 @@ def test_forest_shows_trainings_and_published_numbers_where_there_are_some() -> 
     found = texts(plots.forest(rows, "EER %"))
     assert {"a", "b", "ours", "one training", "published", "EER %"} <= set(found)
     assert not {"ours", "one training", "published"} & set(texts(plots.forest(rows[1:], "EER %")))
+
+
+def test_a_number_far_outside_is_written_at_the_border() -> None:
+    rows = [plots.Estimate(name, 2.0, 1.0, 3.0, reference=1.5) for name in "abc"]
+    assert plots.outliers(rows) == []
+    rows.append(plots.Estimate("far", 41.38, 37.0, 45.0))
+    assert plots.outliers(rows) == ["far"]
+    found = texts(plots.forest(rows, "EER %"))
+    assert "41.4 \N{RIGHTWARDS ARROW}" in found
+    assert "40" not in found

@@ -35,7 +35,7 @@ def table() -> Table:
 
 def test_ours_published_and_the_difference_in_points(table: Table) -> None:
     assert eer_table(table) == (
-        ["system", "x/all", "x/all published", "x/all minus published", "x/hard"],
+        ["system", "x/all", "published", "minus published", "x/hard"],
         [
             ["a", "2.00 [1.00, 3.00]", "-", "-", "4.00 [3.00, 5.00]"],
             ["b", "2.40 [1.10, 3.40] (2.00 to 2.80)", "1.048", "+1.35", "-"],
@@ -50,7 +50,7 @@ def test_the_difference_to_the_reference(table: Table) -> None:
 
 def test_costs_are_means_over_the_trainings(table: Table) -> None:
     head, rows = cost_table(table)
-    assert head == ["system", "x/all minDCF", "x/all published minDCF", "x/hard minDCF"]
+    assert head == ["system", "x/all minDCF", "published minDCF", "x/hard minDCF"]
     assert rows == [["a", "0.200 / 0.100", "-", "0.400 / 0.200"], ["b", "0.240 / 0.120", "0.119 / -", "-"]]
 
 
@@ -68,7 +68,7 @@ def test_the_published_rule_is_shown_where_it_differs(table: Table, rule: float 
     entry = table.columns[0].entries["a"]
     other = replace(entry, results=(replace(entry.results[0], eer_published=rule),))
     head, (row,) = eer_table(replace(table, columns=(Column("x/all", "cosine", {"a": other}),)))
-    assert (f"x/all {PUBLISHED_RULE}" in head) is shown
+    assert (PUBLISHED_RULE in head) is shown
     assert ("2.05" in row) is shown
 
 
