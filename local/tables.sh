@@ -204,10 +204,10 @@ make_table() {
     systems+=("$loss=$group")
   done
   [ ! -f "$corpus_dir/conf/published.yaml" ] ||
-    published=(--published "$corpus_dir/conf/published.yaml" --published_config "$1")
+    published=(published --published "$corpus_dir/conf/published.yaml" --published_config "$1")
   log "table $1 in $exp_root/tables/$1"
   ham table --data_dir "$table_data_dir" --systems "${systems[@]}" --reference "$table_reference" \
-    --backends published "$table_backends" "${published[@]}" --title "$corpus, $1" --out "$exp_root/tables/$1"
+    --backends "$table_backends" "${published[@]}" --title "$corpus, $1" --out "$exp_root/tables/$1"
 }
 
 # estimate CONFIG: prints every command of the table, with an estimate where the size of the data is known; adds up `total_s` and `total_gb`.

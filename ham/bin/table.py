@@ -124,7 +124,7 @@ def _plans(
     wanted = " ".join(words).replace(",", " ").split()
     for word in dict.fromkeys(name for one in wanted for name in (known if one == "all" else (one,))):
         if word == PROTOCOL and not published:
-            continue
+            raise ConfigError(f"--backends {PROTOCOL}: expected --published and --published_config, found neither")
         if word != PROTOCOL and word not in known:
             choices = ", ".join([*known, PROTOCOL])
             raise ConfigError(f"--backends: expected some of {choices}, found '{word}', which nothing was scored with")
@@ -133,9 +133,6 @@ def _plans(
             plans["published protocol"] = {name: first.get(name, "cosine") for name in names}
         else:
             plans[word] = dict.fromkeys(names, word)
-    if not plans:
-        choices = ", ".join(known)
-        raise ConfigError(f"--backends: expected some of {choices}, all, or {PROTOCOL} with published numbers")
     return plans
 
 

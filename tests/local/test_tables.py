@@ -93,7 +93,7 @@ def options(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
         *("--train_roots", folder / "mini", "--test_roots", folder / "mini"),
         *("--data_dir", folder / "data", "--exp_root", folder / "exp"),
         *("--mini_train_speakers", "16", "--mini_test_speakers", "16", "--mini-utterances=2"),
-        *("--set", TINY, "--device", "cpu"),
+        *("--set", TINY, "--device", "cpu", "--geometry", "false"),
     ]
 
 
