@@ -641,3 +641,41 @@ def test_cnceleb_from_unpacked_folders(miniature: Miniature, cnceleb: tuple[Corp
     corpus(*unpacked, "--source", "none", "--enrol_list", "lst", "--stop_stage", "2")
     theirs = cnceleb[0].data / "train/utt2spk"
     assert (corpus.data / "train/utt2spk").read_bytes() == theirs.read_bytes()
+
+
+AUTHORS = "data.batch_size=8 data.num_workers=0 train.epochs=1 train.average_last=1"
+"""The authors' configuration is taken as it is, but for the epochs and a batch that the miniature can fill."""
+
+
+def tables(name: str, corpus: Corpus, *options: str | Path, **further: str) -> str:
+    """``egs/NAME/tables.sh`` with the data of a corpus that is prepared already: RESULTS.md of its table."""
+    where = ["--data_dir", corpus.data, "--exp_root", corpus.folder / "exp", "--catalogue", corpus.catalogue]
+    changes = ["--set", AUTHORS, "--device", "cpu", "--geometry", "false"]
+    run([TOP / f"egs/{name}/tables.sh", *where, *changes, *options], True, **further)
+    (table,) = (corpus.folder / "exp/tables").glob("*/RESULTS.md")
+    return table.read_text()
+
+
+def test_the_authors_recipe_and_protocol_through_the_table_of_voxceleb(voxceleb: Finished) -> None:
+    options = ["--configs", "ecapa_tdnn", "--losses", "ham_softmax", "--trial_lists", " ".join(ALL_LISTS)]
+    text = tables("voxceleb", voxceleb.corpus, *options, HAM_VOXCELEB_KEY=KEY)
+    exp = voxceleb.corpus.folder / "exp/ecapa_tdnn_ham_softmax"
+    config = (exp / "config.yaml").read_text()
+    assert all(words in config for words in ("channels: 1024", "clean_plus_augmented", "gamma: 0.97", "lr: 0.001"))
+    found = {(row["list"], row["backend"]) for row in json.loads((exp / "results.json").read_text())["results"]}
+    assert found == {(f"vox1/{name}", b) for name in ALL_LISTS for b in ("cosine", "cosine+crops", "hyperbolic")}
+    with np.load(exp / "crops.npz") as crops, np.load(exp / "embeddings.npz") as whole:
+        assert len(crops["utts"]) == 5 * len(whole["utts"])
+    assert "vox1/vox1_o_clean (cosine+crops)" in text
+    assert "vox1/vox1_h_clean (cosine)" in text
+    assert all(number in text for number in ("1.048", "1.178", "2.268"))  # the released log's, beside ours
+
+
+def test_the_authors_recipe_through_the_table_of_cnceleb(cnceleb: tuple[Corpus, Server]) -> None:
+    corpus, _ = cnceleb
+    text = tables("cnceleb", corpus, "--losses", "am_softmax ham_softmax", "--top_n", "4")
+    for loss, backends in (("am_softmax", 2), ("ham_softmax", 4)):
+        results = json.loads((corpus.folder / f"exp/ecapa_tdnn_cnceleb_{loss}/results.json").read_text())["results"]
+        assert len(results) == backends
+        assert all((row["num_target"], row["num_nontarget"]) == (16, 48) for row in results)
+    assert all(words in text for words in ("cnceleb/eval", "am_softmax", "cosine+mean+as_norm", "hyperbolic+as_norm"))
