@@ -334,6 +334,8 @@ def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]
 def _in_full(request: dict[str, Any]) -> dict[str, Any]:
     """A request of an older release with the options that it did not know yet, at their defaults."""
     others = {key: value for key, value in request.items() if key not in Config.__dataclass_fields__}
+    if isinstance(others.get("materials"), dict):  # materials that were not used once stood there as false
+        others["materials"] = {name: used for name, used in others["materials"].items() if used}
     try:
         return {**to_dict(resolve(from_dict({k: v for k, v in request.items() if k not in others}))), **others}
     except ConfigError:

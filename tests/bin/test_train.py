@@ -250,3 +250,10 @@ def test_a_learnt_scale_is_not_decayed() -> None:
     optimiser = build_optimiser(OptimiserConfig(weight_decay=0.1), list(loss.parameters()))
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     assert decay == {id(loss.weight): 0.1, id(loss.space.log_embedding_scale): 0.0}
+
+
+def test_an_experiment_that_said_false_of_unused_materials_is_the_same() -> None:
+    old = {"loss": {"name": "am_softmax"}, "materials": {"musan": False, "rirs": "a1b2"}, "seed": 1}
+    found = train._in_full(old)
+    assert found["materials"] == {"rirs": "a1b2"}
+    assert (found["seed"], found["loss"]["scale"]) == (1, 30.0)
