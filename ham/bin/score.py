@@ -83,6 +83,8 @@ def main(argv: Sequence[str]) -> None:
         top_n=options.top_n,
         p_target=options.p_target,
     )
+    for backend in backends:  # before anything is written
+        scorer.check(backend)
     numbers: list[ListResult] = []
     curves: list[Curves] = []
     with tqdm(total=len(lists) * len(backends), desc="score", unit="list", delay=2) as bar:

@@ -269,6 +269,26 @@ class Scorer:
         """Calibrations trained so far, by the back-end's name."""
         return dict(self._calibrations)
 
+    def check(self, backend: Backend) -> None:
+        """Refuse a back-end that cannot score any list, before the first one is scored.
+
+        Args:
+            backend: the way.
+
+        Raises:
+            ConfigError: if the loss has no distance, or the cohort is smaller than ``top_n``.
+            DataError: if the training speakers are needed and not known.
+        """
+        if backend.needs_distance:
+            self._geometry()
+        if not backend.needs_training:
+            return
+        most = len(self._known().cohort.utts)
+        adaptive = backend.quality or (backend.norm and NORMS[backend.norm].adaptive)
+        if adaptive and self._top_n > most:
+            place = self._known().cohort.place
+            raise ConfigError(f"--top_n: expected at most {most}, the speakers of {place}, found {self._top_n}")
+
     def scores(self, backend: Backend, side: Side) -> NDArray[np.float32]:
         """Scores of a trial list.
 

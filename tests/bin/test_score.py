@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,10 @@ from numpy.typing import NDArray
 import ham.losses
 from ham.bin import score
 from ham.bin._cli import run
-from ham.score import metrics
+from ham.data.kaldi_dir import read_data_dir
+from ham.score import embeddings as embeddings_of
+from ham.score import metrics, training
+from ham.score.calibration import read_calibration
 from ham.score.scores import read_scores
 
 DIM, NUM_SPEAKERS, UTTS = 8, 6, 4
@@ -258,3 +263,69 @@ def test_joined_recordings_need_their_embeddings(root: Path, capsys: pytest.Capt
     assert found[NUM_SPEAKERS + 2] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
     assert score_it(root) == 0  # the mean again, whatever else the file holds
     assert read_scores(exp_dir / "scores/real/dev.cosine").values[0] != found[0]
+
+
+def write_training(root: Path) -> None:
+    """Training data of twelve speakers with two sessions, and what stage 5 leaves of them."""
+    folder, generator = root / "data/train", np.random.default_rng(4)
+    folder.mkdir()
+    utts = {f"c{s:02d}-v{v}-{u}": f"c{s:02d}" for s in range(12) for v in range(2) for u in range(2)}
+    speakers = {spk: [utt for utt in utts if utts[utt] == spk] for spk in utts.values()}
+    (folder / "wav.scp").write_text("".join(f"{utt} /a/{utt.replace('-', '/')}.wav\n" for utt in utts))
+    (folder / "utt2spk").write_text("".join(f"{utt} {spk}\n" for utt, spk in utts.items()))
+    (folder / "utt2dur").write_text("".join(f"{utt} {2 + at % 3}\n" for at, utt in enumerate(utts)))
+    (folder / "spk2utt").write_text("".join(f"{spk} {' '.join(own)}\n" for spk, own in speakers.items()))
+    data = read_data_dir(folder)
+    centres = np.repeat(generator.normal(size=(12, DIM)), 4, axis=0)
+    rows = (0.1 * (centres + generator.normal(size=centres.shape))).astype(np.float32)
+    sums = training.SpeakerSums(speakers, DIM)
+    sums.add(list(utts), rows)
+    exp_dir = root / "exp/run1"
+    (exp_dir / "training").mkdir()
+    means = sums.means()
+    write_npz = partial(embeddings_of.write_embeddings, extra={"mean": sums.mean()})
+    write_npz(exp_dir / "training/cohort.npz", means.utts, means.embeddings)
+    embeddings_of.write_embeddings(exp_dir / "training/calibration.npz", list(utts), rows)
+    training.write_calibration_trials(exp_dir, training.make_calibration_trials(data, set(speakers), 0))
+
+
+def test_back_ends_that_know_training_speakers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_training(root)
+    names = ["cosine", "cosine+mean+as_norm", "hyperbolic+as_norm+qmf", "fusion"]
+    assert score_it(root, "--backends", *names, "--top_n", "5") == 0
+    assert "actDCF 0.01" in capsys.readouterr().out
+    exp_dir = root / "exp/run1"
+    entries = json.loads((exp_dir / "results.json").read_text())["results"]
+    assert [entry["backend"] for entry in entries] == names * 3
+    for entry in entries:
+        scores = read_scores(exp_dir / f"scores/{entry['list']}.{entry['backend']}")
+        lines = (root / "data/test" / entry["list"] / "trials").read_text().splitlines()
+        labels = [int(line.endswith(" target")) for line in lines]
+        assert entry["eer_published"] == metrics.eer(scores.values, labels, "published")
+        assert entry["min_cllr"] == metrics.min_cllr(scores.values, labels)
+        calibrated = entry["backend"] in names[2:]
+        assert entry["cllr"] == (metrics.cllr(scores.values, labels) if calibrated else None)
+        assert entry["act_dcf_p01"] == (metrics.act_dcf(scores.values, labels) if calibrated else None)
+    found = read_calibration(exp_dir / "calibration/fusion.json")
+    assert set(found.weights) == {"cosine", "hyperbolic"}
+    assert not (exp_dir / "calibration/cosine.json").exists()
+
+
+def test_training_speakers_that_lack(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("--backends", "cosine+as_norm")
+    assert "data/train" in refused(root, capsys, 1, *asked)
+    write_training(root)
+    line = refused(root, capsys, 2, *asked)
+    assert re.fullmatch(r"error: --top_n: expected at most 12, the speakers of .*cohort\.npz, found 300", line)
+    write_model(root / "exp/run1", "am_softmax")
+    line = refused(root, capsys, 2, "--backends", "hyperbolic+llr", "fusion")
+    assert "--backends hyperbolic+llr fusion: the loss am_softmax has no distance; use cosine" in line
+    assert "crops.npz: expected embeddings, found nothing" in refused(root, capsys, 1, "--backends", "cosine+crops")
+    (root / "exp/run1/training/calibration.npz").write_bytes(b"PK")
+    assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, *asked, "--top_n", "5")
+
+
+def test_a_list_of_one_class(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = root / "data/test/mini/all/trials"
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith("nontarget")))
+    assert "mini/all/trials" in refused(root, capsys, 1)
