@@ -87,6 +87,7 @@ if [ ! -f "$config" ]; then
   done
 fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
+[ "$top_n" -ge 2 ] || fail 2 "run.sh: --top_n: expected at least 2, found $top_n"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
@@ -166,6 +167,7 @@ fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
   log "stage 7: report in $exp_dir"
-  [ "$geometry" = false ] || ham geometry --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" >/dev/null
+  [ "$geometry" = false ] || ham geometry --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" >/dev/null ||
+    log "no page about the geometry, for the reason above; the report goes on without"
   ham report --exp_dir "$exp_dir"
 fi

@@ -278,6 +278,7 @@ def facts(experiment: Experiment) -> list[tuple[str, str]]:
         ("Parameters", ", ".join(f"{part} {_count(number)}" for part, number in experiment.parameters.items())),
         ("Epochs", str(last[0]["epoch"]) if last else ""),
         ("Seed", str(results.seed)),
+        ("Scoring", ", ".join(f"{name} {value}" for name, value in results.settings.items())),
         ("Commit", results.commit or "unknown (not run from a checkout)"),
         ("Hardware", experiment.hardware),
         ("Versions", ", ".join(f"{name} {version}" for name, version in results.versions.items())),

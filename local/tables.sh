@@ -35,7 +35,7 @@ HELP
 }
 
 handed_on=() # options for run.sh
-exp_root=$corpus_dir/exp device=auto
+exp_root=$corpus_dir/exp data_base=$corpus_dir/data device=auto
 while [ $# -gt 0 ]; do
   case $1 in
     -h | --help) help_message && exit 0 ;;
@@ -59,7 +59,8 @@ while [ $# -gt 0 ]; do
   else
     [ "$name" = exp_root ] && exp_root=$value
     [ "$name" = device ] && device=$value
-    handed_on+=("--$name" "$value")
+    # Configurations with other training data have folders of their own beside it.
+    if [ "$name" = data_dir ]; then data_base=$value; else handed_on+=("--$name" "$value"); fi
   fi
   shift "$words"
 done
@@ -67,11 +68,16 @@ done
 configs=${configs:-$all_configs}
 seeds=${seeds:-$default_seeds}
 for seed in $seeds; do
-  [[ $seed =~ ^[0-9]{1,15}$ ]] || fail 2 "tables.sh: --seeds: expected whole numbers, \"1 2 3\", found '$seed'"
+  [[ $seed =~ ^(0|[1-9][0-9]{0,14})$ ]] || fail 2 "tables.sh: --seeds: expected whole numbers, \"1 2 3\", found '$seed'"
+done
+for list in seeds losses configs gpus; do
+  twice=$(tr -s ' ' '\n' <<<"${!list}" | sort | uniq -d | head -n 1)
+  [ -z "$twice" ] || fail 2 "tables.sh: --$list: expected each once, found '$twice' twice"
 done
 for gpu in $gpus; do
   [[ $gpu =~ ^[0-9]+$ ]] || fail 2 "tables.sh: --gpus: expected numbers of GPUs, \"0 1\", found '$gpu'"
 done
+[[ -z $gpus || $device == auto || $device == cuda ]] || fail 2 "tables.sh: --device $device: contradicts --gpus $gpus"
 for config in $configs; do
   [[ " $all_configs " == *" $config "* ]] || fail 2 "tables.sh: --configs: unknown table '$config'; choose from: $all_configs"
 done
@@ -94,16 +100,12 @@ quoted() {
 # read_table CONFIG: the table's variables, with what the command line says instead.
 read_table() {
   local given_losses=$losses given_backends=$backends given_reference=$reference
-  row_options=() num_utts='' num_speakers='' num_test_utts=0 num_trials=0 table_data_dir=$corpus_dir/data
+  row_options=() num_utts='' num_speakers='' num_test_utts=0 num_trials=0 table_data_dir=$data_base
   table_of "$1"
   table_losses=${given_losses:-$table_losses}
   table_backends=${given_backends:-$table_backends}
   table_reference=${given_reference:-$table_reference}
   [[ " $table_losses " == *" $table_reference "* ]] || table_reference=${table_losses%% *}
-  local at
-  for ((at = 0; at < ${#handed_on[@]}; at += 2)); do
-    [ "${handed_on[at]}" != --data_dir ] || table_data_dir=${handed_on[at + 1]}
-  done
 }
 
 # exp_name CONFIG LOSS SEED: the name that run.sh gives the experiment.
@@ -135,14 +137,22 @@ set_preparation() {
     "${row_options[@]}" "${handed_on[@]}" ${set:+--set "$set"})
 }
 
-# run_row CONFIG LOSS SEED: train, embed, score and report; a row whose stamp names the same command is done.
+# stamp_of CONFIG: what a row depends on beside its experiment: command, configuration, data, as far as a checksum tells.
+stamp_of() {
+  quoted "${command[@]:1}"
+  cat "$top/conf/$1.yaml" "$corpus_dir/conf/corpus.sh" "$table_data_dir"/store/*/meta.json 2>/dev/null | cksum
+}
+
+# run_row CONFIG LOSS SEED: train, embed, score and report; a row is done if its stamp says the same and nothing in the
+# experiment is newer.
 run_row() {
   local name stamp line status=0
   name=$(exp_name "$@")
   stamp=$exp_root/$name/.row
   set_command "$@"
-  line=$(quoted "${command[@]:1}")
-  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$line" ] && [ ! "$exp_root/$name/average.pt" -nt "$stamp" ]; then
+  line=$(stamp_of "$1")
+  if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$line" ] && [ -f "$exp_root/$name/results.json" ] &&
+    [ ! "$exp_root/$name/average.pt" -nt "$stamp" ] && [ ! "$exp_root/$name/results.json" -nt "$stamp" ]; then
     log "row $name: done"
     return
   fi
@@ -168,7 +178,10 @@ run_rows() {
     status=0
     run_row "${parts[@]}" || status=$?
     [ "$status" != 2 ] || return 2
-    [ "$status" -lt 128 ] || return "$status" # killed or interrupted
+    if [ "$status" -gt 128 ]; then
+      log "row $row: ended by signal $((status - 128))"
+      return "$status"
+    fi
     [ "$status" = 0 ] || failed=1
   done
   return "$failed"
@@ -183,6 +196,7 @@ run_all() {
   local -a list workers=() mine
   local at=0 k gpu failed=0
   read -ra list <<<"$gpus"
+  set -m
   for gpu in "${list[@]}"; do
     mine=()
     for ((k = at; k < $#; k += ${#list[@]})); do mine+=("${@:k+1:1}"); done
@@ -191,7 +205,16 @@ run_all() {
     CUDA_VISIBLE_DEVICES_OF_ROW=$gpu run_rows "${mine[@]}" &
     workers+=($!)
   done
-  for k in "${workers[@]}"; do wait "$k" || failed=$?; done
+  set +m
+  # Each worker is a group of its own; whoever ends this script ends them too.
+  # shellcheck disable=SC2064 # the workers of now are meant
+  trap "kill -TERM -- ${workers[*]/#/-} 2>/dev/null; exit 143" TERM INT HUP
+  for k in "${workers[@]}"; do
+    at=0
+    wait "$k" || at=$?
+    if [ "$at" = 2 ] || [ "$failed" = 0 ] || [ "$at" -gt 128 ]; then failed=$at; fi
+  done
+  trap - TERM INT HUP
   return "$failed"
 }
 
@@ -212,14 +235,15 @@ make_table() {
 
 # estimate CONFIG: prints every command of the table, with an estimate where the size of the data is known; adds up `total_s` and `total_gb`.
 estimate() {
-  local loss seed sizes=() words changes=() unknown=false line seconds gigabytes first=${table_losses%% *}
+  local loss seed sizes=() words changes=() crops='' unknown=false line seconds gigabytes first=${table_losses%% *}
   [ -z "$num_utts" ] || sizes=(--num_utts "$num_utts" --num_speakers "$num_speakers" --num_test_utts "$num_test_utts"
     --num_trials "$num_trials")
   read -ra words <<<"$table_backends"
   [ "$table_backends" != all ] || words=(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+  [[ "$table_backends" != all && "$table_backends" != *+crops* ]] || crops=true
   [ -z "$(changes_of "$1" "$first")" ] || changes=(--set "$(changes_of "$1" "$first")")
   line=$(ham estimate --config "$top/conf/$1.yaml" --loss "$first" --data_dir "$table_data_dir" --device "$device" \
-    --num_backends "${#words[@]}" "${sizes[@]}" "${changes[@]}" 2>&1) || unknown=true
+    --num_backends "${#words[@]}" ${crops:+--crops} "${sizes[@]}" "${changes[@]}" 2>&1) || unknown=true
   line=$(tail -n 1 <<<"$line")
   [[ $unknown == false || $line == *"expected a prepared --data_dir"* ]] || fail 2 "tables.sh: $1: ${line#error: }"
   set_preparation "$1"
@@ -244,6 +268,13 @@ estimate() {
   done
 }
 
+# nearest PATH: the path, or the folder above it that is there.
+nearest() {
+  local path=$1
+  while [ ! -e "$path" ]; do path=$(dirname "$path"); done
+  printf '%s\n' "$path"
+}
+
 # duration SECONDS: in words.
 duration() { awk -v s="$1" 'BEGIN {if (s < 5400) printf "%.0f min", s / 60; else if (s < 172800) printf "%.1f h", s / 3600; else printf "%.1f days", s / 86400}'; }
 
@@ -255,7 +286,7 @@ if [ "$dry_run" = true ]; then
   done
   num_gpus=$(wc -w <<<"$gpus")
   echo "# all rows: $(duration $((total_s / (num_gpus > 0 ? num_gpus : 1)))) of training, $total_gb GB$unestimated;" \
-    "free: $(df -Pk "$corpus_dir" | awk 'NR == 2 {printf "%.1f GB", $4 / 976562.5}')"
+    "free: $(df -Pk "$(nearest "$exp_root")" | awk 'NR == 2 {printf "%.1f GB", $4 / 976562.5}')"
   exit 0
 fi
 
@@ -271,6 +302,6 @@ for config in $configs; do
   status=0
   run_all "${rows[@]}" || status=$?
   [ "$status" -lt 2 ] || exit "$status"
-  if [ "$status" = 0 ]; then make_table "$config"; else failed=1; fi
+  if [ "$status" != 0 ] || ! make_table "$config"; then failed=1; fi
 done
 [ "$failed" = 0 ] || fail 1 "tables.sh: rows failed; call again to try those that are not done, the others are kept"

@@ -88,9 +88,10 @@ def main(argv: Sequence[str]) -> None:
     step = build_step(config, nothing, num_classes, speed, device)
     timing = time_steps(step, config, num_classes, device)
     seconds, steps = training_seconds(config, sizes.num_utts, timing)
+    disk = disk_bytes(config, step, sizes, options.num_backends, 6 if options.crops else 1)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     print(
-        f"{seconds:.0f} s, {disk_bytes(config, step, sizes, options.num_backends) / 1e9:.3f} GB: "
+        f"{seconds:.0f} s, {disk / 1e9:.3f} GB: "
         f"{config.train.epochs} epochs x {steps} steps x {config.data.batch_size} crops x {step.views} views at "
         f"{timing.crops / timing.seconds:.3g} crops/s ({NUM_STEPS} steps of {timing.crops} crops timed on {where})"
     )
@@ -104,6 +105,7 @@ def _parser() -> Parser:
     parser.add_argument("--num_test_utts", type=at_least(0), default=0, help="test utterances")
     parser.add_argument("--num_trials", type=at_least(0), default=0, help="trials of all lists")
     parser.add_argument("--num_backends", type=at_least(1), default=2, help="back-ends that write scores")
+    parser.add_argument("--crops", action="store_true", help="five crops of every test utterance are embedded too")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_config(parser)
     return parser
@@ -187,7 +189,7 @@ def _timed(forward: Callable[[], Tensor], optimiser: torch.optim.Optimizer, devi
     return time.perf_counter() - started
 
 
-def disk_bytes(config: Config, step: TrainingStep, sizes: Sizes, num_backends: int) -> int:
+def disk_bytes(config: Config, step: TrainingStep, sizes: Sizes, num_backends: int, num_embeddings: int = 1) -> int:
     """Disk of an experiment: checkpoints with the optimiser's state, the averaged model, embeddings, scores.
 
     Args:
@@ -195,6 +197,7 @@ def disk_bytes(config: Config, step: TrainingStep, sizes: Sizes, num_backends: i
         step: its parts.
         sizes: of the data.
         num_backends: back-ends that write scores.
+        num_embeddings: of each test utterance, crops counted.
 
     Returns:
         Bytes.
@@ -202,7 +205,7 @@ def disk_bytes(config: Config, step: TrainingStep, sizes: Sizes, num_backends: i
     weights = sum(p.numel() * p.element_size() for part in (step.backbone, step.loss) for p in part.parameters())
     moments = 1 if config.optimiser.name == "sgd" else 2
     checkpoints = config.train.average_last * (1 + moments) * weights + weights
-    embeddings = sizes.num_test_utts * config.backbone.embedding_dim * 4
+    embeddings = num_embeddings * sizes.num_test_utts * config.backbone.embedding_dim * 4
     return checkpoints + embeddings + sizes.num_trials * SCORE_BYTES * num_backends
 
 

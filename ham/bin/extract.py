@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import sys
@@ -72,7 +71,7 @@ class System:
     @property
     def digest(self) -> str:
         """Of the weights: embeddings made with others are out of date."""
-        return weights_digest(self.model)
+        return checkpoint.weights_digest(self.model)
 
     def embed(self, recordings: Recordings, indices: Rows | None = None, progress: str | None = "embed") -> Embeddings:
         """Embed recordings.
@@ -110,7 +109,8 @@ def main(argv: Sequence[str]) -> None:
     store = ArrayStore(options.data_dir / "store" / "test")
     check_current(store, test_durations(options.data_dir))
     _extract_test(system, store, options)
-    if any(backend.crops for backend in backends):
+    plain = [folder for folder in trial_dirs(options.data_dir / "test") if not (folder / "enrol").exists()]
+    if plain and any(backend.crops for backend in backends):
         _extract_crops(system, store)
     if any(backend.needs_training for backend in backends):
         _extract_training(system, options.data_dir, options.cohort_utts)
@@ -175,7 +175,8 @@ def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> N
     source = f"{system.digest} {store.meta['files']} {num_per_speaker}"
     aside = list(system.model["valid_speakers"])
     cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
-    if (folder / "trials").exists() and read_source(folder / "calibration.npz") == source:
+    made = {read_source(folder / name) for name in ("cohort.npz", "calibration.npz")}
+    if (folder / "trials").exists() and made == {source}:
         logger.info("%s: up to date, %d training speakers", folder, len(cohort))
         return
     started = time.perf_counter()
@@ -185,7 +186,8 @@ def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> N
     wanted = {*trials.enrol, *trials.test}
     sums = training.SpeakerSums(cohort, system.config.backbone.embedding_dim)
     kept = _embed_training(system, store, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
-    write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, {"mean": sums.mean()})
+    extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker)}
+    write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, extra)
     training.write_calibration_trials(system.exp_dir, trials)
     write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # last: says done
     logger.info("%s: cohort of %d speakers in %.1f s", folder, len(cohort), time.perf_counter() - started)
@@ -253,15 +255,6 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
 def test_durations(data_dir: Path) -> dict[str, float]:
     """Duration in seconds of every utterance of the test lists together."""
     return {utt: s for folder in trial_dirs(data_dir / "test") for utt, s in read_data_dir(folder).utt2dur.items()}
-
-
-def weights_digest(model: Mapping[str, Any]) -> str:
-    """A digest of the backbone's weights: embeddings made with other weights are out of date."""
-    digest = hashlib.sha256()
-    for key, value in model["backbone"].items():
-        digest.update(key.encode())
-        digest.update(value.numpy().tobytes())
-    return digest.hexdigest()
 
 
 if __name__ == "__main__":

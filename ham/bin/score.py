@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import shlex
 import sys
@@ -24,7 +25,7 @@ from ham.score.backend import read_embeddings
 from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, parse_backends
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
-from ham.score.embeddings import ENROL
+from ham.score.embeddings import ENROL, read_source
 from ham.score.intervals import NUM_RESAMPLES
 from ham.score.norm import TOP_N
 from ham.score.results import (
@@ -37,8 +38,10 @@ from ham.score.results import (
     write_results,
 )
 from ham.score.scores import Scores, write_scores
+from ham.score.training import FOLDER as TRAINING
 from ham.score.training import read_training
 from ham.train import checkpoint
+from ham.train.checkpoint import weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +77,10 @@ def main(argv: Sequence[str]) -> None:
     wanted = parse_backends(options.backends)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
+    check_sources(options.exp_dir, wanted)
     backends = _possible(wanted, loss)
-    sides = _sides(lists, options, any(backend.crops for backend in backends))
+    plans = [_fitting(backends, trial_list) for trial_list in lists]
+    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     needs_training = any(backend.needs_training for backend in backends)
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
@@ -87,9 +92,9 @@ def main(argv: Sequence[str]) -> None:
         scorer.check(backend)
     numbers: list[ListResult] = []
     curves: list[Curves] = []
-    with tqdm(total=len(lists) * len(backends), desc="score", unit="list", delay=2) as bar:
-        for trial_list, side in zip(lists, sides, strict=True):
-            for backend in backends:
+    with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
+        for trial_list, side, plan in zip(lists, sides, plans, strict=True):
+            for backend in plan:
                 scores = scorer.scores(backend, side)
                 path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
                 write_scores(path, Scores(trial_list.trials.enrol, trial_list.trials.test, scores))
@@ -99,7 +104,7 @@ def main(argv: Sequence[str]) -> None:
                 bar.update()
             scorer.forget(side)
             files = f"{options.exp_dir}/scores/{trial_list.name}.*"
-            logger.info("%s: %d trials scored by %d back-ends", files, len(trial_list.trials), len(backends))
+            logger.info("%s: %d trials scored by %d back-ends", files, len(trial_list.trials), len(plan))
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
@@ -109,6 +114,7 @@ def main(argv: Sequence[str]) -> None:
         versions=checkpoint.versions(),
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
+        settings=_settings(options, lists, backends, scorer),
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
@@ -132,7 +138,7 @@ def _parser() -> Parser:
         "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', 's_norm|+as_norm')}, or all"
     )
     parser.add_argument("--top_n", type=at_least(2), default=TOP_N, help="highest cohort scores that as_norm keeps")
-    parser.add_argument("--p_target", type=float, default=0.01, help="prior that calibrations are trained for")
+    parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
     parser.add_argument(
         "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
     )
@@ -140,6 +146,13 @@ def _parser() -> Parser:
         "--command", default="", help="command that results.json names if the model does not say how it was trained"
     )
     return parser
+
+
+def _prior(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"expected a probability between 0 and 1, found {text}")
+    return value
 
 
 def find_lists(data_dir: Path, wanted: Sequence[str]) -> list[str]:
@@ -212,6 +225,47 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
     return seed, str(state.get("command", "")), loss.eval()
 
 
+def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
+    """Refuse embeddings that were not made by the model that is there now; a file that does not say is believed.
+
+    Args:
+        exp_dir: the experiment's folder.
+        backends: what will be scored.
+
+    Raises:
+        DataError: naming the file.
+    """
+    names = ["embeddings.npz"]
+    names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
+    if any(backend.needs_training for backend in backends):
+        names += [f"{TRAINING}/cohort.npz", f"{TRAINING}/calibration.npz"]
+    digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
+    said = {name: read_source(exp_dir / name) for name in names}
+    for name, source in said.items():
+        if source and source.split()[0] != digest:
+            raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
+    cohort, calibration = (said.get(f"{TRAINING}/{name}.npz") for name in ("cohort", "calibration"))
+    if cohort and calibration and cohort != calibration:
+        place = exp_dir / TRAINING
+        raise DataError(f"{place}: cohort.npz and calibration.npz were made apart; extract again (stage 5)")
+
+
+def _settings(
+    options: Any, lists: Sequence[TrialList], backends: Sequence[Backend], scorer: Scorer
+) -> dict[str, int | float | str]:
+    """What the scores depend on beside the model, where they do."""
+    found: dict[str, int | float | str] = {}
+    if any(trial_list.trials.models for trial_list in lists):
+        found["enrol"] = options.enrol
+    if any(backend.uses_top_n for backend in backends):
+        found["top_n"] = options.top_n
+    if any(backend.needs_training for backend in backends):
+        found["cohort_utts"] = scorer.cohort_utts
+    if any(backend.calibrated for backend in backends):
+        found["p_target"] = options.p_target
+    return found
+
+
 def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
     """The back-ends that a loss allows: without a distance there is no hyperbolic one."""
     kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
@@ -220,6 +274,16 @@ def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
         raise ConfigError(f"--backends {' '.join(left_out)}: the loss {loss.name} has no distance; use cosine")
     if left_out:
         logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
+    return kept
+
+
+def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend]:
+    """The back-ends that a list allows: crops are of two recordings, not of enrolment models."""
+    kept = [backend for backend in backends if not (backend.crops and trial_list.trials.models)]
+    if not kept:
+        raise ConfigError(f"--backends cosine+crops: {trial_list.name} has models of several recordings; use cosine")
+    if len(kept) < len(backends):
+        logger.info("left out for %s, since it has enrolment models: cosine+crops", trial_list.name)
     return kept
 
 

@@ -6,6 +6,7 @@ RESULTS.md and table.html to --out and prints the tables.
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from ham.bin.score import TrialList, find_lists, read_list
 from ham.bin.summary import Systems, parse_systems
 from ham.errors import ConfigError, DataError
 from ham.report import Experiment
+from ham.score.backends import parse_backend
 from ham.score.intervals import NUM_RESAMPLES
 from ham.score.published import Published, read_published
 from ham.score.results import ListResult, per_cent, text_table
@@ -35,6 +37,8 @@ PROTOCOL = "published"
 
 ROUNDING = 5e-5
 """Half a printed digit: an EER further away from that of ``results.json`` comes from other scores."""
+
+logger = logging.getLogger(__name__)
 
 Trainings = Mapping[str, Sequence[Experiment]]
 
@@ -126,23 +130,39 @@ def _plans(
         if word == PROTOCOL and not published:
             raise ConfigError(f"--backends {PROTOCOL}: expected --published and --published_config, found neither")
         if word != PROTOCOL and word not in known:
-            choices = ", ".join([*known, PROTOCOL])
-            raise ConfigError(f"--backends: expected some of {choices}, found '{word}', which nothing was scored with")
+            parse_backend(word)  # a name that there cannot be is a wrong request
+            logger.info("left out: nothing was scored by %s", word)
+            continue
         if word == PROTOCOL:
             first = {entry.trial_list: entry.backend for entry in reversed(published)}
             plans["published protocol"] = {name: first.get(name, "cosine") for name in names}
         else:
             plans[word] = dict.fromkeys(names, word)
+    if not plans:
+        raise ConfigError(f"--backends: expected some of {', '.join(known)}, found only what nothing was scored with")
     return plans
 
 
 def _check_lists(systems: Systems, trainings: Trainings, lists: Mapping[str, TrialList]) -> None:
     """Every experiment must have been scored on every list, on the trials that the list has now."""
+    settings: dict[str, tuple[object, Path]] = {}
     for name, members in trainings.items():
         for folder, member in zip(systems[name], members, strict=True):
+            _check_settings(folder, member.results.settings, settings)
             scored = {result.trial_list: result for result in member.results.results}
             for trial_list in lists.values():
                 _check_list(folder, scored, trial_list)
+
+
+def _check_settings(folder: Path, found: Mapping[str, object], known: dict[str, tuple[object, Path]]) -> None:
+    """Scores that were made with other options cannot be told from those of another system."""
+    for name, value in found.items():
+        expected, first = known.setdefault(name, (value, folder))
+        if value != expected:
+            raise DataError(
+                f"{folder / 'results.json'}: expected {name} {expected} as in {first}, found {value}; score all "
+                "systems with the same options (stages 5 and 6)"
+            )
 
 
 def _check_list(folder: Path, scored: Mapping[str, ListResult], trial_list: TrialList) -> None:

@@ -27,6 +27,7 @@ from ham.bin._system import (
     resolve,
 )
 from ham.config import Config, differences, from_dict, to_dict
+from ham.data.checksums import lock_folder
 from ham.data.dataset import TrainingSet, training_set
 from ham.data.kaldi_dir import read_data_dir
 from ham.data.pack import content_fingerprint
@@ -67,14 +68,16 @@ def main(argv: Sequence[str]) -> None:
     if last == config.train.epochs and step is None:
         logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
         return
-    _write_request(folder, request)
-    torch.manual_seed(options.seed)
-    torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
-    loop = build_loop(prepared, config, options, device)
-    if last:
-        loop.resume(last, step)
-        logger.info("%s: going on %s", folder, _place_words(last, step))
-    loop.run()
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder, "train"):
+        _write_request(folder, request)
+        torch.manual_seed(options.seed)
+        torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
+        loop = build_loop(prepared, config, options, device)
+        if last:
+            loop.resume(last, step)
+            logger.info("%s: going on %s", folder, _place_words(last, step))
+        loop.run()
 
 
 def _parser() -> Parser:
@@ -367,7 +370,6 @@ def _read_request(folder: Path) -> dict[str, Any]:
 
 def _write_request(folder: Path, request: dict[str, Any]) -> None:
     """Write the resolved configuration, with seed and fingerprint of the data."""
-    folder.mkdir(parents=True, exist_ok=True)
     part = folder / ".config.yaml.part"
     part.write_text(yaml.safe_dump(request, sort_keys=False, default_flow_style=None), encoding="utf-8")
     part.replace(folder / "config.yaml")

@@ -106,6 +106,11 @@ class Backend:
         return self.mean or bool(self.norm) or self.calibrated
 
     @property
+    def uses_top_n(self) -> bool:
+        """Whether the highest cohort scores count."""
+        return self.quality or (bool(self.norm) and NORMS[self.norm].adaptive)
+
+    @property
     def needs_distance(self) -> bool:
         """Whether the loss must have a distance."""
         return "hyperbolic" in self.measures
@@ -184,6 +189,7 @@ class Training:
         trials: calibration trials, of training speakers.
         utt2spk: the speaker of each utterance of ``trials``.
         utt2dur: their durations in seconds.
+        cohort_utts: utterances of each speaker in its mean; 0 for all.
     """
 
     mean: Values
@@ -192,6 +198,7 @@ class Training:
     trials: Trials
     utt2spk: Mapping[str, str]
     utt2dur: Mapping[str, float]
+    cohort_utts: int = 0
 
 
 class Measure(NamedTuple):
@@ -265,6 +272,11 @@ class Scorer:
         self._calibrations: dict[str, Calibration] = {}
 
     @property
+    def cohort_utts(self) -> int:
+        """Utterances of each training speaker in the cohort's means; 0 for all, or where there is no cohort."""
+        return 0 if self._training is None else self._training.cohort_utts
+
+    @property
     def calibrations(self) -> Mapping[str, Calibration]:
         """Calibrations trained so far, by the back-end's name."""
         return dict(self._calibrations)
@@ -284,8 +296,7 @@ class Scorer:
         if not backend.needs_training:
             return
         most = len(self._known().cohort.utts)
-        adaptive = backend.quality or (backend.norm and NORMS[backend.norm].adaptive)
-        if adaptive and self._top_n > most:
+        if backend.uses_top_n and self._top_n > most:
             place = self._known().cohort.place
             raise ConfigError(f"--top_n: expected at most {most}, the speakers of {place}, found {self._top_n}")
 
@@ -405,14 +416,15 @@ class Scorer:
 
     def _quality(self, backend: Backend, measure: str, side: Side) -> dict[str, Values]:
         """Quality measures by row of the measure's table; the same names for every list."""
-        table = self._raw(measure, self._mean(backend, measure), side).table
+        raw = self._raw(measure, self._mean(backend, measure), side)
+        table = raw.table
         plain = self._raw(measure, False, side).table  # a length tells more before the mean is gone
         if measure == "cosine":
             size = {"cosine/norm": embedding_norms(_lengths_kept(plain, side))}
         else:
             size = {"hyperbolic/radius": hyperbolic_radii(plain, self._geometry().rowwise)}
         return {
-            "duration": log_durations(table, side.utt2dur),
+            "duration": log_durations(table, side.utt2dur, np.concatenate([raw.enrol, raw.test])),
             **size,
             f"{measure}/cohort": self._cohort(backend, measure, side).mean,
         }

@@ -311,21 +311,24 @@ def quality_columns(name: str, values: NDArray[np.floating[Any]], enrol: Rows, t
     return {f"{name}/lesser": np.minimum(*sides), f"{name}/greater": np.maximum(*sides)}
 
 
-def log_durations(table: EmbeddingTable, utt2dur: Mapping[str, float]) -> NDArray[np.float64]:
-    """Natural logarithm of each utterance's duration in seconds.
+def log_durations(table: EmbeddingTable, utt2dur: Mapping[str, float], rows: Rows) -> NDArray[np.float64]:
+    """Natural logarithm of durations in seconds.
 
     Args:
         table: the embeddings.
         utt2dur: durations in seconds.
+        rows: rows of the table whose duration is wanted, repeated or not.
 
     Returns:
-        Shape ``(N,)``.
+        Shape ``(N,)``, NaN in the other rows.
 
     Raises:
-        DataError: if an utterance has no duration above 0.
+        DataError: if an utterance that is wanted has no duration above 0.
     """
-    found = np.array([utt2dur.get(utt, math.nan) for utt in table.utts], np.float64)
-    bad = np.flatnonzero(~(found > 0))
+    found = np.full(len(table.utts), math.nan)
+    wanted = np.unique(rows)
+    found[wanted] = [utt2dur.get(table.utts[row], math.nan) for row in wanted]
+    bad = wanted[~(found[wanted] > 0)]
     if len(bad):
         utt = table.utts[bad[0]]
         raise DataError(f"{table.place}: expected a duration above 0 s for {utt}, found {utt2dur.get(utt, 'none')}")

@@ -206,10 +206,20 @@ def write_embeddings(
 
 
 def read_source(path: Path) -> str | None:
-    """What the embeddings of a file were made from; None if there is no readable file."""
+    """What the embeddings of a file were made from.
+
+    Args:
+        path: the file.
+
+    Returns:
+        What :func:`write_embeddings` was given; None if there is no file, or one that is damaged or does not say.
+    """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return str(archive["source"])
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return str(arrays["source"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 

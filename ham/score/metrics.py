@@ -30,6 +30,9 @@ Numbers: TypeAlias = NDArray[np.generic] | torch.Tensor | Sequence[float] | Sequ
 
 Method: TypeAlias = Literal["interpolated", "published", "convex_hull"]
 
+STRAIGHT = 1e-10
+"""Second differences of rates below are rounding: rates of a billion trials differ by more."""
+
 DET_POINTS = 400
 """Points that :func:`det_points` keeps: finer than a line of one pixel on a plot 400 pixels wide."""
 
@@ -132,10 +135,10 @@ def eer(scores: Numbers, labels: Numbers, method: Method = "interpolated") -> fl
     ``interpolated`` joins neighbouring operating points by straight lines and takes the point where the two rates
     are equal. Nothing but the order of the scores matters: perfect separation gives 0, the reverse 1, equal
     scores 0.5. ``published`` is the rule behind the released HAM-Softmax numbers: the larger of the two rates
-    at the operating point where they are nearest (of two equally near ones, the one with the higher
-    threshold). It is never below ``interpolated``, and at most about ``1 / min(T, N)`` above it when no scores are
-    tied. ``convex_hull`` joins the corners of :func:`convex_hull` instead of all points: never above
-    ``interpolated``, nor above 0.5.
+    at the corner of the ROC where they are nearest (of two equally near ones, the one with the higher threshold);
+    corners only, because scikit-learn's ``roc_curve`` leaves out what lies on a straight line between two others. It
+    is never below ``interpolated``. ``convex_hull`` joins the corners of :func:`convex_hull` instead of all points:
+    never above ``interpolated``, nor above 0.5.
 
     Args:
         scores: one score a trial, higher for "same speaker".
@@ -162,8 +165,17 @@ def _crossing(rates: ErrorRates) -> float:
 
 
 def _nearest(rates: ErrorRates) -> float:
+    """At a corner of the ROC, as scikit-learn finds them.
+
+    Left out are points on a straight line between their neighbours, but the first, the last, and the one that accepts
+    the highest score only.
+    """
+    corner = np.ones(len(rates.miss), bool)
+    bends = [np.abs(np.diff(side[:-1], 2)) > STRAIGHT for side in (rates.miss, rates.false_alarm)]
+    corner[1:-2] = bends[0] | bends[1]
+    rates = ErrorRates(rates.threshold[corner], rates.miss[corner], rates.false_alarm[corner])
     gap = np.abs(rates.miss - rates.false_alarm)
-    nearest = len(gap) - 1 - int(np.argmin(gap[::-1]))
+    nearest = int(np.flatnonzero(gap <= gap.min() + STRAIGHT)[-1])
     return float(max(rates.miss[nearest], rates.false_alarm[nearest]))
 
 

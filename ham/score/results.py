@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Results:
         versions: package name to version.
         command: the command that gives these numbers.
         results: one entry a trial list and back-end.
+        settings: options of stages 5 and 6 that the scores depend on.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Results:
     versions: Mapping[str, str]
     command: str
     results: tuple[ListResult, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
@@ -234,7 +236,7 @@ def write_results(path: Path, results: Results) -> None:
         results: what to write.
     """
     content = asdict(results)
-    content["versions"] = dict(results.versions)
+    content["versions"], content["settings"] = dict(results.versions), dict(results.settings)
     content["results"] = [{"list": entry.pop("trial_list"), **entry} for entry in content["results"]]
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
@@ -265,7 +267,11 @@ def read_results(path: Path) -> Results:
 
 
 def _entry(entry: dict[str, Any]) -> ListResult:
-    return ListResult(trial_list=entry.pop("list"), **entry)
+    found = ListResult(trial_list=entry.pop("list"), **entry)
+    numbers = {key: value for key, value in entry.items() if key != "backend"}
+    if not all(value is None or isinstance(value, int | float) for value in numbers.values()):
+        raise ValueError("expected numbers")
+    return found
 
 
 def git_commit(package: Path) -> str | None:

@@ -158,7 +158,10 @@ def _published_eer(entry: Entry) -> str:
 
 
 def _minus_published(entry: Entry) -> str:
-    return "-" if entry.published is None else f"{100 * (entry.summary.mean - entry.published.eer):+.2f}"
+    if entry.published is None:
+        return "-"
+    ours = entry.summary.mean if entry.eer_published is None else entry.eer_published
+    return f"{100 * (ours - entry.published.eer):+.2f}"
 
 
 def difference_table(table: Table) -> Cells | None:

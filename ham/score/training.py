@@ -21,6 +21,9 @@ from ham.score.calibration import calibration_trials
 FOLDER = "training"
 """Below the experiment's folder."""
 
+JOINED = "-joined-"
+"""In the id of an utterance that :mod:`ham.data.cnceleb` joined from short ones, between its genre and the rest."""
+
 LEAST_HELD_OUT = 10
 """Speakers that must have been kept aside for calibration to be trained on them alone."""
 
@@ -92,23 +95,37 @@ def make_calibration_trials(train: DataDir, speakers: set[str], seed: int) -> Tr
         DataError: as :func:`ham.score.calibration.calibration_trials`.
     """
     utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
-    sessions = {utt: session_of(train.wav[utt]) for utt in utt2spk}
+    sessions = sessions_of(train.wav, utt2spk)
     return calibration_trials(utt2spk, train.utt2dur, sessions=sessions, seed=seed)
 
 
-def session_of(wav: PurePath) -> str:
-    """The recording session of a file: its folder, and its name up to the last hyphen.
+def sessions_of(wav: Mapping[str, PurePath], utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """The recording session of each utterance, as far as names say it.
 
-    ``<speaker>/<session>/<utterance>`` is the layout of VoxCeleb and of the corpora here; CN-Celeb's files lie in their
-    speaker's folder and are called ``<genre>-<session>-<utterance>``.
+    ``<speaker>/<session>/<utterance>``, the layout of VoxCeleb and of the corpora here, names it in the folder. Where
+    all files of a speaker lie in one folder, as CN-Celeb's ``<genre>-<session>-<number>``, it is the id up to the
+    last hyphen. Utterances of CN-Celeb that were joined may hold several sessions of a genre: where a speaker has such,
+    all of a genre count as one session.
 
     Args:
-        wav: the audio file.
+        wav: the file of each utterance.
+        utt2spk: the speaker of each utterance that counts.
 
     Returns:
-        A word for the session, the same for two utterances of one.
+        A word for each, the same for two utterances of a session; it has a meaning within a speaker only.
     """
-    return f"{wav.parent}/{wav.stem.rpartition('-')[0]}"
+    folders: dict[str, set[str]] = {}
+    for utt, spk in utt2spk.items():
+        folders.setdefault(spk, set()).add(wav[utt].parent.name)
+    with_joined = {spk for utt, spk in utt2spk.items() if JOINED in utt}
+    found = {}
+    for utt, spk in utt2spk.items():
+        own = utt.removeprefix(f"{spk}-")
+        if spk in with_joined:
+            found[utt] = own.split(JOINED)[0] if JOINED in own else own.rsplit("-", 2)[0]
+        else:
+            found[utt] = own.rpartition("-")[0] if len(folders[spk]) == 1 else wav[utt].parent.name
+    return found
 
 
 class SpeakerSums:
@@ -197,20 +214,27 @@ def read_training(exp_dir: Path, train: DataDir) -> Training:
     unknown = [utt for utt in embeddings.utts if utt not in train.utt2spk]
     if unknown:
         raise DataError(f"{folder}/calibration.npz: {unknown[0]} is not in {train.path}; extract again (stage 5)")
+    dims = cohort.embeddings.shape[1], embeddings.embeddings.shape[1]
+    if dims[0] != dims[1]:
+        found = f"{dims[0]} numbers in cohort.npz and {dims[1]} in calibration.npz"
+        raise DataError(f"{folder}: expected embeddings of one dimension, found {found}; extract again (stage 5)")
     utt2spk = {utt: train.utt2spk[utt] for utt in embeddings.utts}
+    mean, cohort_utts = _read_extra(folder / "cohort.npz", dims[0])
     return Training(
-        mean=_read_mean(folder / "cohort.npz"),
+        mean=mean,
         cohort=cohort,
         embeddings=embeddings,
         trials=read_trials(folder / "trials", utt2spk),
         utt2spk=utt2spk,
         utt2dur={utt: train.utt2dur[utt] for utt in embeddings.utts},
+        cohort_utts=cohort_utts,
     )
 
 
-def _read_mean(path: Path) -> NDArray[np.float64]:
+def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int]:
+    """The mean embedding, and the utterances of each speaker that it was taken of."""
     with np.load(path, allow_pickle=False) as arrays:
-        if "mean" not in arrays or not np.isfinite(arrays["mean"]).all():
+        mean = arrays["mean"] if "mean" in arrays else np.empty(0)
+        if mean.shape != (dim,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
             raise DataError(f"{path}: expected the mean embedding, found none; extract again (stage 5)")
-        mean: NDArray[np.float64] = arrays["mean"].astype(np.float64)
-        return mean
+        return mean.astype(np.float64), int(arrays["cohort_utts"]) if "cohort_utts" in arrays else 0

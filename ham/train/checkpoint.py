@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import platform
@@ -112,3 +113,19 @@ def average(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         else value
         for key, value in last.items()
     }
+
+
+def weights_digest(model: Mapping[str, Any]) -> str:
+    """A digest of the backbone's weights: embeddings made with other weights are out of date.
+
+    Args:
+        model: what ``average.pt`` holds.
+
+    Returns:
+        Hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for key, value in model["backbone"].items():
+        digest.update(key.encode())
+        digest.update(value.numpy().tobytes())
+    return digest.hexdigest()

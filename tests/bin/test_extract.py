@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ham.bin.extract import average_checkpoints, weights_digest
+from ham.bin.extract import average_checkpoints
 from ham.errors import CheckpointError
 from ham.train import checkpoint
+from ham.train.checkpoint import weights_digest
 
 
 def write(folder: Path, epochs: range, total: int, average_last: int) -> None:

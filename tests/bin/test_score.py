@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from functools import partial
@@ -20,8 +21,10 @@ from ham.bin._cli import run
 from ham.data.kaldi_dir import read_data_dir
 from ham.score import embeddings as embeddings_of
 from ham.score import metrics, training
+from ham.score.backend import read_embeddings
 from ham.score.calibration import read_calibration
 from ham.score.scores import read_scores
+from ham.train.checkpoint import weights_digest
 
 DIM, NUM_SPEAKERS, UTTS = 8, 6, 4
 
@@ -244,6 +247,61 @@ def test_models_are_scored_by_the_mean_of_their_recordings(root: Path) -> None:
             assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
     entry = json.loads((exp_dir / "results.json").read_text())["results"][0]
     assert (entry["num_target"], entry["num_nontarget"]) == (NUM_SPEAKERS, NUM_SPEAKERS * (NUM_SPEAKERS - 1))
+
+
+def test_crops_are_left_out_where_there_are_models(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    enrol_models(root, "real/dev")
+    utts, _ = write_embeddings(root / "exp/run1")
+    crops = np.random.default_rng(1).normal(size=(5 * len(utts), DIM)).astype(np.float32)
+    names = [f"{utt}/{number}" for utt in utts for number in range(1, 6)]
+    embeddings_of.write_embeddings(root / "exp/run1/crops.npz", names, crops)
+    assert score_it(root, "--backends", "cosine cosine+crops") == 0
+    assert "left out for real/dev, since it has enrolment models: cosine+crops" in capsys.readouterr().err
+    rows = json.loads((root / "exp/run1/results.json").read_text())["results"]
+    assert [row["backend"] for row in rows if row["list"] == "real/dev"] == ["cosine"]
+    assert [row["backend"] for row in rows if row["list"] == "mini/all"] == ["cosine", "cosine+crops"]
+    line = refused(root, capsys, 2, "--backends", "cosine+crops", "--test_sets", "real")
+    assert "real/dev has models of several recordings; use cosine" in line
+
+
+def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_training(root)
+    exp_dir = root / "exp/run1"
+    digest = weights_digest(torch.load(exp_dir / "average.pt", weights_only=True))
+    utts, embeddings = write_embeddings(exp_dir)
+    embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
+    assert score_it(root, "--backends", "cosine+as_norm", "--top_n", "5") == 0
+    settings = json.loads((exp_dir / "results.json").read_text())["settings"]
+    assert settings == {"top_n": 5, "cohort_utts": 0}
+    table = read_embeddings(exp_dir / "training/cohort.npz")
+    for source, words in (("0123 a-store 0", "cohort.npz: made by another model"), (f"{digest} x 3", "made apart")):
+        extra = {"mean": table.embeddings.mean(axis=0, dtype=np.float64)}
+        embeddings_of.write_embeddings(exp_dir / "training/cohort.npz", table.utts, table.embeddings, source, extra)
+        rows = read_embeddings(exp_dir / "training/calibration.npz")
+        embeddings_of.write_embeddings(
+            exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0"
+        )
+        assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm", "--top_n", "5")
+    embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
+    assert "embeddings.npz: made by another model than average.pt is now" in refused(root, capsys, 1)
+
+
+@pytest.mark.parametrize("value", ["0", "1", "nan", "x"])
+def test_a_prior_is_between_0_and_1(root: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    assert "--p_target" in refused(root, capsys, 2, "--p_target", value)
+
+
+def test_quality_measures_of_some_lists_only(root: Path) -> None:
+    write_training(root)
+    folder = root / "data/test/real/few"
+    shutil.copytree(root / "data/test/real/dev", folder)
+    for name in ("wav.scp", "utt2spk", "utt2dur"):
+        kept = [line for line in (folder / name).read_text().splitlines() if line.startswith(("s0-", "s1-"))]
+        (folder / name).write_text("".join(line + "\n" for line in kept))
+    kept = (folder / "spk2utt").read_text().splitlines()[:2]
+    (folder / "spk2utt").write_text("".join(line + "\n" for line in kept))
+    (folder / "trials").write_text("s0-0 s0-1 target\ns0-0 s1-1 nontarget\ns1-0 s1-2 target\n")
+    assert score_it(root, "--backends", "cosine+qmf", "--test_sets", "real/few", "--top_n", "5") == 0
 
 
 def test_joined_recordings_need_their_embeddings(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -78,7 +78,11 @@ def refusal(capsys: pytest.CaptureFixture[str], status: int, words: list[str]) -
 def test_wrong_requests(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for more, message in (
         (["--reference", "c"], "--reference: expected one of b, a, found 'c'"),
-        (["--backends", "fusion"], "--backends: expected some of cosine, hyperbolic, published, found 'fusion'"),
+        (
+            ["--backends", "fusion"],
+            "--backends: expected some of cosine, hyperbolic, found only what nothing",
+        ),
+        (["--backends", "cosine", "cosin"], "--backends: unknown back-end 'cosin'"),
         (["--test_sets", "y"], "--test_sets: unknown trial list 'y'"),
     ):
         assert message in refusal(capsys, 2, arguments(folder, *more))

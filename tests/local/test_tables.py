@@ -55,6 +55,14 @@ def test_a_dry_run_prints_commands_that_a_shell_reads_and_does_nothing(tmp_path:
     assert not list(tmp_path.iterdir())
 
 
+def test_other_training_data_have_a_folder_of_their_own(tmp_path: Path) -> None:
+    options = ["--configs", "ecapa_tdnn_vox1", "--losses", "am_softmax", "--set", f"{SMALL} backbone.channels=64"]
+    lines = call("voxceleb", *options, "--data_dir", tmp_path / "d", "--dry_run", "--device", "cpu").stdout
+    assert f"--data_dir {tmp_path}/d_vox1" in lines
+    assert f"--train_set vox1_dev --trial_lists vox1_o_clean --archives {tmp_path}/d/archives" in lines
+    assert f"--corpora_dir {tmp_path}/d/corpora" in lines
+
+
 def test_a_dry_run_without_known_sizes_still_prints_the_commands(tmp_path: Path) -> None:
     done = call("cnceleb", "--dry_run", "--losses", "am_softmax", "--data_dir", tmp_path)
     assert f"no estimate: expected a prepared --data_dir, or --num_utts and --num_speakers; found no {tmp_path}" in (
@@ -70,6 +78,9 @@ def test_a_dry_run_without_known_sizes_still_prints_the_commands(tmp_path: Path)
         (["mini"], "expected --option, found 'mini'"),
         (["--configs", "resnet34"], "--configs: unknown table 'resnet34'; choose from: mini"),
         (["--seeds", "1,2"], "--seeds: expected whole numbers, \"1 2 3\", found '1,2'"),
+        (["--seeds", "01"], "--seeds: expected whole numbers"),
+        (["--seeds", "1 2 1"], "--seeds: expected each once, found '1' twice"),
+        (["--gpus", "0 1", "--device", "cuda:1"], "--device cuda:1: contradicts --gpus 0 1"),
         (["--gpus", "cuda"], "--gpus: expected numbers of GPUs"),
         (["--loss", "softmax"], "--loss: set by each row"),
         (["--dry_run", "--losses", "softmx"], "mini: --loss softmx: no such loss; choose one of softmax, "),

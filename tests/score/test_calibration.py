@@ -212,10 +212,12 @@ def test_quality_columns_do_not_depend_on_the_sides() -> None:
 def test_measures_of_utterances() -> None:
     table = EmbeddingTable(("a", "b"), np.array([[3, 4], [0, 0.5]], np.float32), "x.npz")
     assert embedding_norms(table).tolist() == [5.0, 0.5]
-    assert log_durations(table, {"b": 1.0, "a": math.e, "c": 9.0}) == pytest.approx([1.0, 0.0])
+    rows = np.array([1, 0, 1])
+    assert log_durations(table, {"b": 1.0, "a": math.e, "c": 9.0}, rows) == pytest.approx([1.0, 0.0])
+    assert np.isnan(log_durations(table, {"a": math.e}, rows[1:2])[1])  # nobody asked for it
     for durations in ({"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": math.nan}):
         with pytest.raises(DataError, match=r"x.npz: expected a duration above 0 s for b, found (none|0.0|nan)"):
-            log_durations(table, durations)
+            log_durations(table, durations, rows)
 
 
 @pytest.mark.parametrize("geometry", ["published", "poincare", "lorentz"])

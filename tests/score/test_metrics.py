@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_curve
 
 from ham.errors import DataError
 from ham.score import metrics
@@ -39,7 +41,13 @@ def naive_eer(scores: list[float], labels: list[int]) -> float:
 
 
 def naive_published(scores: list[float], labels: list[int]) -> float:
-    return max(min(reversed(naive_points(scores, labels)), key=lambda point: abs(point[0] - point[1])))
+    """As the released scripts have it, but that equal gaps stay equal: rates are fractions."""
+    num_target, num_nontarget = sum(labels), len(labels) - sum(labels)
+    false_alarm, hits, _ = roc_curve(labels, scores)
+    fa = [Fraction(round(rate * num_nontarget), num_nontarget) for rate in false_alarm]
+    miss = [1 - Fraction(round(rate * num_target), num_target) for rate in hits]
+    at = min(range(len(fa)), key=lambda i: abs(miss[i] - fa[i]))
+    return float(max(miss[at], fa[at]))
 
 
 def naive_min_dcf(scores: list[float], labels: list[int], p: float, c_miss: float, c_fa: float) -> float:
@@ -272,3 +280,14 @@ def test_det_points_are_operating_points_close_together() -> None:
     assert np.abs(line - rates.false_alarm)[(rates.miss > 0.001) & (rates.miss < 0.5)].max() < 0.03
     assert np.all(np.diff(kept.miss) >= 0)
     assert metrics.det_points(kept, 300) is kept
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_published_rule_on_a_long_list_equals_scikit_learn(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = (generator.random(40_000) < 0.5).astype(int)
+    scores = generator.normal(size=40_000) + 4.6 * labels
+    false_alarm, hits, _ = roc_curve(labels, scores)
+    at = np.nanargmin(np.absolute(1 - hits - false_alarm))
+    expected = max(false_alarm[at], 1 - hits[at])
+    assert metrics.eer(scores, labels, "published") == pytest.approx(expected, abs=1e-12)

@@ -8,6 +8,7 @@ table_of() {
   table_losses="softmax scaled_softmax am_softmax aam_softmax ram_softmax h_softmax ham_softmax eh_am_softmax"
   table_backends="cosine cosine+mean+as_norm hyperbolic hyperbolic+as_norm"
   table_reference=am_softmax
+  row_options=(--enrol_list lst) # the owners' joined recording of each speaker, as in the authors' list
 }
 
 # row_changes CONFIG LOSS: changes of the configuration (--set) that a row needs.

@@ -12,8 +12,8 @@ table_of() {
   case $1 in
     ecapa_tdnn_vox1)
       row_options=(--train_set vox1_dev --trial_lists vox1_o_clean
-        --archives "$corpus_dir/data/archives" --corpora_dir "$corpus_dir/data/corpora")
-      table_data_dir=$corpus_dir/data_vox1
+        --archives "$data_base/archives" --corpora_dir "$data_base/corpora")
+      table_data_dir=${data_base}_vox1
       num_utts=148642 num_speakers=1211 num_test_utts=4708 num_trials=37611
       ;;
     *wespeaker | resnet34)
