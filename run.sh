@@ -115,11 +115,8 @@ for name in musan rirs; do
 done
 # shellcheck source=path.sh
 . "$top/path.sh"
-# Threads that wait for each other by spinning lose most of their speed when another process wants a core.
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-PASSIVE}
-# Each step frees and takes the same large blocks; giving them back to the system costs a CPU a quarter of its speed.
-export MALLOC_MMAP_MAX_=${MALLOC_MMAP_MAX_:-0} MALLOC_TOP_PAD_=${MALLOC_TOP_PAD_:-268435456}
-export MALLOC_TRIM_THRESHOLD_=${MALLOC_TRIM_THRESHOLD_:-34359738368}
+# shellcheck source=local/cpu.sh
+. "$top/local/cpu.sh"
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
 system=(--config "$config" --loss "$loss" --set "$set")

@@ -17,6 +17,7 @@ import torch
 import yaml
 
 from ham.errors import DataError
+from ham.score.backends import DEFAULT
 from ham.score.curves import Curves, read_curves
 from ham.score.results import PUBLISHED_RULE, ListResult, Results, read_results, rules_differ, table
 
@@ -278,12 +279,19 @@ def facts(experiment: Experiment) -> list[tuple[str, str]]:
         ("Parameters", ", ".join(f"{part} {_count(number)}" for part, number in experiment.parameters.items())),
         ("Epochs", str(last[0]["epoch"]) if last else ""),
         ("Seed", str(results.seed)),
+        ("Back-ends", _further_backends(results)),
         ("Scoring", ", ".join(f"{name} {value}" for name, value in results.settings.items())),
         ("Commit", results.commit or "unknown (not run from a checkout)"),
         ("Hardware", experiment.hardware),
         ("Versions", ", ".join(f"{name} {version}" for name, version in results.versions.items())),
     ]
     return [(name, text) for name, text in pairs if text]
+
+
+def _further_backends(results: Results) -> str:
+    """How the command, which is the training's, is continued to get the back-ends that it does not give by itself."""
+    names = list(dict.fromkeys(result.backend for result in results.results))
+    return "" if set(names) <= set(DEFAULT) else f'the same with --stage 5 --backends "{" ".join(names)}"'
 
 
 def notes(results: Results) -> list[str]:

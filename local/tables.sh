@@ -54,6 +54,8 @@ while [ $# -gt 0 ]; do
       fail 2 "tables.sh: --$name: set by each row; the options are --configs, --losses, --seeds and those of run.sh"
       ;;
   esac
+  [[ $words == 2 || $1 == *=* || $name == dry_run || $name == insecure || $name == keep_archives || $name == geometry ]] ||
+    fail 2 "tables.sh: --$name needs a value"
   if [[ " ${own_options[*]} " == *" $name "* ]]; then
     printf -v "$name" %s "$value"
   else
@@ -83,6 +85,8 @@ for config in $configs; do
 done
 # shellcheck source=path.sh
 . "$top/path.sh"
+# shellcheck source=local/cpu.sh
+. "$top/local/cpu.sh"
 ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
 
 # quoted WORD...: a command line that a shell reads as these words.
@@ -105,7 +109,10 @@ read_table() {
   table_losses=${given_losses:-$table_losses}
   table_backends=${given_backends:-$table_backends}
   table_reference=${given_reference:-$table_reference}
-  [[ " $table_losses " == *" $table_reference "* ]] || table_reference=${table_losses%% *}
+  if [[ " $table_losses " != *" $table_reference "* ]]; then
+    [ -z "$given_reference" ] || fail 2 "tables.sh: --reference: expected one of $table_losses, found '$reference'"
+    table_reference=${table_losses%% *}
+  fi
 }
 
 # exp_name CONFIG LOSS SEED: the name that run.sh gives the experiment.
@@ -169,7 +176,7 @@ run_row() {
   mv "$stamp.part" "$stamp"
 }
 
-# run_rows ROW...: rows "CONFIG LOSS SEED"; all are tried, a wrong request (exit 2) stops.
+# run_rows ROW...: rows "CONFIG LOSS SEED"; all are tried, a wrong request (exit 2) or a signal stops.
 run_rows() {
   local row status failed=0
   local -a parts
@@ -233,6 +240,18 @@ make_table() {
     --backends "$table_backends" "${published[@]}" --title "$corpus, $1" --out "$exp_root/tables/$1"
 }
 
+# check_rows CONFIG: refuse a wrong request before any row is trained.
+check_rows() {
+  local loss changes=()
+  "$top/run.sh" --corpus "$corpus" "${row_options[@]}" "${handed_on[@]}" --help >/dev/null
+  for loss in $table_losses; do
+    changes=()
+    [ -z "$(changes_of "$1" "$loss")" ] || changes=(--set "$(changes_of "$1" "$loss")")
+    ham exp_name --config "$top/conf/$1.yaml" --loss "$loss" --device "$device" --backends "$table_backends" \
+      "${changes[@]}" >/dev/null || exit $?
+  done
+}
+
 # estimate CONFIG: prints every command of the table, with an estimate where the size of the data is known; adds up `total_s` and `total_gb`.
 estimate() {
   local loss seed sizes=() words changes=() crops='' unknown=false line seconds gigabytes first=${table_losses%% *}
@@ -282,6 +301,7 @@ if [ "$dry_run" = true ]; then
   total_s=0 total_gb=0 unestimated=''
   for config in $configs; do
     read_table "$config"
+    check_rows "$config"
     estimate "$config"
   done
   num_gpus=$(wc -w <<<"$gpus")
@@ -290,6 +310,10 @@ if [ "$dry_run" = true ]; then
   exit 0
 fi
 
+for config in $configs; do
+  read_table "$config"
+  check_rows "$config"
+done
 failed=0
 for config in $configs; do
   read_table "$config"

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import add_config, read_config
 from ham.bin._system import check_parts, pick_device
+from ham.errors import ConfigError
+from ham.losses import LOSSES
 from ham.score.backends import DEFAULT, parse_backends
 
 
@@ -22,8 +24,11 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="checked here, likewise")
     add_config(parser)
     options = parser.parse_args(argv)
-    parse_backends(options.backends)
+    backends = parse_backends(options.backends)
     config = read_config(options)
+    if not LOSSES[config.loss.name].has_distance and all(backend.needs_distance for backend in backends):
+        names = " ".join(backend.name for backend in backends)
+        raise ConfigError(f"--backends {names}: the loss {config.loss.name} has no distance; add cosine")
     check_parts(config)
     pick_device(options.device)
     suffix = "" if options.seed == 1 else f"_seed{options.seed}"

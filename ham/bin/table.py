@@ -105,7 +105,7 @@ def _read_published(options: Any) -> list[Published]:
     every = read_published(options.published)
     names = list(dict.fromkeys(entry.config for entry in every))
     if options.published_config not in names:
-        choices = f"one of {', '.join(names)} ({options.published})"
+        choices = f"one of {', '.join(names) or 'none'} ({options.published})"
         raise ConfigError(f"--published_config: expected {choices}, found '{options.published_config}'")
     # None of ours is fine-tuned.
     return [entry for entry in every if entry.config == options.published_config and not entry.finetuned]
@@ -252,7 +252,7 @@ class _Builder:
 
     def _check_eers(self, system: str, eers: Sequence[float], results: Sequence[ListResult]) -> None:
         for folder, eer, result in zip(self._systems[system], eers, results, strict=True):
-            if abs(eer - result.eer) > ROUNDING:
+            if not abs(eer - result.eer) <= ROUNDING:
                 raise DataError(
                     f"{folder / 'results.json'}: {result.trial_list} by {result.backend}: expected the EER of the "
                     f"scores, {per_cent(eer)} %, found {per_cent(result.eer)} %; score it again (stage 6)"

@@ -138,7 +138,7 @@ def det(curves: Mapping[str, Curves], image_format: Format = "svg", *, order: Se
 
 def _look(number: int) -> tuple[str, Any]:
     """Colour and dash of a line."""
-    return SERIES[number % len(SERIES)], _DASHES[number % len(_DASHES)]
+    return SERIES[number % len(SERIES)], _DASHES[(number + number // len(SERIES)) % len(_DASHES)]
 
 
 def _det_ticks(curves: Sequence[Curves]) -> list[float]:
