@@ -368,7 +368,7 @@ class Corpus:
         self.folder, self.catalogue = folder, catalogue
         self.data, self.exp = folder / "data", folder / f"exp/{name}_tiny"
         where = ["--data_dir", self.data, "--exp_root", folder / "exp", "--exp_name", self.exp.name]
-        tiny = ["--set", SMALL, "--device", "cpu", "--catalogue", catalogue]
+        tiny = ["--set", SMALL, "--device", "cpu", "--catalogue", catalogue, "--geometry", "false"]
         self.command: list[str | Path] = [TOP / "run.sh", "--corpus", name, *where, *tiny]
         self.said: list[str] = []
 
