@@ -225,8 +225,8 @@ run_all() {
   return "$failed"
 }
 
-# make_table CONFIG: the finished rows side by side.
-make_table() {
+# set_table CONFIG: what puts the finished rows side by side, as `command`.
+set_table() {
   local loss seed group systems=() published=()
   for loss in $table_losses; do
     group=
@@ -235,9 +235,15 @@ make_table() {
   done
   [ ! -f "$corpus_dir/conf/published.yaml" ] ||
     published=(published --published "$corpus_dir/conf/published.yaml" --published_config "$1")
+  command=(python -m ham.bin.table --data_dir "$table_data_dir" --systems "${systems[@]}" --reference "$table_reference"
+    --backends "$table_backends" "${published[@]}" --title "$corpus, $1" --out "$exp_root/tables/$1")
+}
+
+# make_table CONFIG: the finished rows side by side.
+make_table() {
+  set_table "$1"
   log "table $1 in $exp_root/tables/$1"
-  ham table --data_dir "$table_data_dir" --systems "${systems[@]}" --reference "$table_reference" \
-    --backends "$table_backends" "${published[@]}" --title "$corpus, $1" --out "$exp_root/tables/$1"
+  PYTHONSAFEPATH=1 "${command[@]}"
 }
 
 # check_rows CONFIG: refuse a wrong request before any row is trained.
@@ -285,6 +291,8 @@ estimate() {
       total_gb=$(awk "BEGIN {print $total_gb + ${gigabytes:-0}}")
     done
   done
+  set_table "$1"
+  quoted "${command[@]}"
 }
 
 # nearest PATH: the path, or the folder above it that is there.

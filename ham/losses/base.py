@@ -165,10 +165,7 @@ class SpeakerLoss(nn.Module, ABC):
             ConfigError: if the loss has no distance.
             BatchError: if the embeddings do not fit the loss.
         """
-        if not self.has_distance:
-            raise ConfigError(f"loss {self.name}: has no hyperbolic distance; score by cosine instead")
-        self._check_embeddings(x)
-        self._check_embeddings(y)
+        self._check_distance(x, y)
         if len(x) != len(y):
             raise BatchError(f"loss {self.name}: expected as many rows in y as in x, found {len(x)} and {len(y)}")
         with torch.autocast(x.device.type, enabled=False):
@@ -190,10 +187,7 @@ class SpeakerLoss(nn.Module, ABC):
             ConfigError: if the loss has no distance.
             BatchError: if the embeddings do not fit the loss.
         """
-        if not self.has_distance:
-            raise ConfigError(f"loss {self.name}: has no hyperbolic distance; score by cosine instead")
-        self._check_embeddings(x)
-        self._check_embeddings(y)
+        self._check_distance(x, y)
         with torch.autocast(x.device.type, enabled=False):
             return self._pairwise_distance(self._widen(x), self._widen(y))
 
@@ -351,6 +345,12 @@ class SpeakerLoss(nn.Module, ABC):
         """The embeddings in the type of the arithmetic: float64 if they or the centres are, otherwise float32."""
         wider = torch.promote_types(x.dtype, self.weight.dtype)
         return x.to(torch.promote_types(wider, torch.float32))
+
+    def _check_distance(self, x: Tensor, y: Tensor) -> None:
+        if not self.has_distance:
+            raise ConfigError(f"loss {self.name}: has no hyperbolic distance; score by cosine instead")
+        self._check_embeddings(x)
+        self._check_embeddings(y)
 
     def _check_embeddings(self, embeddings: Tensor) -> None:
         shape = tuple(embeddings.shape)

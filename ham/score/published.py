@@ -11,12 +11,8 @@ from pathlib import Path
 
 import yaml
 
-from ham.errors import DataError, summarise
-
-BACKEND = re.compile(
-    r"cosine\+crops|(?:cosine|hyperbolic|fusion)(?:\+mean)?(?:\+s_norm|\+as_norm)?(?:\+llr|\+qmf)?",
-)
-"""Names that a back-end may have."""
+from ham.errors import ConfigError, DataError, summarise
+from ham.score.backends import parse_backend
 
 TRIAL_LIST = re.compile(r"[^/\s]+/[^/\s]+")
 """``<root>/<list>``."""
@@ -129,7 +125,7 @@ def _expected(key: str, node: yaml.ScalarNode) -> str:
         )
         return "" if kind in ("float", "int") and 0 < _number(text) <= most else what
     if key == "backend":
-        return "" if BACKEND.fullmatch(text) else "a back-end such as cosine, cosine+crops or cosine+mean+as_norm"
+        return "" if _is_backend(text) else "a back-end such as cosine, cosine+crops or cosine+mean+as_norm"
     if key == "list":
         return "" if TRIAL_LIST.fullmatch(text) else "ROOT/LIST"
     return "" if kind == "str" and text.strip() else "words"
@@ -170,3 +166,11 @@ def _published(entry: Mapping[str, yaml.ScalarNode]) -> Published:
         verified="verified" not in entry or entry["verified"].value == "true",
         finetuned="finetuned" in entry and entry["finetuned"].value == "true",
     )
+
+
+def _is_backend(name: str) -> bool:
+    try:
+        parse_backend(name)
+    except ConfigError:
+        return False
+    return True

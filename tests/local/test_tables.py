@@ -46,7 +46,9 @@ def test_a_dry_run_prints_commands_that_a_shell_reads_and_does_nothing(tmp_path:
     assert commands[0][0] == str(TOP / "run.sh")
     assert commands[0][commands[0].index("--stop_stage") + 1] == "3"
     rows = [{name: command[at + 1] for at, name in enumerate(command) if name.startswith("--")} for command in commands]
-    assert [(row["--loss"], row["--seed"]) for row in rows[1:]] == [
+    assert commands[-1][:3] == ["python", "-m", "ham.bin.table"]  # after . ./path.sh
+    assert f"ham_softmax={tmp_path}/exp/resnet34_ham_softmax,{tmp_path}/exp/resnet34_ham_softmax_seed7" in commands[-1]
+    assert [(row["--loss"], row["--seed"]) for row in rows[1:-1]] == [
         ("softmax", "1"), ("ham_softmax", "1"), ("softmax", "7"), ("ham_softmax", "7"),
     ]  # fmt: skip
     assert all(row["--data_dir"] == str(tmp_path / "a b") for row in rows)
