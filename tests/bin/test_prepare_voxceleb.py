@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,22 @@ def test_another_layout_gives_the_same_ids(corpus: Corpus, caplog: pytest.LogCap
         assert corpus(place="wav_root", where="elsewhere") == 0
     assert "speech in" in caplog.text
     assert (corpus.data / "roots/vox1/files.tsv").read_text() == before.replace("/corpora/", "/elsewhere/")
+
+
+@pytest.mark.parametrize("with_lists", [True, False])
+@pytest.mark.parametrize("options", [(), ("--trial_lists", "vox1_o"), ("--train_set", "vox1_dev")])
+def test_the_speech_is_counted_alone(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], with_lists: bool
+) -> None:
+    if not with_lists:
+        (corpus.top / "archives").rename(corpus.top / "unused")
+    assert corpus("--count", *options, place="wav_root") == 0
+    assert not corpus.data.exists()
+    (corpus.top / "corpora/vox1/wav/id10309/y/00001.wav").unlink()
+    assert corpus("--count", *options, place="wav_root") == 1
+    assert "1 utterances fewer" in capsys.readouterr().err
+    shutil.rmtree(corpus.top / "corpora/vox1")
+    assert corpus("--count", *options, place="wav_root") == 1
 
 
 def test_missing_files_have_a_budget(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
