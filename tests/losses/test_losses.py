@@ -445,7 +445,7 @@ def test_the_table_cannot_be_changed() -> None:
         LOSSES["other"] = LOSSES["softmax"]  # type: ignore[index]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gpu_gives_the_same_numbers(name: str) -> None:
     loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)
