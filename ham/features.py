@@ -184,6 +184,9 @@ class Frontend(nn.Module, ABC):
 class MelFrontend(Frontend):
     r"""The published front end of the HAM-Softmax recipe.
 
+    The release lacks its own model.py: this is the front end of the code that it builds on, TaoRuijie's ECAPA-TDNN;
+    that the release has the same is inferred, not read.
+
     Pre-emphasis :math:`y_n = x_n - 0.97 x_{n-1}` with :math:`x_{-1} = x_1`, a Mel spectrogram (FFT of 512, periodic
     Hamming window of 400, hop 160, triangles on the HTK scale), :math:`\log(e + 10^{-6})`, mean over time subtracted.
     Frames are centred on every 160th sample, the waveform reflected at both ends, so a crop of
