@@ -34,7 +34,9 @@ class FrontendConfig:
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Widths of the masks on training features; 0 and 0 switch it off. Source: published.md, up to 10 and 8."""
+    """Masks of training features: 0 to ``max_time_width - 1`` frames and 0 to ``max_freq_width - 1`` bands; 0 and 0
+    switch it off. The published 10 and 8 mask at most 9 and 7, see :class:`ham.features.SpecAugment`.
+    """
 
     max_time_width: int = 10
     max_freq_width: int = 8
@@ -87,6 +89,9 @@ class AugmentConfig:
     mode: Literal["off", "replace", "clean_plus_augmented"] = "clean_plus_augmented"
     """``clean_plus_augmented``: the step takes each crop and an augmented copy, the two losses are added
     (published). ``replace``: each crop is augmented with ``probability``. ``off``."""
+    joint_pass: bool = False
+    """For ``clean_plus_augmented``: one forward pass over clean and augmented crops together, which then share batch
+    statistics; by default they have a pass each, as released."""
     probability: float = 1.0
     kinds: tuple[str, ...] = ("reverb", "music", "speech", "noise")
 
@@ -395,6 +400,11 @@ def _check_sense(config: Config, where: str) -> None:
         raise ConfigError(
             f"{where}: features: stored filterbanks cannot be augmented as waveforms; set augment.mode: off and "
             "data.speed_perturb: [], or features: computed"
+        )
+    if config.augment.joint_pass and config.augment.mode != "clean_plus_augmented":
+        raise ConfigError(
+            f"{where}: augment.joint_pass: joins the two views of augment.mode clean_plus_augmented, and the mode is "
+            f"{config.augment.mode}; leave it out"
         )
     if config.train.average_last > config.train.epochs:
         raise ConfigError(

@@ -84,7 +84,7 @@ def test_the_authors_recipe(name: str) -> None:
     optimiser, schedule = config.optimiser, config.schedule
     assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adam", 1e-3, 2e-5)
     assert (schedule.name, schedule.gamma, schedule.step_epochs, schedule.warmup_epochs) == ("step", 0.97, 1, 0)
-    assert config.augment.mode == "clean_plus_augmented"
+    assert (config.augment.mode, config.augment.joint_pass) == ("clean_plus_augmented", False)
     assert config.augment.probability == 1
     assert (config.frontend.name, config.frontend.options) == ("mel", {"low_freq_hz": 20.0, "high_freq_hz": 7600.0})
     assert (config.spec_augment.max_time_width, config.spec_augment.max_freq_width) == (10, 8)
@@ -203,6 +203,7 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
         ("optimiser: {lr: true}", ["optimiser.lr", "a number"]),
         ("optimiser: {name: adma}", ["optimiser.name", "did you mean 'adam'"]),
         ("augment: {probability: 1.5}", ["augment.probability", "0 to 1"]),
+        ("augment: {mode: replace, joint_pass: true}", ["augment.joint_pass", "clean_plus_augmented", "replace"]),
         ("augment: {kinds: noise}", ["augment.kinds", "a list"]),
         ("data: {speed_perturb: [1.0]}", ["data.speed_perturb", "other than 1"]),
         ("features: stored", ["augment.mode: off"]),

@@ -178,6 +178,7 @@ def build_step(
             stores / "rirs" if options.rirs else None,
         ),
         keep_clean=config.augment.mode == "clean_plus_augmented",
+        joint_pass=config.augment.joint_pass,
         speed=speed,
         crop_samples=frontend.crop_samples(config.data.crop_frames),
         precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,
@@ -339,8 +340,11 @@ def _in_full(request: dict[str, Any]) -> dict[str, Any]:
     others = {key: value for key, value in request.items() if key not in Config.__dataclass_fields__}
     if isinstance(others.get("materials"), dict):  # materials that were not used once stood there as false
         others["materials"] = {name: used for name, used in others["materials"].items() if used}
+    tree = {k: v for k, v in request.items() if k not in others}
+    if tree.get("augment", {}).get("mode") == "clean_plus_augmented":  # there was one pass over both views once
+        tree["augment"] = {"joint_pass": True, **tree["augment"]}
     try:
-        return {**to_dict(resolve(from_dict({k: v for k, v in request.items() if k not in others}))), **others}
+        return {**to_dict(resolve(from_dict(tree))), **others}
     except ConfigError:
         return request  # an option is gone: the difference will be shown
 

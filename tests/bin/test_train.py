@@ -257,3 +257,11 @@ def test_an_experiment_that_said_false_of_unused_materials_is_the_same() -> None
     found = train._in_full(old)
     assert found["materials"] == {"rirs": "a1b2"}
     assert (found["seed"], found["loss"]["scale"]) == (1, 30.0)
+
+
+@pytest.mark.parametrize("mode", ["clean_plus_augmented", "replace", "off"])
+def test_an_experiment_from_before_there_were_two_passes_had_a_joint_one(mode: str) -> None:
+    old = {"loss": {"name": "am_softmax"}, "augment": {"mode": mode}}
+    assert train._in_full(old)["augment"]["joint_pass"] == (mode == "clean_plus_augmented")
+    new = {**old, "augment": {"mode": mode, "joint_pass": False}}
+    assert train._in_full(new)["augment"]["joint_pass"] is False

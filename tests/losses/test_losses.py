@@ -122,6 +122,7 @@ def test_defaults_are_the_published_settings(name: str) -> None:
         "chunk": "auto",
         "fused": True,
         "euclidean_share": 0.3,
+        "init_scale": 1.0,
         "clip_radius": None,
         "centres": "ball",
         "learn_curvature": False,
