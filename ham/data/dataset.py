@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -30,16 +30,24 @@ class Batch:
         labels: ``(B,)`` int64, 0 <= label < number of speakers before speed perturbation.
         entries: ``(B,)`` int64, the utterances, to name a batch that went wrong.
         bad: what was wrong with the crops that could not be read and were replaced, a line for each.
+        places: ``(B,)`` float, where each row begins, as a fraction of its utterance's possible starts.
+        lengths: ``(B,)`` int64, samples of each row before its utterance repeats. Only a change of speed needs
+            these two; see ``SpeedPerturbation`` for what it does without.
     """
 
     rows: Tensor
     labels: Tensor
     entries: Tensor
     bad: tuple[str, ...] = ()
+    places: Tensor | None = None
+    lengths: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, from which a copy to a GPU does not wait; the loader calls this."""
-        return Batch(self.rows.pin_memory(), self.labels.pin_memory(), self.entries.pin_memory(), self.bad)
+        parts: dict[str, Any] = {
+            name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **parts)
 
 
 @dataclass(frozen=True)
@@ -141,6 +149,8 @@ class CropBatches(Dataset[Batch]):
             labels=torch.from_numpy(self.data.labels[entries]),
             entries=torch.from_numpy(entries),
             bad=tuple(bad),
+            places=torch.tensor(places),
+            lengths=torch.from_numpy(self.store.lengths[self.data.indices[entries]]).clamp(max=self.num_rows),
         )
 
     def _crop(self, entry: int, place: float) -> NDArray[Any]:

@@ -79,7 +79,7 @@ class TrainingStep:
         if self.frontend is None:
             features = rows - rows.mean(1, keepdim=True)
         else:
-            features, labels = self._from_samples(self.frontend, rows, labels, generator)
+            features, labels = self._from_samples(self.frontend, batch, rows, labels, generator)
         features = self.mask(features, generator)
         with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
             embeddings = self.backbone(features)
@@ -98,13 +98,15 @@ class TrainingStep:
         return {f"diag/{name}": value for name, value in self.loss.diagnostics(*self._latest).items()}
 
     def _from_samples(
-        self, frontend: nn.Module, rows: Tensor, labels: Tensor, generator: torch.Generator
+        self, frontend: nn.Module, batch: Batch, rows: Tensor, labels: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Features and labels of the clean crops, the augmented ones, or both."""
         waveforms = rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
         voices = labels  # babble must not hold a speaker's own voice at another speed either
         if self.speed is not None:
-            waveforms, labels = self.speed(waveforms, labels, generator, self.crop_samples)
+            waveforms, labels = self.speed(
+                waveforms, labels, generator, self.crop_samples, places=batch.places, lengths=batch.lengths
+            )
         if self.augmenter is not None:
             augmented = self.augmenter(waveforms, voices, generator)
             waveforms = torch.cat([waveforms, augmented]) if self.keep_clean else augmented

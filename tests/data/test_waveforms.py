@@ -16,6 +16,7 @@ from ham.data.waveforms import (
     normalise_energy,
     roll_rows,
     snr_gain,
+    windows,
 )
 
 
@@ -117,3 +118,10 @@ def test_rows_roll_each_by_their_own_amount() -> None:
     waves = torch.arange(12.0).view(3, 4)
     rolled = roll_rows(waves, torch.tensor([0, 1, 3]))
     assert rolled.tolist() == [[0, 1, 2, 3], [5, 6, 7, 4], [11, 8, 9, 10]]
+
+
+def test_windows_begin_where_they_are_told_to() -> None:
+    waves = torch.arange(30.0).view(3, 10)
+    rows, starts = torch.tensor([2, 0, 2]), torch.tensor([0, 3, 6])
+    assert windows(waves, rows, starts, 4).tolist() == [[20, 21, 22, 23], [3, 4, 5, 6], [26, 27, 28, 29]]
+    assert windows(waves, rows[:0], starts[:0], 4).shape == (0, 4)
