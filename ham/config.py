@@ -89,6 +89,9 @@ class AugmentConfig:
     (published). ``replace``: each crop is augmented with ``probability``. ``off``."""
     probability: float = 1.0
     kinds: tuple[str, ...] = ("reverb", "music", "speech", "noise")
+    snr: Literal["published", "exact"] = "published"
+    """Ratio of speech to the recordings of ``--musan``. published: 1e-4 is added to both powers first, as the released
+    code does, so that quiet noise ends quieter than asked. exact: as asked."""
 
 
 @dataclass(frozen=True)

@@ -135,6 +135,7 @@ def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | Non
         sample_rate=SAMPLE_RATE,
         noise_store=None if noise is None else ArrayStore(noise),
         room_store=None if rooms is None else ArrayStore(rooms),
+        snr=config.snr,
     )
     names = list(config.kinds)
     if "music" in names and "music" not in available_kinds(materials) and len(names) > 1:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ham.data import noise, reverb
 from ham.data.channel import Channel
-from ham.data.draws import integers, uniform
+from ham.data.draws import Range, integers, uniform
 from ham.data.store import ArrayStore
-from ham.data.waveforms import Crops
+from ham.data.waveforms import PUBLISHED_ADDED_POWER, Crops
 from ham.errors import ConfigError, DataError
 
 UNTOUCHED = -1
@@ -101,11 +101,24 @@ class Materials:
         sample_rate: in Hz.
         noise_store: MUSAN, ids beginning with ``noise``, ``music`` and ``speech``; None to do without.
         room_store: room impulse responses; None to do without.
+        snr: rule of the ratio to the recordings of ``noise_store``: ``published`` adds 1e-4 to both powers first, so
+            that quiet noise ends quieter than asked; ``exact`` does not (see ``ham.data.waveforms.snr_gain``). Noise
+            that is made here and babble of the batch always have the exact ratio.
     """
 
     sample_rate: int = 16000
     noise_store: ArrayStore | None = None
     room_store: ArrayStore | None = None
+    snr: Literal["published", "exact"] = "published"
+
+
+def _recordings(
+    materials: Materials, store: ArrayStore, kind: str, snr_db: Range, num_files: tuple[int, int] = (1, 1)
+) -> Effect:
+    """Recordings of the noise store whose ids begin with ``kind``."""
+    source = noise.StoreNoise(store, kind)
+    added_power = PUBLISHED_ADDED_POWER if materials.snr == "published" else 0.0
+    return noise.AddNoise(source, snr_db=snr_db, num_files=num_files, added_power=added_power)
 
 
 def _reverb(materials: Materials) -> Effect:
@@ -120,22 +133,21 @@ def _music(materials: Materials) -> Effect:
     """Music of the store; there is no stand-in."""
     if materials.noise_store is None:
         raise ConfigError("augmentation: kind 'music' needs the MUSAN store; pack it or leave 'music' out")
-    return noise.AddNoise(noise.StoreNoise(materials.noise_store, "music"), snr_db=noise.MUSIC_SNR_DB)
+    return _recordings(materials, materials.noise_store, "music", noise.MUSIC_SNR_DB)
 
 
 def _speech(materials: Materials) -> Effect:
     """Voices of the store, or of the batch."""
     if materials.noise_store is None:
         return noise.BatchBabble()
-    source = noise.StoreNoise(materials.noise_store, "speech")
-    return noise.AddNoise(source, snr_db=noise.SPEECH_SNR_DB, num_files=noise.SPEECH_NUM_FILES)
+    return _recordings(materials, materials.noise_store, "speech", noise.SPEECH_SNR_DB, noise.SPEECH_NUM_FILES)
 
 
 def _noise(materials: Materials) -> Effect:
     """Noises of the store, or coloured noise."""
     if materials.noise_store is None:
         return noise.AddNoise(noise.ColouredNoise(sample_rate=materials.sample_rate))
-    return noise.AddNoise(noise.StoreNoise(materials.noise_store, "noise"))
+    return _recordings(materials, materials.noise_store, "noise", noise.NOISE_SNR_DB)
 
 
 def _channel(materials: Materials) -> Effect:

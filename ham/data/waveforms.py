@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+PUBLISHED_ADDED_POWER = 1e-4
+"""What the published recipes add to both mean powers before they take the logarithm: -40 dB of full scale."""
+
 MIN_POWER = 1e-10
 """Below this mean power a signal counts as silent: one bit of 16-bit audio, in [-1, 1], has (2 ** -15) ** 2 = 9e-10."""
 
@@ -35,23 +38,28 @@ def mean_power(waveforms: Tensor) -> Tensor:
     return norms.square() / waveforms.shape[1]
 
 
-def snr_gain(clean_power: Tensor, noise_power: Tensor, snr_db: Tensor) -> Tensor:
+def snr_gain(clean_power: Tensor, noise_power: Tensor, snr_db: Tensor, *, added_power: float = 0.0) -> Tensor:
     r"""The factor that puts a noise ``snr_db`` below the speech.
 
-    .. math:: g = \sqrt{\frac{P(x)}{P(n)} 10^{-\mathrm{SNR} / 10}}
+    .. math:: g = \sqrt{\frac{P(x) + a}{P(n) + a} 10^{-\mathrm{SNR} / 10}}
 
-    with :math:`P` the mean power over the crop. Silent speech makes the noise silent too; a noise below
-    ``MIN_POWER`` is not amplified to speech level (nor divided by zero), so that it adds next to nothing.
+    with :math:`P` the mean power over the crop and :math:`a` the added power. With :math:`a = 0` the ratio is exact:
+    silent speech makes the noise silent too; a noise below ``MIN_POWER`` is not amplified to speech level (nor
+    divided by zero), so that it adds next to nothing. The published recipes take ``PUBLISHED_ADDED_POWER``: a noise
+    near or below it stays quieter than asked (with speech at -20 dB of full scale and noise at -60, a nominal 7.5 dB
+    are 27.5), and behind speech near or below it the noise is louder than asked.
 
     Args:
         clean_power: of the speech, any shape that fits the others.
         noise_power: of the noise.
         snr_db: ratio wanted.
+        added_power: :math:`a`, at least 0.
 
     Returns:
         Factors, of the common shape.
     """
-    return (clean_power / noise_power.clamp(min=MIN_POWER)).sqrt() * torch.pow(10.0, -snr_db / 20.0)
+    ratio = (clean_power + added_power) / (noise_power + added_power).clamp(min=MIN_POWER)
+    return ratio.sqrt() * torch.pow(10.0, -snr_db / 20.0)
 
 
 def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:

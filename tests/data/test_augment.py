@@ -142,6 +142,38 @@ def test_published_ratios(kind: str, low_db: float, high_db: float, full: Materi
     assert snr_db.max() - snr_db.min() > 0.7 * (high_db - low_db)
 
 
+@pytest.mark.parametrize("kind", ["noise", "music", "speech"])
+def test_recordings_have_the_published_ratio_unless_the_exact_one_is_asked_for(kind: str, tmp_path: Path) -> None:
+    """All recordings here have one level: the two rules differ by one factor, as the released arithmetic has it."""
+    level, sign = 50, np.where(np.arange(3000) % 2, 1, -1).astype(np.int16)
+    items = [(f"{kind}-{i}", np.roll(level * sign, i)) for i in range(10)]
+    write_store(tmp_path / "n", items, {"sample_rate": 16000})
+    store = ArrayStore(tmp_path / "n")
+    crops = Crops(0.02 * torch.randn(16, 800, generator=seeded(99)), torch.arange(16))
+    published, exact = (
+        (Augmenter(build_kinds([kind], m), probability=1.0)(*crops, seeded()) - crops.waveforms).double()
+        for m in (Materials(noise_store=store), Materials(noise_store=store, snr="exact"))
+    )
+    speech, noise = crops.waveforms.double().square().mean(1), (level / 32768) ** 2
+    factor = ((speech + 1e-4) / (noise + 1e-4) * noise / speech).sqrt()
+    assert torch.allclose(published.norm(dim=1) / exact.norm(dim=1), factor, rtol=1e-3)
+
+
+def test_what_is_made_here_has_the_exact_ratio_always() -> None:
+    crops = batch()
+    kinds = available_kinds(OFFLINE)
+    one, other = (
+        Augmenter(build_kinds(kinds, m), probability=1.0)(*crops, seeded())
+        for m in (Materials(), Materials(snr="exact"))
+    )
+    assert torch.equal(one, other)
+    added = Augmenter(build_kinds(["noise"], OFFLINE), probability=1.0)(1e-3 * crops[0], crops[1], seeded())
+    added -= 1e-3 * crops.waveforms
+    snr_db = 10 * torch.log10(1e-6 * crops.waveforms.square().sum(1) / added.square().sum(1))
+    assert -0.1 < snr_db.min() < 2.0
+    assert 13.0 < snr_db.max() < 15.1
+
+
 @pytest.mark.parametrize(
     ("names", "sentence"),
     [

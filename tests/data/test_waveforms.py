@@ -46,6 +46,14 @@ def test_gains_broadcast_over_all_pairs() -> None:
     assert torch.allclose(gains, expected)
 
 
+@pytest.mark.parametrize("added_power", [0.0, 1e-4, 1e-2])
+def test_added_power_enters_both_levels_before_the_logarithm(added_power: float) -> None:
+    clean, noise, snr_db = (torch.rand(3, 20, generator=seeded(), dtype=torch.float64) + 0.01).unbind()
+    levels_db = [10 * torch.log10(power + added_power) for power in (clean, noise)]
+    expected = torch.sqrt(10 ** ((levels_db[0] - levels_db[1] - snr_db) / 10))
+    assert torch.allclose(snr_gain(clean, noise, snr_db, added_power=added_power), expected)
+
+
 def test_silence_on_either_side_changes_nothing() -> None:
     speech = torch.randn(1, 100, generator=seeded())
     silence = torch.zeros(1, 100)
