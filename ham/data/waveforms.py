@@ -77,18 +77,20 @@ def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     return torch.addcmul(clean, noise, gains.unsqueeze(1))
 
 
-def normalise_energy(responses: Tensor) -> Tensor:
+def normalise_energy(responses: Tensor, energy: Tensor | None = None) -> Tensor:
     r"""Divide each room response by its norm, :math:`h / \sqrt{\sum_t h_t^2}`.
 
     A response that is all zeros becomes the unit impulse: a damaged file must not erase a training example.
 
     Args:
         responses: shape ``(B, L)``.
+        energy: :math:`\sum_t h_t^2` of each whole response where ``responses`` holds only its beginning, shape
+            ``(B,)``; None where nothing is missing.
 
     Returns:
-        Responses of energy 1, shape ``(B, L)``.
+        Responses (or beginnings of responses) of energy 1, shape ``(B, L)``.
     """
-    energy = responses.square().sum(dim=1, keepdim=True)
+    energy = (responses.square().sum(dim=1) if energy is None else energy).unsqueeze(1)
     silent = energy < torch.finfo(responses.dtype).tiny
     scaled = responses / torch.where(silent, torch.ones_like(energy), energy).sqrt()
     impulse = torch.zeros_like(responses)

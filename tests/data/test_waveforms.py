@@ -104,6 +104,8 @@ def test_energy_becomes_one_and_silence_the_impulse() -> None:
     assert torch.allclose(normalised.square().sum(1), torch.ones(3))
     assert torch.allclose(normalised[0] * responses[0].norm(), responses[0], atol=1e-5)
     assert normalised[2].tolist() == [1.0] + [0.0] * 49
+    energy = responses.square().sum(1)
+    assert torch.allclose(normalise_energy(responses[:, :20], energy)[:2], normalised[:2, :20])
 
 
 @given(st.integers(1, 200000))
