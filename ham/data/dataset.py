@@ -58,30 +58,38 @@ class TrainingSet:
         indices: their positions in the store, int64.
         labels: their speakers' numbers, int64.
         speakers: the speakers in the order of their numbers.
+        num_short: utterances of theirs that were left out for being too short.
     """
 
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
     speakers: tuple[str, ...]
+    num_short: int = 0
 
 
-def training_set(store: ArrayStore, utt2spk: Mapping[str, str], leave_out: Sequence[str] = ()) -> TrainingSet:
+def training_set(
+    store: ArrayStore, utt2spk: Mapping[str, str], leave_out: Sequence[str] = (), *, min_utterance_s: float = 0.0
+) -> TrainingSet:
     """Number the speakers in the order of their names and label every utterance of the store.
 
     Args:
         store: the store of the training data directory.
         utt2spk: the speaker of each of its utterances.
         leave_out: speakers that are kept aside.
+        min_utterance_s: shorter utterances are left out, and with them speakers who have no longer one.
     """
     number = {spk: k for k, spk in enumerate(sorted(set(utt2spk.values())))}
     every = np.fromiter((number[utt2spk[utt]] for utt in store.utts), np.int64, len(store))
     aside = np.isin(every, [number[spk] for spk in leave_out if spk in number])
-    kept, labels = np.unique(every[~aside], return_inverse=True)
+    short = ~aside & (store.lengths < min_utterance_s * store.sample_rate)
+    taken = ~aside & ~short
+    kept, labels = np.unique(every[taken], return_inverse=True)
     names = list(number)
     return TrainingSet(
-        indices=np.flatnonzero(~aside).astype(np.int64, copy=False),
+        indices=np.flatnonzero(taken).astype(np.int64, copy=False),
         labels=labels.astype(np.int64, copy=False),
         speakers=tuple(names[k] for k in kept.tolist()),
+        num_short=int(short.sum()),
     )
 
 

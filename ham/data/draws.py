@@ -64,6 +64,23 @@ def integers(shape: Sequence[int], low: int, high: int, generator: torch.Generat
     return torch.randint(low, high + 1, tuple(shape), generator=generator, device=generator.device).to(device)
 
 
+def weighted(num: int, weights: Sequence[float], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw numbers of choices, each with a probability in proportion to its weight.
+
+    Args:
+        num: how many.
+        weights: of each choice, at least 0, their sum above 0.
+        generator: source of the randomness.
+        device: where the result is wanted.
+
+    Returns:
+        An int64 tensor of shape ``(num,)`` with values from 0 to ``len(weights) - 1``.
+    """
+    edges = torch.tensor(weights, dtype=torch.float64, device=generator.device).cumsum(0)
+    draw = torch.rand(num, dtype=torch.float64, generator=generator, device=generator.device)
+    return torch.searchsorted(edges / edges[-1], draw, right=True).to(device)
+
+
 def distinct(num: int, count: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """Draw numbers from 0 to ``total - 1`` without repeating one within a row; every such row is equally likely.
 

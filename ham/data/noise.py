@@ -28,6 +28,8 @@ MUSIC_SNR_DB: Range = (5.0, 15.0)
 """Published ratio for music, one recording."""
 SPEECH_SNR_DB: Range = (13.0, 20.0)
 """Published ratio for each voice of babble."""
+VOICE_SNR_DB: Range = (10.0, 30.0)
+"""wespeaker's ratio for speech, one recording."""
 SPEECH_NUM_FILES = (3, 8)
 """Published number of voices in babble."""
 

@@ -16,12 +16,12 @@ from ham.data.waveforms import Crops, windows
 from ham.errors import ConfigError
 
 FILTER: dict[str, Any] = {
-    "lowpass_filter_width": 56,
-    "rolloff": 0.955,
+    "lowpass_filter_width": 64,
+    "rolloff": 0.9575,
     "resampling_method": "sinc_interp_kaiser",
     "beta": 6.0,
 }
-"""The filter nearest to sox's within the cost of a width of 64; ``python -m benchmarks.augment`` compares it."""
+"""Of those of this width the filter nearest to sox's; ``python -m benchmarks.speed`` compares it."""
 
 
 def _fraction(speed: float) -> Fraction:

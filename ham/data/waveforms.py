@@ -77,6 +77,18 @@ def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     return torch.addcmul(clean, noise, gains.unsqueeze(1))
 
 
+def normalise_peak(waveforms: Tensor) -> Tensor:
+    r"""Scale each row to just below full scale, :math:`x / (\max_n |x_n| + 10^{-4})`, as wespeaker does.
+
+    Args:
+        waveforms: shape ``(B, N)``, N at least 1.
+
+    Returns:
+        Rows within (-1, 1), shape ``(B, N)``; silence stays silent.
+    """
+    return waveforms / (waveforms.abs().amax(dim=1, keepdim=True) + 1e-4)
+
+
 def normalise_energy(responses: Tensor, energy: Tensor | None = None) -> Tensor:
     r"""Divide each room response by its norm, :math:`h / \sqrt{\sum_t h_t^2}`.
 

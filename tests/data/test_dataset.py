@@ -35,6 +35,18 @@ def test_speakers_are_numbered_in_order_and_some_left_out(store: ArrayStore) -> 
         assert UTT2SPK[store.utts[index]] == data.speakers[label]
 
 
+def test_short_utterances_are_left_out_and_counted(store: ArrayStore) -> None:
+    """They have 40 to 48 samples, in the order of their names: s0 holds the three shortest."""
+    for shortest, speakers in [(40, 3), (41, 3), (43, 2), (48, 1), (49, 0)]:
+        data = training_set(store, UTT2SPK, min_utterance_s=shortest / 16000)
+        assert data.num_short == shortest - 40
+        assert store.lengths[data.indices].tolist() == list(range(shortest, 49))
+        assert data.speakers == ("s0", "s1", "s2")[3 - speakers :]
+        assert [data.speakers[label] for label in data.labels] == [UTT2SPK[store.utts[i]] for i in data.indices]
+    aside = training_set(store, UTT2SPK, leave_out=["s0"], min_utterance_s=44 / 16000)
+    assert (aside.num_short, aside.speakers) == (1, ("s1", "s2"))
+
+
 def test_a_batch_holds_the_planned_crops(store: ArrayStore) -> None:
     data = training_set(store, UTT2SPK)
     batches = CropBatches(store, data, plan_epoch(9, seed=3, epoch=1), batch_size=4, num_rows=30)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ham.data.draws import check_range, distinct, integers, normal, uniform
+from ham.data.draws import check_range, distinct, integers, normal, uniform, weighted
 from ham.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -79,3 +79,12 @@ def test_distinct_numbers_never_repeat_in_a_row_and_all_orders_are_equally_likel
         steps = torch.bincount((drawn[:, 1] - drawn[:, 0]) % total, minlength=total)[1:] / num
         assert torch.allclose(steps, torch.full((total - 1,), 1 / (total - 1)), atol=0.025)
     assert torch.equal(drawn, distinct(num, count, total, seeded(), CPU))
+
+
+def test_choices_are_drawn_in_proportion_to_their_weights() -> None:
+    drawn = weighted(20000, [0, 3, 1, 0, 4, 0], seeded(), CPU)
+    assert drawn.dtype == torch.int64
+    shares = torch.bincount(drawn, minlength=6) / 20000
+    assert torch.allclose(shares, torch.tensor([0, 3, 1, 0, 4, 0]) / 8, atol=0.02)
+    assert shares[[0, 3, 5]].sum() == 0
+    assert torch.equal(drawn, weighted(20000, [0, 30, 10, 0, 40, 0], seeded(), CPU))

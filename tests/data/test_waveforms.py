@@ -14,6 +14,7 @@ from ham.data.waveforms import (
     mean_power,
     mix_at_snr,
     normalise_energy,
+    normalise_peak,
     roll_rows,
     snr_gain,
     windows,
@@ -135,3 +136,9 @@ def test_windows_begin_where_they_are_told_to() -> None:
     rows, starts = torch.tensor([2, 0, 2]), torch.tensor([0, 3, 6])
     assert windows(waves, rows, starts, 4).tolist() == [[20, 21, 22, 23], [3, 4, 5, 6], [26, 27, 28, 29]]
     assert windows(waves, rows[:0], starts[:0], 4).shape == (0, 4)
+
+
+def test_the_peak_becomes_full_scale_as_wespeaker_has_it() -> None:
+    waves = torch.stack([3 * torch.randn(500, generator=seeded()), 1e-3 * torch.randn(500), torch.zeros(500)])
+    expected = [row / (np.max(np.abs(row)) + 1e-4) for row in waves.double().numpy()]
+    np.testing.assert_allclose(normalise_peak(waves).numpy(), expected, rtol=1e-5)
