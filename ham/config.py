@@ -78,6 +78,8 @@ class DataConfig:
     """Speeds other than 1 whose speech counts as further speakers, as (0.9, 1.1); each crop draws one speed."""
     num_workers: int = 0
     """Processes that gather crops; 0 gathers in the training process."""
+    min_utterance_s: float = 0.0
+    """Training utterances that are shorter are left out, counted and told; 0 takes all."""
     valid_speakers: int = 10
     """Training speakers kept aside whose trials give the EER of each epoch; 0 trains on all, without one."""
 
@@ -94,6 +96,13 @@ class AugmentConfig:
     statistics; by default they have a pass each, as released."""
     probability: float = 1.0
     kinds: tuple[str, ...] = ("reverb", "music", "speech", "noise")
+    weights: tuple[float, ...] = ()
+    """How often each of the kinds is drawn, in proportion to the others; [] draws all equally often."""
+    peak_normalise: bool = False
+    """Scale every augmented crop to a peak of full scale, as wespeaker does."""
+    snr: Literal["published", "exact"] = "published"
+    """Ratio of speech to the recordings of ``--musan``. published: 1e-4 is added to both powers first, as the released
+    code does, so that quiet noise ends quieter than asked. exact: as asked."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +190,7 @@ LEAST: Mapping[str, float] = {
     "data.crops_per_utterance": 1,
     "data.max_bad_crops": 0,
     "data.num_workers": 0,
+    "data.min_utterance_s": 0,
     "data.valid_speakers": 0,
     "augment.probability": 0,
     "optimiser.weight_decay": 0,

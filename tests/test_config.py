@@ -74,7 +74,7 @@ def test_published_systems_train_on_every_speaker_with_crops_of_200_frames(name:
     assert (config.data.order, config.train.precision, config.train.clip_grad_norm) == ("shuffle", "float32", 0.0)
     assert build_frontend(config).crop_samples(200) == 32_240
     assert config.frontend.num_mel_bins == 80
-    assert config.augment.kinds == ("reverb", "music", "speech", "noise")
+    assert config.augment.snr == "published"
 
 
 @pytest.mark.parametrize("name", AUTHORS)
@@ -85,6 +85,9 @@ def test_the_authors_recipe(name: str) -> None:
     assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adam", 1e-3, 2e-5)
     assert (schedule.name, schedule.gamma, schedule.step_epochs, schedule.warmup_epochs) == ("step", 0.97, 1, 0)
     assert (config.augment.mode, config.augment.joint_pass) == ("clean_plus_augmented", False)
+    assert (config.augment.kinds, config.augment.weights) == (("reverb", "music", "speech", "noise"), ())
+    assert not config.augment.peak_normalise
+    assert config.data.min_utterance_s == 0
     assert config.augment.probability == 1
     assert (config.frontend.name, config.frontend.options) == ("mel", {"low_freq_hz": 20.0, "high_freq_hz": 7600.0})
     assert (config.spec_augment.max_time_width, config.spec_augment.max_freq_width) == (10, 8)
@@ -106,6 +109,12 @@ def test_wespeakers_recipe(name: str) -> None:
     assert (schedule.name, schedule.warmup_epochs, schedule.final_lr) == ("exponential", 6, 5e-5)
     assert (margin.name, margin.start_epoch, margin.end_epoch) == ("exponential", 20, 40)
     assert (config.augment.mode, config.augment.probability) == ("replace", 0.6)
+    weight = dict(zip(config.augment.kinds, config.augment.weights, strict=True))
+    # One room or one file, half each; the file is any of MUSAN's, so that a kind counts by its number of files.
+    assert weight["reverb"] == weight["noise"] + weight["music"] + weight["voice"]
+    assert (weight["noise"], weight["music"], weight["voice"]) == (930, 660, 426)
+    assert config.augment.peak_normalise
+    assert config.data.min_utterance_s == 1.0
     assert config.frontend.name == "kaldi_fbank"
     assert config.data.speed_perturb == (0.9, 1.1)
     assert config.backbone.embedding_dim == (256 if name == "resnet34" else 192)
@@ -205,6 +214,9 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
         ("augment: {probability: 1.5}", ["augment.probability", "0 to 1"]),
         ("augment: {mode: replace, joint_pass: true}", ["augment.joint_pass", "clean_plus_augmented", "replace"]),
         ("augment: {kinds: noise}", ["augment.kinds", "a list"]),
+        ("augment: {weights: [one]}", ["augment.weights[0]", "a number"]),
+        ("augment: {snr: loud}", ["augment.snr", "published, exact"]),
+        ("data: {min_utterance_s: -1}", ["data.min_utterance_s", "at least 0"]),
         ("data: {speed_perturb: [1.0]}", ["data.speed_perturb", "other than 1"]),
         ("features: stored", ["augment.mode: off"]),
         ("margin: {start_epoch: 4, end_epoch: 2}", ["margin.end_epoch"]),

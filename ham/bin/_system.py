@@ -15,7 +15,7 @@ import torch
 from ham import backbones, features, losses
 from ham.backbones.base import Backbone
 from ham.config import AugmentConfig, Config, OptimiserConfig
-from ham.data.augment import Augmenter, Materials, available_kinds, build_kinds, check_kinds
+from ham.data.augment import Augmenter, Materials, available_kinds, build_kinds, check_kinds, check_weights
 from ham.data.speed import SpeedPerturbation
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
@@ -75,6 +75,7 @@ def check_parts(config: Config) -> None:
     build_frontend(config)
     if config.augment.mode != "off":
         check_kinds(config.augment.kinds)
+        check_weights(config.augment.kinds, config.augment.weights)
     SpeedPerturbation(2, speeds=config.data.speed_perturb)
     with torch.device("meta"):
         build_backbone(config)
@@ -135,12 +136,19 @@ def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | Non
         sample_rate=SAMPLE_RATE,
         noise_store=None if noise is None else ArrayStore(noise),
         room_store=None if rooms is None else ArrayStore(rooms),
+        snr=config.snr,
     )
     names = list(config.kinds)
     if "music" in names and "music" not in available_kinds(materials) and len(names) > 1:
         logger.info("augmentation: no MUSAN (--musan): coloured noise and babble of the batch instead, no music")
         names.remove("music")
-    return Augmenter(build_kinds(names, materials), probability=config.probability)
+    weight = dict(zip(config.kinds, config.weights, strict=False))  # none where all are drawn equally often
+    return Augmenter(
+        build_kinds(names, materials),
+        probability=config.probability,
+        weights=[weight[name] for name in names if name in weight],
+        peak_normalise=config.peak_normalise,
+    )
 
 
 def build_optimiser(config: OptimiserConfig, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:

@@ -83,7 +83,7 @@ class TrainingStep:
         labels = batch.labels.to(device, non_blocking=True)
         inputs = [rows]
         if self.frontend is not None:
-            inputs, labels = self._waveforms(rows, labels, generator)
+            inputs, labels = self._waveforms(batch, rows, labels, generator)
         passes = [self._pass(one, labels, generator) for one in inputs]
         outs = [out for out, _ in passes]
         self._latest = torch.cat([embeddings for _, embeddings in passes]), labels.repeat(len(passes))
@@ -108,12 +108,16 @@ class TrainingStep:
             embeddings = self.backbone(features)
         return self.loss(embeddings.float(), labels), embeddings.detach().float()
 
-    def _waveforms(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[list[Tensor], Tensor]:
+    def _waveforms(
+        self, batch: Batch, rows: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
         """The waveforms of each forward pass, and the labels that are those of each."""
         waveforms = rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
         voices = labels  # babble must not hold a speaker's own voice at another speed either
         if self.speed is not None:
-            waveforms, labels = self.speed(waveforms, labels, generator, self.crop_samples)
+            waveforms, labels = self.speed(
+                waveforms, labels, generator, self.crop_samples, places=batch.places, lengths=batch.lengths
+            )
         if self.augmenter is None:
             return [waveforms], labels
         augmented = self.augmenter(waveforms, voices, generator)

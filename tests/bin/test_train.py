@@ -202,6 +202,24 @@ def test_a_curvature_is_scheduled_or_learnt_and_found_again(lab: Lab) -> None:
     assert 1.0 < curvatures[0] < 2.0 < curvatures[1] < 3.0
 
 
+def test_short_utterances_are_left_out_on_request_and_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    path = lab.data_dir / "train/utt2dur"
+    lines = path.read_text().splitlines(keepends=True)
+    for utt in ("s0-u00", "s3-u03", "s3-u09"):
+        soundfile.write(lab.data_dir.parent / f"{int(utt[-2:])}.flac", np.full(3200, 0.1), 16000)
+        lines = [line.replace("0.5", "0.2") if line.startswith(utt) else line for line in lines]
+    path.write_text("".join(lines))
+    lab.pack()
+    with caplog.at_level("INFO"):
+        lab.train(changes=("data.min_utterance_s=0.3", "data.valid_speakers=0"))
+    assert "3 utterances below 0.3 s are left out (data.min_utterance_s)" in caplog.text
+    assert "21 utterances of 6 speakers" in caplog.text
+    with pytest.raises(ConfigError, match=r"data\.min_utterance_s: 0\.3 -> 0\.0"):
+        lab.train(changes=("data.valid_speakers=0",))
+    with pytest.raises(DataError, match=r"found 0; 24 utterances are below 9 s \(data\.min_utterance_s\)"):
+        lab.train(changes=("data.min_utterance_s=9", "data.valid_speakers=0"))
+
+
 def test_too_few_speakers_are_refused(lab: Lab) -> None:
     lab.pack()
     with pytest.raises(DataError, match=r"data\.valid_speakers"):

@@ -118,6 +118,17 @@ def test_speeds_are_further_classes(
     assert clean.max() >= 4
 
 
+def test_speeds_know_where_the_crops_lie_in_their_utterances(
+    store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+) -> None:
+    step, batch = make_step(speed=True), a_batch(store, data)
+    step.backbone.eval()
+    waves, draw = batch.rows.float() / 32768, generator()
+    crops = step.speed(waves, batch.labels, draw, 4000, places=batch.places, lengths=batch.lengths)
+    expected = step.loss(step.backbone(step.frontend(crops.waveforms)), crops.labels)
+    torch.testing.assert_close(step(batch, generator()), expected)
+
+
 def test_the_same_generator_gives_the_same_loss(
     store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
 ) -> None:
