@@ -52,7 +52,8 @@ def by_hand(step: TrainingStep, batch: Batch, *, joint: bool) -> Outcome:
     backbone, loss, random = copy.deepcopy(step.backbone), copy.deepcopy(step.loss), generator()
     clean, labels = batch.rows.float() / 32768, batch.labels
     if step.speed is not None:
-        clean, labels = step.speed(clean, labels, random, step.crop_samples)
+        where = {"places": batch.places, "lengths": batch.lengths}
+        clean, labels = step.speed(clean, labels, random, step.crop_samples, **where)
     augmented = step.augmenter(clean, batch.labels, random)
     passes = [torch.cat([clean, augmented])] if joint else [clean, augmented]
     labels = torch.cat([labels, labels]) if joint else labels
