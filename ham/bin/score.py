@@ -22,7 +22,7 @@ from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
-from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, parse_backends
+from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, Training, parse_backends
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL, read_source
@@ -38,7 +38,7 @@ from ham.score.results import (
     write_results,
 )
 from ham.score.scores import Scores, write_scores
-from ham.score.training import FOLDER as TRAINING
+from ham.score.training import FOLDER as TRAINING_FOLDER
 from ham.score.training import read_training
 from ham.train import checkpoint
 from ham.train.checkpoint import weights_digest
@@ -79,17 +79,16 @@ def main(argv: Sequence[str]) -> None:
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
     check_sources(options.exp_dir, wanted)
     backends = _possible(wanted, loss)
-    plans = [_fitting(backends, trial_list) for trial_list in lists]
-    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
-    needs_training = any(backend.needs_training for backend in backends)
+    training = _read_training(options, backends)
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        read_training(options.exp_dir, read_data_dir(options.data_dir / "train")) if needs_training else None,
+        training,
         top_n=options.top_n,
         p_target=options.p_target,
     )
-    for backend in backends:  # before anything is written
-        scorer.check(backend)
+    backends = _with_cohort(backends, scorer, options.top_n)  # before anything is written
+    plans = [_fitting(backends, trial_list) for trial_list in lists]
+    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     numbers: list[ListResult] = []
     curves: list[Curves] = []
     with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
@@ -114,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
         versions=checkpoint.versions(),
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
-        settings=_settings(options, lists, backends, scorer),
+        settings=_settings(options, lists, backends, training),
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
@@ -238,20 +237,20 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
     names = ["embeddings.npz"]
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
     if any(backend.needs_training for backend in backends):
-        names += [f"{TRAINING}/cohort.npz", f"{TRAINING}/calibration.npz"]
+        names += [f"{TRAINING_FOLDER}/cohort.npz", f"{TRAINING_FOLDER}/calibration.npz"]
     digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
     said = {name: read_source(exp_dir / name) for name in names}
     for name, source in said.items():
         if source and source.split()[0] != digest:
             raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
-    cohort, calibration = (said.get(f"{TRAINING}/{name}.npz") for name in ("cohort", "calibration"))
+    cohort, calibration = (said.get(f"{TRAINING_FOLDER}/{name}.npz") for name in ("cohort", "calibration"))
     if cohort and calibration and cohort != calibration:
-        place = exp_dir / TRAINING
+        place = exp_dir / TRAINING_FOLDER
         raise DataError(f"{place}: cohort.npz and calibration.npz were made apart; extract again (stage 5)")
 
 
 def _settings(
-    options: Any, lists: Sequence[TrialList], backends: Sequence[Backend], scorer: Scorer
+    options: Any, lists: Sequence[TrialList], backends: Sequence[Backend], training: Training | None
 ) -> dict[str, int | float | str]:
     """What the scores depend on beside the model, where they do."""
     found: dict[str, int | float | str] = {}
@@ -259,9 +258,9 @@ def _settings(
         found["enrol"] = options.enrol
     if any(backend.uses_top_n for backend in backends):
         found["top_n"] = options.top_n
-    if any(backend.needs_training for backend in backends):
-        found["cohort_utts"] = scorer.cohort_utts
-    if any(backend.calibrated for backend in backends):
+    if training is not None:
+        found |= {"cohort_utts": training.cohort_utts, "train_chunk_s": training.train_chunk_s}
+    if any(backend.uses_p_target for backend in backends):
         found["p_target"] = options.p_target
     return found
 
@@ -274,6 +273,24 @@ def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
         raise ConfigError(f"--backends {' '.join(left_out)}: the loss {loss.name} has no distance; use cosine")
     if left_out:
         logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
+    return kept
+
+
+def _read_training(options: Any, backends: Sequence[Backend]) -> Training | None:
+    if not any(backend.needs_training for backend in backends):
+        return None
+    return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"))
+
+
+def _with_cohort(backends: Sequence[Backend], scorer: Scorer, top_n: int) -> list[Backend]:
+    """The back-ends that the cohort allows: there are no 50 highest scores against 30 speakers."""
+    kept = [backend for backend in backends if not backend.uses_top_n or top_n <= scorer.num_cohort]
+    for backend in kept or backends:
+        scorer.check(backend)
+    left_out = [backend.name for backend in backends if backend not in kept]
+    if left_out:
+        found = f"the cohort has {scorer.num_cohort} speakers, --top_n is {top_n}"
+        logger.info("left out, since %s: %s", found, " ".join(left_out))
     return kept
 
 
