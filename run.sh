@@ -31,7 +31,7 @@ format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
 backends="cosine hyperbolic" # stages 5, 6: these, cosine+mean+as_norm, fusion and others (docs/scoring.md), or all
 cohort_utts=0    # stage 5: utterances of each training speaker in the cohort's mean; 0: all
 train_chunk_s=0  # stage 5: seconds of each training utterance that mean, cohort and calibration embed, at random; 0: all
-top_n=300        # stage 6: highest scores against the cohort that as_norm keeps
+top_n=300        # stage 6: highest scores against the cohort that as_norm keeps; 0: a third of the cohort, at most 300
 geometry=true    # stage 7: measure and draw the embeddings' geometry as well
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
@@ -90,7 +90,7 @@ if [ ! -f "$config" ]; then
   done
 fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
-[ "$top_n" -ge 2 ] || fail 2 "run.sh: --top_n: expected at least 2, found $top_n"
+[ "$top_n" -ne 1 ] || fail 2 "run.sh: --top_n: expected 0 or at least 2, found $top_n"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"

@@ -78,6 +78,9 @@ class DataConfig:
     """Processes that gather crops; 0 gathers in the training process."""
     valid_speakers: int = 10
     """Training speakers kept aside whose trials give the EER of each epoch; 0 trains on all, without one."""
+    valid_share: float = 0.0
+    """The same as a share of the training speakers, where that is more and ``valid_speakers`` is not 0: 0.07 keeps 70
+    of 1,000 aside."""
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,7 @@ LEAST: Mapping[str, float] = {
     "data.max_bad_crops": 0,
     "data.num_workers": 0,
     "data.valid_speakers": 0,
+    "data.valid_share": 0,
     "augment.probability": 0,
     "optimiser.weight_decay": 0,
     "optimiser.momentum": 0,

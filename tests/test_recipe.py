@@ -296,3 +296,4 @@ def test_a_folder_of_speech_without_lists(tiny: Tiny) -> None:
     changes = [*("--config", "mini", "--set", CHANGES)]
     done = tiny.recipe(*options, *where, *changes)
     assert "mine/all" in done.stdout
+    assert " cosine+as_norm " in done.stdout  # by default, however few speakers there are

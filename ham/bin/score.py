@@ -18,6 +18,7 @@ from tqdm import tqdm
 import ham
 import ham.losses
 from ham.bin._cli import Parser, at_least, run
+from ham.bin._options import top_n
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
@@ -79,14 +80,14 @@ def main(argv: Sequence[str]) -> None:
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
     check_sources(options.exp_dir, wanted)
     backends = _possible(wanted, loss)
-    training = _read_training(options, backends)
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        training,
+        _read_training(options, backends),
         top_n=options.top_n,
         p_target=options.p_target,
     )
-    backends = _with_cohort(backends, scorer, options.top_n)  # before anything is written
+    for backend in backends:  # before anything is written
+        scorer.check(backend)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     numbers: list[ListResult] = []
@@ -113,7 +114,7 @@ def main(argv: Sequence[str]) -> None:
         versions=checkpoint.versions(),
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
-        settings=_settings(options, lists, backends, training),
+        settings=_settings(options, lists, backends, scorer),
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
@@ -136,7 +137,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', 's_norm|+as_norm')}, or all"
     )
-    parser.add_argument("--top_n", type=at_least(2), default=TOP_N, help="highest cohort scores that as_norm keeps")
+    parser.add_argument(
+        "--top_n",
+        type=top_n,
+        default=TOP_N,
+        help="highest cohort scores that as_norm keeps; 0: of a third of the speakers",
+    )
     parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
     parser.add_argument(
         "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
@@ -250,16 +256,15 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
 
 
 def _settings(
-    options: Any, lists: Sequence[TrialList], backends: Sequence[Backend], training: Training | None
+    options: Any, lists: Sequence[TrialList], backends: Sequence[Backend], scorer: Scorer
 ) -> dict[str, int | float | str]:
     """What the scores depend on beside the model, where they do."""
     found: dict[str, int | float | str] = {}
     if any(trial_list.trials.models for trial_list in lists):
         found["enrol"] = options.enrol
     if any(backend.uses_top_n for backend in backends):
-        found["top_n"] = options.top_n
-    if training is not None:
-        found |= {"cohort_utts": training.cohort_utts, "train_chunk_s": training.train_chunk_s}
+        found["top_n"] = scorer.top_n
+    found |= scorer.training_settings
     if any(backend.uses_p_target for backend in backends):
         found["p_target"] = options.p_target
     return found
@@ -280,18 +285,6 @@ def _read_training(options: Any, backends: Sequence[Backend]) -> Training | None
     if not any(backend.needs_training for backend in backends):
         return None
     return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"))
-
-
-def _with_cohort(backends: Sequence[Backend], scorer: Scorer, top_n: int) -> list[Backend]:
-    """The back-ends that the cohort allows: there are no 50 highest scores against 30 speakers."""
-    kept = [backend for backend in backends if not backend.uses_top_n or top_n <= scorer.num_cohort]
-    for backend in kept or backends:
-        scorer.check(backend)
-    left_out = [backend.name for backend in backends if backend not in kept]
-    if left_out:
-        found = f"the cohort has {scorer.num_cohort} speakers, --top_n is {top_n}"
-        logger.info("left out, since %s: %s", found, " ".join(left_out))
-    return kept
 
 
 def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend]:

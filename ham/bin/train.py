@@ -108,12 +108,12 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     store = ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     _check_shards(store, config.data.max_bad_crops)
-    aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
+    aside = choose_speakers(utt2spk, config.data.valid_speakers, share=config.data.valid_share, seed=seed)
     data = training_set(store, utt2spk, aside)
     if len(data.speakers) < 2:
         raise DataError(
             f"{data_dir}/train: expected at least 2 speakers besides the {len(aside)} kept aside for validation "
-            f"(data.valid_speakers), found {len(data.speakers)}"
+            f"(data.valid_speakers, data.valid_share), found {len(data.speakers)}"
         )
     return Prepared(store, utt2spk, data, aside, content_fingerprint(store, utt2spk))
 

@@ -50,6 +50,7 @@ from ham.score.norm import (
     cohort_statistics,
     normalise,
     subtract_mean,
+    usual_top_n,
 )
 
 DEFAULT = ("cosine", "hyperbolic")
@@ -268,7 +269,7 @@ class Scorer:
     Args:
         measure: of the loss's space; None for a loss without a distance.
         training: the training speakers; None where no back-end needs them.
-        top_n: highest cohort scores that ``as_norm`` keeps.
+        top_n: highest cohort scores that ``as_norm`` keeps; 0 for :func:`ham.score.norm.usual_top_n` of the cohort.
         p_target: prior that calibrations are trained for.
     """
 
@@ -282,16 +283,23 @@ class Scorer:
     ) -> None:
         self._measure = measure
         self._training = training
-        self._top_n = top_n
+        self._top_n = top_n or usual_top_n(0 if training is None else len(training.cohort.utts))
         self._p_target = p_target
         self._scored: dict[tuple[str, str, bool], _Scored] = {}
         self._statistics: dict[tuple[str, str, bool, bool], CohortStatistics] = {}
         self._calibrations: dict[str, Calibration] = {}
 
     @property
-    def num_cohort(self) -> int:
-        """Speakers of the cohort; 0 where the training speakers are not known."""
-        return 0 if self._training is None else len(self._training.cohort.utts)
+    def top_n(self) -> int:
+        """Highest cohort scores that ``as_norm`` keeps."""
+        return self._top_n
+
+    @property
+    def training_settings(self) -> dict[str, int | float | str]:
+        """What of the training speakers was embedded; empty where they do not matter."""
+        if self._training is None:
+            return {}
+        return {"cohort_utts": self._training.cohort_utts, "train_chunk_s": self._training.train_chunk_s}
 
     @property
     def calibrations(self) -> Mapping[str, Calibration]:

@@ -383,14 +383,18 @@ def test_training_speakers_that_lack(root: Path, capsys: pytest.CaptureFixture[s
     assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, *asked, "--top_n", "5")
 
 
-def test_norms_that_the_cohort_is_too_small_for_are_left_out(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_many_cohort_scores_as_the_cohort_has_speakers_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_training(root)
-    assert score_it(root, "--backends", "cosine cosine+as_norm cosine+s_norm cosine+qmf", "--top_n", "13") == 0
-    line = "left out, since the cohort has 12 speakers, --top_n is 13: cosine+as_norm cosine+qmf"
-    assert line in capsys.readouterr().err
-    entries = json.loads((root / "exp/run1/results.json").read_text())["results"]
-    assert {entry["backend"] for entry in entries} == {"cosine", "cosine+s_norm"}
-    assert score_it(root, "--backends", "cosine cosine+as_norm", "--top_n", "12") == 0
+    asked, path = ("--backends", "cosine+as_norm"), root / "exp/run1/scores/mini/all.cosine+as_norm"
+    assert score_it(root, *asked, "--top_n", "0") == 0
+    found = path.read_bytes()
+    assert json.loads((root / "exp/run1/results.json").read_text())["settings"]["top_n"] == 4  # of 12 speakers
+    assert score_it(root, *asked, "--top_n", "4") == 0
+    assert path.read_bytes() == found
+    for value in ("1", "-3", "x"):
+        assert f"0 or a whole number of at least 2, found '{value}'" in refused(
+            root, capsys, 2, *asked, "--top_n", value
+        )
 
 
 def test_the_prior_is_a_setting_of_what_it_is_used_for(root: Path) -> None:

@@ -21,6 +21,7 @@ from ham.score.norm import (
     cohort_statistics,
     normalise,
     subtract_mean,
+    usual_top_n,
 )
 
 Rows = NDArray[np.int64]
@@ -282,3 +283,8 @@ def test_odd_scores_are_refused(table: EmbeddingTable, means: EmbeddingTable) ->
         normalise("asnorm", scores, rows, rows, CohortStatistics(np.zeros(2), np.ones(2)))
     with pytest.raises(ConfigError, match="z_norm, t_norm, s_norm, as_norm"):
         normalise("none", scores, rows, rows, statistics)
+
+
+def test_a_third_of_the_cohort_at_most_300() -> None:
+    sizes = (0, 2, 5, 6, 9, 165, 899, 900, 5994)
+    assert [usual_top_n(size) for size in sizes] == [2, 2, 2, 2, 3, 55, 299, 300, 300]
