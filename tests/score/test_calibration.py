@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 import ham.losses
 from ham.errors import DataError
@@ -190,8 +190,11 @@ def test_odd_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
     with pytest.raises(DataError, match="found nothing; calibrate again"):
         read_calibration(path)
-    good = {"weights": {"s": 1.0}, "bias": 0.0, "p_target": 0.01, "num_target": 1, "num_nontarget": 1}
+    good = {"weights": {"s": 1.0}, "bias": 0.0, "p_target": 0.01, "num_target": 1, "num_nontarget": 1, "ridge": 1e-8}
+    path.write_text(json.dumps(good))
+    assert read_calibration(path).weights == {"s": 1.0}
     changes: list[dict[str, Any]] = [{"weights": {}}, {"weights": [1]}, {"bias": "x"}, {"bias": math.nan}]
+    changes += [{"weights": {"s": math.inf}}, {"ridge": None}]
     for change in changes:
         path.write_text(json.dumps({**good, **change}))
         with pytest.raises(DataError, match="calibrate again"):
@@ -200,6 +203,14 @@ def test_odd_files_are_refused(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(DataError, match="something else"):
             read_calibration(path)
+
+
+@pytest.mark.parametrize(("x", "jac"), [([0.1, 0.2], [0.0, 1e-3]), ([math.nan, 0.0], [0.0, 0.0])])
+def test_a_search_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch, x: list[float], jac: list[float]) -> None:
+    stopped = OptimizeResult(x=np.array(x), jac=np.array(jac), message="too many steps")
+    monkeypatch.setattr(calibration, "minimize", lambda *_, **__: stopped)
+    with pytest.raises(DataError, match="expected the regression to converge, found 'too many steps'"):
+        fit({"s": np.array([1.0, 2.0, 0.5])}, np.array([1, 0, 1]))
 
 
 def test_quality_columns_do_not_depend_on_the_sides() -> None:
