@@ -30,7 +30,8 @@ batch_size=16    # stage 5: utterances of a batch; does not change the embedding
 format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
 backends="cosine hyperbolic" # stages 5, 6: these, cosine+mean+as_norm, fusion and others (docs/scoring.md), or all
 cohort_utts=0    # stage 5: utterances of each training speaker in the cohort's mean; 0: all
-top_n=300        # stage 6: highest scores against the cohort that as_norm keeps
+train_chunk_s=0  # stage 5: seconds of each training utterance that mean, cohort and calibration embed, at random; 0: all
+top_n=300        # stage 6: highest scores against the cohort that as_norm keeps; 0: a third of the cohort, at most 300
 geometry=true    # stage 7: measure and draw the embeddings' geometry as well
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
@@ -40,7 +41,7 @@ test_roots=      # folders of test speech
 data_dir=        # default egs/<corpus>/data
 exp_root=        # default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check
-  max_bad_train_files batch_size format backends cohort_utts top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
+  max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # meaning NAME: the comment behind the default of an option, here or in the corpus's variables.
 meaning() { sed -n "s/^$1=[^#]*# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1; }
@@ -76,6 +77,8 @@ parse_options "$@"
 for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files cohort_utts top_n; do
   [[ ${!name} =~ ^[0-9]{1,15}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
 done
+[[ $train_chunk_s =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]] ||
+  fail 2 "run.sh: --train_chunk_s: expected seconds such as 2.015, or 0 for whole utterances, found '$train_chunk_s'"
 if [ "$stage" -gt 7 ] || [ "$stop_stage" -gt 7 ]; then
   fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; the last one is 7"
 fi
@@ -87,7 +90,7 @@ if [ ! -f "$config" ]; then
   done
 fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
-[ "$top_n" -ge 2 ] || fail 2 "run.sh: --top_n: expected at least 2, found $top_n"
+[ "$top_n" -ne 1 ] || fail 2 "run.sh: --top_n: expected 0 or at least 2, found $top_n"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
@@ -154,7 +157,8 @@ fi
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
   ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
-    --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts"
+    --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts" \
+    --train_chunk_s "$train_chunk_s"
 fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then

@@ -82,6 +82,9 @@ class DataConfig:
     """Training utterances that are shorter are left out, counted and told; 0 takes all."""
     valid_speakers: int = 10
     """Training speakers kept aside whose trials give the EER of each epoch; 0 trains on all, without one."""
+    valid_share: float = 0.0
+    """The same as a share of the training speakers, where that is more and ``valid_speakers`` is not 0: 0.07 keeps 70
+    of 1,000 aside."""
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ LEAST: Mapping[str, float] = {
     "data.num_workers": 0,
     "data.min_utterance_s": 0,
     "data.valid_speakers": 0,
+    "data.valid_share": 0,
     "augment.probability": 0,
     "optimiser.weight_decay": 0,
     "optimiser.momentum": 0,

@@ -17,7 +17,7 @@ import torch
 import yaml
 
 from ham.errors import DataError
-from ham.score.backends import DEFAULT
+from ham.score.backends import DEFAULT, parse_backend
 from ham.score.curves import Curves, read_curves
 from ham.score.results import PUBLISHED_RULE, ListResult, Results, read_results, rules_differ, table
 
@@ -71,6 +71,7 @@ BACKENDS = {
     "llr": "calibrated on training speakers into log-likelihood ratios, which keeps the order of the trials and so "
     "EER, minDCF and minCllr",
     "qmf": "calibrated on training speakers together with quality measures of both sides",
+    "qmf_wespeaker": "the same with wespeaker's quality measures, for a prior of 0.5",
 }
 """What the parts of a back-end's name mean; the protocol is full utterances wherever no ``crops`` stands."""
 
@@ -354,9 +355,9 @@ def is_calibrated(backend: str) -> bool:
         backend: its name.
 
     Returns:
-        True for ``...+llr``, ``...+qmf`` and every ``fusion``.
+        True for ``...+llr``, ``...+qmf``, ``...+qmf_wespeaker`` and every ``fusion``.
     """
-    return backend.startswith("fusion") or backend.endswith(("+llr", "+qmf"))
+    return parse_backend(backend).calibrated
 
 
 def backend_notes(backends: Iterable[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,27 @@ from ham.config import Config, load_config
 from ham.errors import ConfigError
 from ham.losses import LOSSES
 
-__all__ = ["CHANGE", "add_config", "boolean", "read_config"]
+__all__ = ["CHANGE", "add_config", "boolean", "read_config", "top_n"]
 
 CHANGE = re.compile(r"\s+(?=[A-Za-z_.]+=)")
 """White space between two changes; a value such as ``[0.9, 1.1]`` may hold some too."""
+
+
+def top_n(text: str) -> int:
+    """Read ``--top_n``: 0 leaves the number to the size of the cohort, and one score has no deviation.
+
+    Args:
+        text: the option's value.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is anything else.
+    """
+    if not text.isdecimal() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"expected 0 or a whole number of at least 2, found {text!r}")
+    return int(text)
 
 
 def add_config(parser: Parser) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ from ham.score.embeddings import (
     NUM_CROPS,
     Crops,
     JoinedRecordings,
+    RandomChunks,
     Recordings,
     extract,
     read_source,
@@ -43,6 +46,9 @@ logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 Embeddings = NDArray[np.float32]
+
+LEAST_CHUNK_S = 0.1
+"""Shortest piece of an utterance that is worth an embedding."""
 
 BLOCK_UTTS = 512
 """Training utterances between two steps of the progress bar: 16 s of speech each make 260 MB of samples at most."""
@@ -113,7 +119,7 @@ def main(argv: Sequence[str]) -> None:
     if plain and any(backend.crops for backend in backends):
         _extract_crops(system, store)
     if any(backend.needs_training for backend in backends):
-        _extract_training(system, options.data_dir, options.cohort_utts)
+        _extract_training(system, options.data_dir, options.cohort_utts, options.train_chunk_s)
 
 
 def _parser() -> Parser:
@@ -132,7 +138,17 @@ def _parser() -> Parser:
     parser.add_argument(
         "--cohort_utts", type=at_least(0), default=0, help="utterances of each training speaker in its mean; 0: all"
     )
+    parser.add_argument(
+        "--train_chunk_s", type=_seconds, default=0.0, help="embed this much of each training utterance; 0: all of it"
+    )
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (value == 0 or LEAST_CHUNK_S <= value < math.inf):
+        raise argparse.ArgumentTypeError(f"expected 0 or at least {LEAST_CHUNK_S} seconds, found {text}")
+    return value
 
 
 def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
@@ -167,12 +183,12 @@ def _extract_crops(system: System, store: ArrayStore) -> None:
     logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
 
 
-def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> None:
+def _extract_training(system: System, data_dir: Path, num_per_speaker: int, chunk_s: float) -> None:
     """Embed training speech: ``training/cohort.npz``, ``calibration.npz`` and ``trials``."""
     train, store = read_data_dir(data_dir / "train"), ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     folder, seed = system.exp_dir / training.FOLDER, int(system.model["seed"])
-    source = f"{system.digest} {store.meta['files']} {num_per_speaker}"
+    source = f"{system.digest} {store.meta['files']} {num_per_speaker} {chunk_s:g}"
     aside = list(system.model["valid_speakers"])
     cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
     made = {read_source(folder / name) for name in ("cohort.npz", "calibration.npz")}
@@ -185,8 +201,9 @@ def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> N
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {*trials.enrol, *trials.test}
     sums = training.SpeakerSums(cohort, system.config.backbone.embedding_dim)
-    kept = _embed_training(system, store, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
-    extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker)}
+    recordings = RandomChunks(store, round(chunk_s * store.sample_rate), seed) if chunk_s else store
+    kept = _embed_training(system, recordings, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
+    extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker), "train_chunk_s": np.array(chunk_s)}
     write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, extra)
     training.write_calibration_trials(system.exp_dir, trials)
     write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # last: says done
@@ -195,7 +212,7 @@ def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> N
 
 
 def _embed_training(
-    system: System, store: ArrayStore, sums: training.SpeakerSums, cohort: set[str], wanted: set[str]
+    system: System, store: Recordings, sums: training.SpeakerSums, cohort: set[str], wanted: set[str]
 ) -> dict[str, NDArray[np.float32]]:
     """Sum up the cohort's embeddings, block by block, and keep those wanted."""
     chosen = np.array([index for index, utt in enumerate(store.utts) if utt in cohort or utt in wanted], np.int64)

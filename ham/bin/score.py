@@ -18,11 +18,12 @@ from tqdm import tqdm
 import ham
 import ham.losses
 from ham.bin._cli import Parser, at_least, run
+from ham.bin._options import top_n
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
-from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, parse_backends
+from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, Training, parse_backends
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL, read_source
@@ -38,7 +39,7 @@ from ham.score.results import (
     write_results,
 )
 from ham.score.scores import Scores, write_scores
-from ham.score.training import FOLDER as TRAINING
+from ham.score.training import FOLDER as TRAINING_FOLDER
 from ham.score.training import read_training
 from ham.train import checkpoint
 from ham.train.checkpoint import weights_digest
@@ -79,17 +80,16 @@ def main(argv: Sequence[str]) -> None:
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
     check_sources(options.exp_dir, wanted)
     backends = _possible(wanted, loss)
-    plans = [_fitting(backends, trial_list) for trial_list in lists]
-    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
-    needs_training = any(backend.needs_training for backend in backends)
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        read_training(options.exp_dir, read_data_dir(options.data_dir / "train")) if needs_training else None,
+        _read_training(options, backends),
         top_n=options.top_n,
         p_target=options.p_target,
     )
     for backend in backends:  # before anything is written
         scorer.check(backend)
+    plans = [_fitting(backends, trial_list) for trial_list in lists]
+    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     numbers: list[ListResult] = []
     curves: list[Curves] = []
     with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
@@ -137,7 +137,12 @@ def _parser() -> Parser:
     parser.add_argument(
         "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', 's_norm|+as_norm')}, or all"
     )
-    parser.add_argument("--top_n", type=at_least(2), default=TOP_N, help="highest cohort scores that as_norm keeps")
+    parser.add_argument(
+        "--top_n",
+        type=top_n,
+        default=TOP_N,
+        help="highest cohort scores that as_norm keeps; 0: of a third of the speakers",
+    )
     parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
     parser.add_argument(
         "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
@@ -238,15 +243,15 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
     names = ["embeddings.npz"]
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
     if any(backend.needs_training for backend in backends):
-        names += [f"{TRAINING}/cohort.npz", f"{TRAINING}/calibration.npz"]
+        names += [f"{TRAINING_FOLDER}/cohort.npz", f"{TRAINING_FOLDER}/calibration.npz"]
     digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
     said = {name: read_source(exp_dir / name) for name in names}
     for name, source in said.items():
         if source and source.split()[0] != digest:
             raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
-    cohort, calibration = (said.get(f"{TRAINING}/{name}.npz") for name in ("cohort", "calibration"))
+    cohort, calibration = (said.get(f"{TRAINING_FOLDER}/{name}.npz") for name in ("cohort", "calibration"))
     if cohort and calibration and cohort != calibration:
-        place = exp_dir / TRAINING
+        place = exp_dir / TRAINING_FOLDER
         raise DataError(f"{place}: cohort.npz and calibration.npz were made apart; extract again (stage 5)")
 
 
@@ -258,10 +263,9 @@ def _settings(
     if any(trial_list.trials.models for trial_list in lists):
         found["enrol"] = options.enrol
     if any(backend.uses_top_n for backend in backends):
-        found["top_n"] = options.top_n
-    if any(backend.needs_training for backend in backends):
-        found["cohort_utts"] = scorer.cohort_utts
-    if any(backend.calibrated for backend in backends):
+        found["top_n"] = scorer.top_n
+    found |= scorer.training_settings
+    if any(backend.uses_p_target for backend in backends):
         found["p_target"] = options.p_target
     return found
 
@@ -275,6 +279,12 @@ def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
     if left_out:
         logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
     return kept
+
+
+def _read_training(options: Any, backends: Sequence[Backend]) -> Training | None:
+    if not any(backend.needs_training for backend in backends):
+        return None
+    return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"))
 
 
 def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend]:

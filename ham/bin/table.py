@@ -22,6 +22,7 @@ from ham.bin._cli import Parser, at_least, run
 from ham.bin.score import TrialList, find_lists, read_list
 from ham.bin.summary import Systems, parse_systems
 from ham.errors import ConfigError, DataError
+from ham.losses import LOSSES
 from ham.report import Experiment
 from ham.score.backends import parse_backend
 from ham.score.intervals import NUM_RESAMPLES
@@ -54,7 +55,7 @@ def main(argv: Sequence[str]) -> None:
     reference = options.reference or next(iter(systems))
     if reference not in systems:
         raise ConfigError(f"--reference: expected one of {', '.join(systems)}, found '{reference}'")
-    published = _read_published(options)
+    published = _read_published(options, systems)
     names = _in_order(find_lists(options.data_dir, options.test_sets), published)
     trainings = {name: tuple(map(report.read_experiment, folders)) for name, folders in systems.items()}
     plans = _plans(options.backends, names, published, trainings)
@@ -97,7 +98,7 @@ def _parser() -> Parser:
     return parser
 
 
-def _read_published(options: Any) -> list[Published]:
+def _read_published(options: Any, systems: Systems) -> list[Published]:
     if bool(options.published) != bool(options.published_config):
         raise ConfigError("--published and --published_config: expected both or neither, found one of them")
     if not options.published:
@@ -107,6 +108,9 @@ def _read_published(options: Any) -> list[Published]:
     if options.published_config not in names:
         choices = f"one of {', '.join(names) or 'none'} ({options.published})"
         raise ConfigError(f"--published_config: expected {choices}, found '{options.published_config}'")
+    if strange := sorted({entry.system for entry in every} - {*LOSSES, *systems}):
+        place = f"{options.published}: system {strange[0]}"
+        raise DataError(f"{place}: expected a loss ({', '.join(LOSSES)}) or a system of the table, found neither")
     # None of ours is fine-tuned.
     return [entry for entry in every if entry.config == options.published_config and not entry.finetuned]
 

@@ -108,7 +108,7 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     store = ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     _check_shards(store, config.data.max_bad_crops)
-    aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
+    aside = choose_speakers(utt2spk, config.data.valid_speakers, share=config.data.valid_share, seed=seed)
     shortest = config.data.min_utterance_s
     data = training_set(store, utt2spk, aside, min_utterance_s=shortest)
     if data.num_short:
@@ -116,7 +116,7 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     if len(data.speakers) < 2:
         raise DataError(
             f"{data_dir}/train: expected at least 2 speakers besides the {len(aside)} kept aside for validation "
-            f"(data.valid_speakers), found {len(data.speakers)}"
+            f"(data.valid_speakers, data.valid_share), found {len(data.speakers)}"
             + (f"; {data.num_short} utterances are below {shortest:g} s (data.min_utterance_s)" if shortest else "")
         )
     return Prepared(store, utt2spk, data, aside, content_fingerprint(store, utt2spk))

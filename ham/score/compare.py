@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ham.errors import DataError
-from ham.score.results import ListResult, Results
+from ham.score.results import ListResult, Results, decimals, per_cent
 
 
 def comparison(experiments: Sequence[Results]) -> tuple[list[str], list[list[str]]]:
@@ -49,5 +49,5 @@ def _cell(result: ListResult | None) -> str:
     """EER, interval and minDCF in one cell."""
     if result is None:
         return "-"
-    interval = f"[{100 * result.eer_low:.2f}, {100 * result.eer_high:.2f}]"
-    return f"{100 * result.eer:.2f} {interval} / {result.min_dcf_p01:.3f}"
+    eer, low, high = map(per_cent, (result.eer, result.eer_low, result.eer_high))
+    return f"{eer} [{low}, {high}] / {decimals(result.min_dcf_p01, 3)}"

@@ -109,6 +109,39 @@ class Crops:
         return self._store.read_wrapped(utt, spare * number // (self._num_crops - 1), self._num_samples)
 
 
+class RandomChunks:
+    """One piece of each recording, of the same length and at a place drawn uniformly, as recordings of the same ids.
+
+    Speech that is shorter is repeated until it fills a piece. wespeaker embeds its training speech so.
+
+    Args:
+        store: the audio store.
+        num_samples: length of a piece.
+        seed: of the places; the same for the same store gives the same pieces.
+    """
+
+    def __init__(self, store: ArrayStore, num_samples: int, seed: int) -> None:
+        self._store = store
+        self._num_samples = num_samples
+        spare = np.maximum(store.lengths - num_samples, 0)
+        self._starts = np.random.default_rng(seed).integers(0, spare, endpoint=True)
+        self.lengths: NDArray[np.int64] = np.full(len(spare), num_samples, np.int64)
+
+    @property
+    def utts(self) -> Sequence[str]:
+        """The ids."""
+        return self._store.utts
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self._store.sample_rate
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The int16 samples of one piece, shape ``(num_samples,)``."""
+        return self._store.read_wrapped(index, int(self._starts[index]), self._num_samples)
+
+
 def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: int) -> list[NDArray[np.int64]]:
     """Group positions so that neighbours in length share a batch.
 

@@ -160,10 +160,24 @@ def _number_column(head: str, name: str, *, always: bool = False) -> _Column:
     """A column of costs, three decimals."""
     return _Column(
         head,
-        lambda result: "-" if getattr(result, name) is None else f"{getattr(result, name):.3f}",
+        lambda result: "-" if getattr(result, name) is None else decimals(getattr(result, name), 3),
         always,
         lambda result: getattr(result, name) is not None,
     )
+
+
+def decimals(value: float, count: int, sign: str = "") -> str:
+    """A number with so many decimals; what rounds to zero has no minus before it.
+
+    Args:
+        value: the number.
+        count: decimals.
+        sign: ``+`` puts a plus before what is not negative.
+
+    Returns:
+        The text.
+    """
+    return f"{round(value, count) + 0.0:{sign}.{count}f}"  # -0.0 + 0.0 is 0.0
 
 
 def per_cent(rate: float | None) -> str:
@@ -175,7 +189,7 @@ def per_cent(rate: float | None) -> str:
     Returns:
         The text; ``-`` for None.
     """
-    return "-" if rate is None else f"{100 * rate:.2f}"
+    return "-" if rate is None else decimals(100 * rate, 2)
 
 
 def rules_differ(result: ListResult) -> bool:

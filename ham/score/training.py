@@ -219,7 +219,7 @@ def read_training(exp_dir: Path, train: DataDir) -> Training:
         found = f"{dims[0]} numbers in cohort.npz and {dims[1]} in calibration.npz"
         raise DataError(f"{folder}: expected embeddings of one dimension, found {found}; extract again (stage 5)")
     utt2spk = {utt: train.utt2spk[utt] for utt in embeddings.utts}
-    mean, cohort_utts = _read_extra(folder / "cohort.npz", dims[0])
+    mean, cohort_utts, train_chunk_s = _read_extra(folder / "cohort.npz", dims[0])
     return Training(
         mean=mean,
         cohort=cohort,
@@ -228,13 +228,15 @@ def read_training(exp_dir: Path, train: DataDir) -> Training:
         utt2spk=utt2spk,
         utt2dur={utt: train.utt2dur[utt] for utt in embeddings.utts},
         cohort_utts=cohort_utts,
+        train_chunk_s=train_chunk_s,
     )
 
 
-def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int]:
-    """The mean embedding, and the utterances of each speaker that it was taken of."""
+def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int, float]:
+    """The mean embedding, and what it was taken of: utterances of each speaker, seconds of each utterance."""
     with np.load(path, allow_pickle=False) as arrays:
         mean = arrays["mean"] if "mean" in arrays else np.empty(0)
         if mean.shape != (dim,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
             raise DataError(f"{path}: expected the mean embedding, found none; extract again (stage 5)")
-        return mean.astype(np.float64), int(arrays["cohort_utts"]) if "cohort_utts" in arrays else 0
+        cohort_utts, train_chunk_s = (arrays.get(name, 0) for name in ("cohort_utts", "train_chunk_s"))
+        return mean.astype(np.float64), int(cohort_utts), float(train_chunk_s)

@@ -272,7 +272,7 @@ def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.Capt
     embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
     assert score_it(root, "--backends", "cosine+as_norm", "--top_n", "5") == 0
     settings = json.loads((exp_dir / "results.json").read_text())["settings"]
-    assert settings == {"top_n": 5, "cohort_utts": 0}
+    assert settings == {"top_n": 5, "cohort_utts": 0, "train_chunk_s": 0.0}
     table = read_embeddings(exp_dir / "training/cohort.npz")
     for source, words in (("0123 a-store 0", "cohort.npz: made by another model"), (f"{digest} x 3", "made apart")):
         extra = {"mean": table.embeddings.mean(axis=0, dtype=np.float64)}
@@ -381,6 +381,28 @@ def test_training_speakers_that_lack(root: Path, capsys: pytest.CaptureFixture[s
     assert "crops.npz: expected embeddings, found nothing" in refused(root, capsys, 1, "--backends", "cosine+crops")
     (root / "exp/run1/training/calibration.npz").write_bytes(b"PK")
     assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, *asked, "--top_n", "5")
+
+
+def test_as_many_cohort_scores_as_the_cohort_has_speakers_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_training(root)
+    asked, path = ("--backends", "cosine+as_norm"), root / "exp/run1/scores/mini/all.cosine+as_norm"
+    assert score_it(root, *asked, "--top_n", "0") == 0
+    found = path.read_bytes()
+    assert json.loads((root / "exp/run1/results.json").read_text())["settings"]["top_n"] == 4  # of 12 speakers
+    assert score_it(root, *asked, "--top_n", "4") == 0
+    assert path.read_bytes() == found
+    for value in ("1", "-3", "x"):
+        assert f"0 or a whole number of at least 2, found '{value}'" in refused(
+            root, capsys, 2, *asked, "--top_n", value
+        )
+
+
+def test_the_prior_is_a_setting_of_what_it_is_used_for(root: Path) -> None:
+    write_training(root)
+    for backends, settings in (("cosine+qmf_wespeaker", set()), ("cosine+qmf_wespeaker cosine+llr", {"p_target"})):
+        assert score_it(root, "--backends", backends, "--top_n", "5") == 0
+        found = json.loads((root / "exp/run1/results.json").read_text())["settings"]
+        assert {*found} == {"top_n", "cohort_utts", "train_chunk_s"} | settings
 
 
 def test_a_list_of_one_class(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 import ham.losses
 from ham.data.kaldi_dir import Trials
@@ -163,6 +164,56 @@ def test_scores_equal_the_definition_trial_by_trial(name: str, scorer: Scorer, s
     np.testing.assert_allclose(found, Naive(name, training).scores(side), rtol=2e-3, atol=2e-4)
 
 
+class Wespeaker(Naive):
+    """Its calibration as it is written there: four columns a measure, the least Cllr of a linear model."""
+
+    def columns(self, side: Side) -> dict[str, list[float]]:
+        def plain(name: str) -> Row:
+            return side.embeddings.embeddings[side.embeddings.utts.index(name)].astype(np.float64)
+
+        shift = self.training.mean if "mean" in self.steps else np.zeros(DIM)
+        rows = []
+        for enrol, test in zip(side.trials.enrol, side.trials.test, strict=True):
+            row = [self.score("cosine", side, enrol, test)]
+            sizes = [
+                np.linalg.norm(np.mean([plain(one) for one in side.trials.models.get(utt, (utt,))], axis=0) - shift)
+                for utt in (enrol, test)
+            ]
+            seconds = [min(side.utt2dur[utt], 20.0) for utt in (enrol, test)]
+            for pair in (seconds, sizes, [np.mean(self.against("cosine", side, utt)) for utt in (enrol, test)]):
+                row += [min(pair), max(pair), max(pair) - min(pair), max(pair) / min(pair)]
+            rows.append(row)
+        return {str(number): list(column) for number, column in enumerate(zip(*rows, strict=True))}
+
+    def scores(self, side: Side) -> NDArray[np.float64]:
+        training = self.training
+        own = Side("c", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
+        known, asked = (np.array([*self.columns(one).values()]).T for one in (own, side))
+        centre, spread = known.mean(axis=0), known.std(axis=0)
+        known, asked = ((x - centre) / spread for x in (known, asked))
+        targets = training.trials.labels == 1
+
+        def cllr(theta: Row) -> float:
+            llrs = known @ theta[1:] + theta[0]
+            costs = np.logaddexp(0, -llrs[targets]).mean() + np.logaddexp(0, llrs[~targets]).mean()
+            return float(costs / 2 / math.log(2))
+
+        found = minimize(cllr, np.zeros(known.shape[1] + 1), method="BFGS", options={"gtol": 1e-7}).x
+        return np.asarray(asked @ found[1:] + found[0])
+
+
+@pytest.mark.parametrize("steps", ["mean+as_norm+", "as_norm+", "mean+"])
+def test_wespeakers_quality_measures(steps: str, side: Side, training: Training) -> None:
+    longer = {utt: 4 * seconds for utt, seconds in training.utt2dur.items()}  # some above 20 s
+    training = replace(training, utt2dur=longer, embeddings=table("c", 12, 3, 7))
+    side = replace(side, utt2dur={utt: 4 * seconds for utt, seconds in side.utt2dur.items()})
+    name = f"cosine+{steps}qmf_wespeaker"
+    scorer = Scorer(training=training, top_n=TOP_N, p_target=P_TARGET)
+    found = scorer.scores(parse_backend(name), side)
+    np.testing.assert_allclose(found, Wespeaker(name, training).scores(side), rtol=5e-3, atol=5e-3)
+    assert scorer.calibrations[name].p_target == 0.5
+
+
 def test_fusion_trusts_what_is_informative(scorer: Scorer, side: Side, training: Training) -> None:
     scorer.scores(parse_backend("fusion"), side)
     calibration = scorer.calibrations["fusion"]
@@ -221,7 +272,7 @@ def test_names() -> None:
     assert names == ["cosine", "hyperbolic", *(name for name in EVERY if name not in ("cosine", "hyperbolic"))]
     fusion = parse_backend("fusion+mean+z_norm+qmf")
     assert (fusion.measures, fusion.norm, fusion.calibrated, fusion.quality) == (
-        ("cosine", "hyperbolic"), "z_norm", True, True,
+        ("cosine", "hyperbolic"), "z_norm", True, "qmf",
     )  # fmt: skip
     assert not parse_backend("cosine+crops").needs_training
     assert parse_backend("cosine+mean").needs_training
@@ -233,7 +284,8 @@ def test_names() -> None:
     [
         "", "euclidean", "cosine+", "cosine+asnorm", "cosine+as_norm+mean", "cosine+llr+qmf", "hyperbolic+mean",
         "hyperbolic+crops", "cosine+crops+mean", "fusion+llr", "fusion+crops", "cosine+mean+mean",
-        "cosine+s_norm+as_norm", "COSINE",
+        "cosine+s_norm+as_norm", "COSINE", "hyperbolic+qmf_wespeaker", "fusion+qmf_wespeaker",
+        "cosine+qmf+qmf_wespeaker",
     ],
 )  # fmt: skip
 def test_wrong_names_are_refused_in_one_line(name: str) -> None:

@@ -97,7 +97,7 @@ def write(exp_dir: Path, train: DataDir, *, mean: bool = True) -> None:
     folder = exp_dir / training.FOLDER
     folder.mkdir(parents=True)
     rows = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
-    extra = {"mean": np.arange(5.0)} if mean else {}
+    extra = {"mean": np.arange(5.0), "cohort_utts": np.array(3), "train_chunk_s": np.array(0.5)} if mean else {}
     write_embeddings(folder / "cohort.npz", ("s04", "s05"), rows[:2], extra=extra)
     trials = training.make_calibration_trials(train, {"s00", "s01"}, 0)
     utts = sorted({*trials.enrol, *trials.test})
@@ -110,6 +110,7 @@ def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
     found = training.read_training(tmp_path, train)
     assert found.cohort.utts == ("s04", "s05")
     assert found.mean.tolist() == [0, 1, 2, 3, 4]
+    assert (found.cohort_utts, found.train_chunk_s) == (3, 0.5)
     assert found.trials.num_target == 2 * 9
     assert {*found.utt2dur} == {*found.utt2spk} == {*found.embeddings.utts}
 
