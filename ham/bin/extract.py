@@ -20,7 +20,7 @@ from ham.backbones.base import Backbone
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
 from ham.config import Config, from_dict
-from ham.data.kaldi_dir import all_models, read_data_dir, trial_dirs
+from ham.data.kaldi_dir import DataDir, Trials, all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError
 from ham.score import training
@@ -38,6 +38,7 @@ from ham.score.embeddings import (
     write_embeddings,
 )
 from ham.train import checkpoint
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +101,10 @@ def main(argv: Sequence[str]) -> None:
     """
     options = _parser().parse_args(argv)
     backends = parse_backends(options.backends)
+    needs_training = any(backend.needs_training for backend in backends)
     model = average_checkpoints(options.exp_dir)
+    if needs_training:
+        training.check_training(backends, read_data_dir(options.data_dir / "train"), model["valid_speakers"])
     config = from_dict(model["config"], f"{options.exp_dir}/average.pt")
     device = pick_device(options.device)
     backbone = build_backbone(config)
@@ -112,8 +116,9 @@ def main(argv: Sequence[str]) -> None:
     plain = [folder for folder in trial_dirs(options.data_dir / "test") if not (folder / "enrol").exists()]
     if plain and any(backend.crops for backend in backends):
         _extract_crops(system, store)
-    if any(backend.needs_training for backend in backends):
-        _extract_training(system, options.data_dir, options.cohort_utts)
+    if needs_training:
+        calibrated = any(backend.calibrated for backend in backends)
+        _extract_training(system, options.data_dir, options.cohort_utts, calibrated)
 
 
 def _parser() -> Parser:
@@ -167,31 +172,38 @@ def _extract_crops(system: System, store: ArrayStore) -> None:
     logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
 
 
-def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> None:
-    """Embed training speech: ``training/cohort.npz``, ``calibration.npz`` and ``trials``."""
+def _extract_training(system: System, data_dir: Path, num_per_speaker: int, calibrated: bool) -> None:
+    """Embed training speech: ``training/cohort.npz``, and ``calibration.npz`` and ``trials`` where they are needed."""
     train, store = read_data_dir(data_dir / "train"), ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     folder, seed = system.exp_dir / training.FOLDER, int(system.model["seed"])
     source = f"{system.digest} {store.meta['files']} {num_per_speaker}"
     aside = list(system.model["valid_speakers"])
     cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
-    made = {read_source(folder / name) for name in ("cohort.npz", "calibration.npz")}
-    if (folder / "trials").exists() and made == {source}:
-        logger.info("%s: up to date, %d training speakers", folder, len(cohort))
+    needed = ["cohort.npz", *(["calibration.npz"] if calibrated else [])]
+    if all(read_source(folder / name) == source for name in needed):
+        logger.info("%s: up to date, %s", folder, count(len(cohort), "training speaker"))
         return
     started = time.perf_counter()
-    speakers, who = training.calibration_speakers(train.utt2spk, aside)
-    trials = training.make_calibration_trials(train, speakers, seed)
+    trials, who = _calibration_trials(train, aside, seed) if calibrated else (None, "")
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {*trials.enrol, *trials.test}
+    wanted = {*trials.enrol, *trials.test} if trials else set()
     sums = training.SpeakerSums(cohort, system.config.backbone.embedding_dim)
     kept = _embed_training(system, store, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
     extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker)}
     write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, extra)
-    training.write_calibration_trials(system.exp_dir, trials)
-    write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # last: says done
-    logger.info("%s: cohort of %d speakers in %.1f s", folder, len(cohort), time.perf_counter() - started)
-    logger.info("%s: %d calibration trials of %s", folder, len(trials), who)
+    took = time.perf_counter() - started
+    logger.info("%s: cohort of %s in %.1f s", folder, count(len(cohort), "speaker"), took)
+    if trials:
+        training.write_calibration_trials(system.exp_dir, trials)
+        write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # says done
+        logger.info("%s: %s of %s", folder, count(len(trials), "calibration trial"), who)
+
+
+def _calibration_trials(train: DataDir, aside: Sequence[str], seed: int) -> tuple[Trials, str]:
+    """Trials to calibrate on, and whose they are."""
+    speakers, who = training.calibration_speakers(train.utt2spk, aside)
+    return training.make_calibration_trials(train, speakers, seed), who
 
 
 def _embed_training(

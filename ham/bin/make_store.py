@@ -12,7 +12,7 @@ import numpy as np
 
 from ham.bin._cli import Parser, run
 from ham.bin._options import add_config, boolean, read_config
-from ham.bin._system import SAMPLE_RATE, build_frontend, resolve
+from ham.bin._system import SAMPLE_RATE, build_frontend
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
-    config = resolve(read_config(options))
+    config = read_config(options)
     train = read_data_dir(options.data_dir / "train")
     wanted = {"train": train.wav, "test": test_recordings(options.data_dir)}
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):

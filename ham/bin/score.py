@@ -22,7 +22,18 @@ from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
-from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, parse_backends
+from ham.score.backends import (
+    DEFAULT,
+    FORM,
+    Backend,
+    Measure,
+    Scorer,
+    Side,
+    Training,
+    fitting_backends,
+    parse_backends,
+    possible_backends,
+)
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL, read_source
@@ -42,6 +53,7 @@ from ham.score.training import FOLDER as TRAINING
 from ham.score.training import read_training
 from ham.train import checkpoint
 from ham.train.checkpoint import weights_digest
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +93,9 @@ def main(argv: Sequence[str]) -> None:
     backends = _possible(wanted, loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
-    needs_training = any(backend.needs_training for backend in backends)
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        read_training(options.exp_dir, read_data_dir(options.data_dir / "train")) if needs_training else None,
+        _training(options, backends),
         top_n=options.top_n,
         p_target=options.p_target,
     )
@@ -104,7 +115,8 @@ def main(argv: Sequence[str]) -> None:
                 bar.update()
             scorer.forget(side)
             files = f"{options.exp_dir}/scores/{trial_list.name}.*"
-            logger.info("%s: %d trials scored by %d back-ends", files, len(trial_list.trials), len(plan))
+            what = f"{count(len(trial_list.trials), 'trial')} scored by {count(len(plan), 'back-end')}"
+            logger.info("%s: %s", files, what)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
@@ -237,8 +249,8 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
     """
     names = ["embeddings.npz"]
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
-    if any(backend.needs_training for backend in backends):
-        names += [f"{TRAINING}/cohort.npz", f"{TRAINING}/calibration.npz"]
+    names += [f"{TRAINING}/cohort.npz"] if any(backend.needs_training for backend in backends) else []
+    names += [f"{TRAINING}/calibration.npz"] if any(backend.calibrated for backend in backends) else []
     digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
     said = {name: read_source(exp_dir / name) for name in names}
     for name, source in said.items():
@@ -267,24 +279,28 @@ def _settings(
 
 
 def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
-    """The back-ends that a loss allows: without a distance there is no hyperbolic one."""
-    kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
-    left_out = [backend.name for backend in backends if backend not in kept]
-    if not kept:
-        raise ConfigError(f"--backends {' '.join(left_out)}: the loss {loss.name} has no distance; use cosine")
-    if left_out:
-        logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
+    """The back-ends that a loss allows; says which are left out."""
+    kept = possible_backends(backends, loss)
+    if len(kept) < len(backends):
+        left_out = " ".join(backend.name for backend in backends if backend not in kept)
+        logger.info("left out, since %s has no distance: %s", loss.name, left_out)
     return kept
 
 
 def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend]:
-    """The back-ends that a list allows: crops are of two recordings, not of enrolment models."""
-    kept = [backend for backend in backends if not (backend.crops and trial_list.trials.models)]
-    if not kept:
-        raise ConfigError(f"--backends cosine+crops: {trial_list.name} has models of several recordings; use cosine")
+    """The back-ends that a list allows; says which are left out."""
+    kept = fitting_backends(backends, trial_list.name, bool(trial_list.trials.models))
     if len(kept) < len(backends):
         logger.info("left out for %s, since it has enrolment models: cosine+crops", trial_list.name)
     return kept
+
+
+def _training(options: Any, backends: Sequence[Backend]) -> Training | None:
+    """What the back-ends need to know of the training speakers."""
+    if not any(backend.needs_training for backend in backends):
+        return None
+    calibrated = any(backend.calibrated for backend in backends)
+    return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"), calibrated)
 
 
 def _sides(lists: Sequence[TrialList], options: Any, crops: bool) -> list[Side]:

@@ -36,6 +36,8 @@ from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.features import SpecAugment
 from ham.report import hardware
+from ham.score.backends import DEFAULT, fitting_backends, parse_backends
+from ham.score.training import check_training
 from ham.train import checkpoint
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import curvature_at, learning_rate, margin_at
@@ -59,9 +61,10 @@ class Prepared:
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training, or say that it is done."""
     options = _parser().parse_args(argv)
-    config = resolve(read_config(options))
+    config = read_config(options)
     device = pick_device(options.device)
     prepared = prepare(options.data_dir, config, options.seed)
+    _check_backends(options, prepared.aside)
     request = describe(config, options, prepared)
     folder = options.exp_dir
     last, step = _last_place(folder, request, options.resume)
@@ -93,8 +96,21 @@ def _parser() -> Parser:
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
+    parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="what will score it; checked before training")
+    parser.add_argument(
+        "--top_n", type=at_least(2), default=None, help="cohort scores that as_norm will keep, likewise"
+    )
     add_config(parser)
     return parser
+
+
+def _check_backends(options: Any, aside: Sequence[str]) -> None:
+    """Refuse back-ends that will not be able to score, before the training."""
+    backends = parse_backends(options.backends)
+    for models in sorted((options.data_dir / "test").glob("*/*/enrol")):
+        fitting_backends(backends, str(models.parent), has_models=True)
+    if any(backend.needs_training for backend in backends):
+        check_training(backends, read_data_dir(options.data_dir / "train"), aside, top_n=options.top_n)
 
 
 def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:

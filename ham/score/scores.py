@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.errors import DataError, summarise
+from ham.errors import DataError, naming, summarise
 
 FORMAT = "%s %s %.9g"
 """Nine significant digits: a float32 read back is the one that was written, so no ties arise in the file."""
@@ -127,9 +126,10 @@ def write_text(path: Path, text: str) -> None:
         text: what to write, as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.part")  # always the same name, so that the next run replaces what a kill left
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
+        with naming(path):
+            part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

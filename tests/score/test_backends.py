@@ -61,7 +61,8 @@ def training() -> Training:
     cohort = EmbeddingTable(tuple(dict.fromkeys(utt2spk.values())), rows, "cohort")
     mean = embeddings.embeddings.mean(axis=0, dtype=np.float64)
     trials = all_trials(embeddings.utts)
-    return Training(mean, cohort, embeddings, trials, utt2spk, durations(embeddings.utts, 3))
+    calibration = Side("calibration trials", embeddings, trials, durations(embeddings.utts, 3), utt2spk)
+    return Training(mean, cohort, calibration=calibration)
 
 
 @pytest.fixture
@@ -148,12 +149,12 @@ class Naive:
         columns = {name: np.array(values) for name, values in self.columns(side).items()}
         if not {"fusion", "llr", "qmf"} & {*self.steps}:
             return columns[self.measures[0]]
-        training = self.training
-        own = Side("c", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
+        own = self.training.calibration
+        assert own is not None
         known = {name: np.array(values) for name, values in self.columns(own).items()}
-        speakers = [[utt.split("-")[0] for utt in utts] for utts in (training.trials.enrol, training.trials.test)]
-        ridge = choose_ridge(known, training.trials.labels, speakers[0], speakers[1], P_TARGET)
-        return fit(known, training.trials.labels, P_TARGET, ridge).apply(columns)
+        speakers = [[utt.split("-")[0] for utt in utts] for utts in (own.trials.enrol, own.trials.test)]
+        ridge = choose_ridge(known, own.trials.labels, speakers[0], speakers[1], P_TARGET)
+        return fit(known, own.trials.labels, P_TARGET, ridge).apply(columns)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if "crops" not in name] + ["hyperbolic+qmf", "fusion+qmf"])
@@ -167,7 +168,8 @@ def test_fusion_trusts_what_is_informative(scorer: Scorer, side: Side, training:
     scorer.scores(parse_backend("fusion"), side)
     calibration = scorer.calibrations["fusion"]
     assert set(calibration.weights) == {"cosine", "hyperbolic"}
-    assert calibration.num_target == training.trials.num_target
+    assert training.calibration is not None
+    assert calibration.num_target == training.calibration.trials.num_target
     assert sum(weight * spread for weight, spread in zip(calibration.weights.values(), (0.3, 1.0), strict=True)) > 0
 
 

@@ -110,8 +110,10 @@ def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
     found = training.read_training(tmp_path, train)
     assert found.cohort.utts == ("s04", "s05")
     assert found.mean.tolist() == [0, 1, 2, 3, 4]
-    assert found.trials.num_target == 2 * 9
-    assert {*found.utt2dur} == {*found.utt2spk} == {*found.embeddings.utts}
+    side = found.calibration
+    assert side is not None
+    assert side.trials.num_target == 2 * 9
+    assert {*side.utt2dur} == {*side.utt2spk} == {*side.embeddings.utts}
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> None:
