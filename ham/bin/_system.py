@@ -46,7 +46,7 @@ def pick_device(name: str) -> torch.device:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name}: not usable ({reason}); use auto, cpu or cuda") from None
+        raise ConfigError(f"--device {name}: not usable ({reason}); use auto or cpu") from None
     return device
 
 
@@ -152,7 +152,7 @@ def check_current(store: ArrayStore, utt2dur: Mapping[str, float]) -> None:
     if wrong:
         raise DataError(
             f"{store.path}: made from other recordings than the data directory names now: {len(wrong)} utterances are "
-            f"missing, superfluous or of another duration, the first is {wrong[0]}; run stage 3"
+            f"missing, superfluous or of another duration, the first is {wrong[0]}; run stages 2 and 3"
         )
 
 

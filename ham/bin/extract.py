@@ -145,7 +145,7 @@ def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
     source = f"{system.digest} {store.meta['files']}" + (f" {json.dumps(models)}" if models else "")
     target = system.exp_dir / "embeddings.npz"
     if options.format == "npz" and read_source(target) == source:
-        logger.info("%s: up to date, %d utterances", target, len(store))
+        logger.info("%s: up to date, %s", target, count(len(store), "utterance"))
         return
     started = time.perf_counter()
     recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
@@ -156,7 +156,8 @@ def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
         write_ark(system.exp_dir / "embeddings.ark", utts, embeddings)
     took = time.perf_counter() - started
     speech = float(np.sum(store.lengths)) / store.sample_rate
-    counts = f"{len(store)} utterances" + (f" and {len(models)} models of joined recordings" if models else "")
+    counts = count(len(store), "utterance")
+    counts += f" and {count(len(models), 'model')} of joined recordings" if models else ""
     logger.info("%s: %s, %.0f s of speech in %.1f s", target, counts, speech, took)
 
 
@@ -165,7 +166,7 @@ def _extract_crops(system: System, store: ArrayStore) -> None:
     target, crops = system.exp_dir / "crops.npz", Crops(store)
     source = f"{system.digest} {store.meta['files']} {NUM_CROPS} x {CROP_SAMPLES}"
     if read_source(target) == source:
-        logger.info("%s: up to date, %d crops", target, len(crops.utts))
+        logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
         return
     started = time.perf_counter()
     write_embeddings(target, crops.utts, system.embed(crops, progress="embed crops"), source)
@@ -181,7 +182,8 @@ def _extract_training(system: System, data_dir: Path, num_per_speaker: int, cali
     aside = list(system.model["valid_speakers"])
     cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
     needed = ["cohort.npz", *(["calibration.npz"] if calibrated else [])]
-    if all(read_source(folder / name) == source for name in needed):
+    made = {read_source(folder / name) for name in needed}
+    if made == {source} and ((folder / "trials").exists() or not calibrated):
         logger.info("%s: up to date, %s", folder, count(len(cohort), "training speaker"))
         return
     started = time.perf_counter()
@@ -235,7 +237,7 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
     folder = exp_dir / "checkpoints"
     epochs = checkpoint.saved_epochs(folder)
     if not epochs:
-        raise CheckpointError(f"{folder}: expected checkpoints, found none; run stage 4 first")
+        raise CheckpointError(f"{folder}: expected checkpoints, found none; train first (stage 4)")
     last = checkpoint.load(checkpoint.epoch_path(folder, epochs[-1]))
     block = last["config"]["train"]
     if epochs[-1] < block["epochs"]:

@@ -18,6 +18,7 @@ from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ def _pack(path: Path, wav: Mapping[str, Path], num_workers: int, durations: Mapp
     store = ArrayStore(path)
     hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
     took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"
-    logger.info("%s: %d recordings, %.2f h, %s", path, len(store), hours, took)
+    logger.info("%s: %s, %.2f h, %s", path, count(len(store), "recording"), hours, took)
 
 
 def _pack_features(stores: Path, config: Config) -> None:

@@ -233,7 +233,9 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
         raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{place}: the loss does not fit its configuration ({reason}); train again") from error
+        raise CheckpointError(
+            f"{place}: the loss does not fit its configuration ({reason}); train under another --exp_name"
+        ) from error
     return seed, str(state.get("command", "")), loss.eval()
 
 

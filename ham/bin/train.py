@@ -43,6 +43,7 @@ from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import curvature_at, learning_rate, margin_at
 from ham.train.step import TrainingStep
 from ham.train.validation import choose_speakers, validation_eer, validation_set
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str]) -> None:
     folder = options.exp_dir
     last, step = _last_place(folder, request, options.resume)
     if last == config.train.epochs and step is None:
-        logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
+        logger.info("%s: trained already, %s; nothing to do", folder, count(last, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, "train"):
@@ -157,7 +158,9 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
         store = ArrayStore(options.data_dir / "store" / "train_features")
         same = (prepared.store.utts, prepared.store.meta.get("files"), to_dict(config)["frontend"])
         if (store.utts, store.meta.get("files"), store.meta.get("frontend")) != same:
-            raise DataError(f"{store.path}: made from other audio or by another front end; run stage 3 again")
+            raise DataError(
+                f"{store.path}: made from other audio or by another front end; run stage 3 with this configuration"
+            )
         _check_shards(store, config.data.max_bad_crops)
     _announce(prepared, config, step, num_speakers, device)
     return Loop(
@@ -293,14 +296,14 @@ def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_speake
     """Say what is trained on what."""
     size = sum(p.numel() for p in step.backbone.parameters()) / 1e6
     logger.info(
-        "%s (%.2f M parameters) with %s on %s: %d utterances of %d speakers (%d classes), %d kept for validation",
+        "%s (%.2f M parameters) with %s on %s: %s of %s (%s), %d kept for validation",
         config.backbone.name,
         size,
         config.loss.name,
         device,
-        len(prepared.data.indices),
-        len(prepared.data.speakers),
-        num_speakers,
+        count(len(prepared.data.indices), "utterance"),
+        count(len(prepared.data.speakers), "speaker"),
+        count(num_speakers, "class", "classes"),
         len(prepared.aside),
     )
 
@@ -379,7 +382,7 @@ def _read_request(folder: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(
-            f"{path}: cannot be read ({reason}), but there are checkpoints; delete {folder}"
+            f"{path}: cannot be read ({reason}), yet there are checkpoints; choose another --exp_name or delete {folder}"
         ) from None
     return dict(tree) if isinstance(tree, dict) else {}
 

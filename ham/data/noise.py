@@ -55,7 +55,9 @@ class StoreNoise:
         lengths = store.lengths
         self._indices = [i for i, utt in enumerate(store.utts) if utt.startswith(prefix) and lengths[i] > 0]
         if not self._indices:
-            raise DataError(f"noise store: expected recordings named '{prefix}*', found none; pack them again")
+            raise DataError(
+                f"noise store: expected recordings named '{prefix}*', found none; mend --musan and run stage 3"
+            )
 
     def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw crops of recordings; recordings may repeat.

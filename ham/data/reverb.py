@@ -46,7 +46,9 @@ class StoreRooms:
         self._store = store
         self._indices = [i for i, utt in enumerate(store.utts) if utt.startswith(prefix) and store.lengths[i] > 0]
         if not self._indices:
-            raise DataError(f"room store: expected responses named '{prefix}*', found none; pack them again")
+            raise DataError(
+                f"room store: expected responses named '{prefix}*', found none; mend --rirs and run stage 3"
+            )
         longest = int(store.lengths[self._indices].max())
         self._taps = min(longest, max(1, round(max_length_s * store.sample_rate)))
 

@@ -75,6 +75,8 @@ EVERY = (
 
 FORM = "cosine[+crops|+mean][+NORM][+llr|+qmf], hyperbolic[+NORM][+llr|+qmf], fusion[+mean][+NORM][+qmf]"
 
+_EXTRACT = "run stage 5 with these --backends"
+
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -384,20 +386,24 @@ class Scorer:
 
     def _crops(self, side: Side) -> NDArray[np.float32]:
         if side.crops is None:
-            raise DataError(f"{side.place}: cosine+crops needs crops.npz, found none; extract again (stage 5)")
+            raise DataError(
+                f"{side.place}: cosine+crops needs crops.npz, found none; run stage 5 with these --backends"
+            )
         if side.trials.models:
             raise ConfigError(f"{side.place}: cosine+crops is for trials of two recordings, found models of several")
         return crop_scores(side.embeddings, side.crops, side.trials.enrol, side.trials.test, side.place)
 
     def _known(self) -> Training:
         if self._training is None:
-            raise DataError("back-ends that know training speakers need their embeddings; extract again (stage 5)")
+            raise DataError(
+                "back-ends that know training speakers need their embeddings; run stage 5 with these --backends"
+            )
         return self._training
 
     def _calibration_side(self) -> Side:
         side = self._known().calibration
         if side is None:
-            raise DataError("calibrated back-ends need trials of training speakers; extract again (stage 5)")
+            raise DataError(f"calibrated back-ends need trials of training speakers; {_EXTRACT}")
         return side
 
     def _geometry(self) -> Measure:

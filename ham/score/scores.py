@@ -96,7 +96,7 @@ def read_scores(path: Path) -> Scores:
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected a scores file, found nothing; score the trials first (stage 6)") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, found other bytes") from error
+        raise DataError(f"{path}: expected text in UTF-8, found other bytes; score again (stage 6)") from error
     fields = [line.split() for line in lines]
     values = [_number(parts[2]) if len(parts) == 3 else math.nan for parts in fields]
     problems = [

@@ -249,14 +249,22 @@ def _read_calibration(folder: Path, train: DataDir, dim: int) -> Side:
     embeddings = read_embeddings(folder / "calibration.npz")
     unknown = [utt for utt in embeddings.utts if utt not in train.utt2spk]
     if unknown:
-        raise DataError(f"{folder}/calibration.npz: {unknown[0]} is not in {train.path}; extract again (stage 5)")
+        raise DataError(f"{folder}/calibration.npz: {unknown[0]} is not in {train.path}; {_again(folder)}")
     if embeddings.embeddings.shape[1] != dim:
         found = f"{dim} numbers in cohort.npz and {embeddings.embeddings.shape[1]} in calibration.npz"
-        raise DataError(f"{folder}: expected embeddings of one dimension, found {found}; extract again (stage 5)")
+        raise DataError(f"{folder}: expected embeddings of one dimension, found {found}; {_again(folder)}")
     utt2spk = {utt: train.utt2spk[utt] for utt in embeddings.utts}
-    trials = read_trials(folder / "trials", utt2spk)
+    try:
+        trials = read_trials(folder / "trials", utt2spk)
+    except DataError:
+        raise DataError(f"{folder}/trials: expected calibration trials, found others; {_again(folder)}") from None
     utt2dur = {utt: train.utt2dur[utt] for utt in embeddings.utts}
     return Side("calibration trials", embeddings, trials, utt2dur, utt2spk)
+
+
+def _again(folder: Path) -> str:
+    """The cure for files that stage 5 would take for up to date."""
+    return f"delete {folder} and run stage 5 with the same --backends"
 
 
 def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int]:
@@ -264,5 +272,5 @@ def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int]:
     with np.load(path, allow_pickle=False) as arrays:
         mean = arrays["mean"] if "mean" in arrays else np.empty(0)
         if mean.shape != (dim,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
-            raise DataError(f"{path}: expected the mean embedding, found none; extract again (stage 5)")
+            raise DataError(f"{path}: expected the mean embedding, found none; {_again(path.parent)}")
         return mean.astype(np.float64), int(arrays["cohort_utts"]) if "cohort_utts" in arrays else 0

@@ -210,7 +210,7 @@ def test_too_few_speakers_are_refused(lab: Lab) -> None:
 
 def test_train_refuse_extract(lab: Lab) -> None:
     lab.pack()
-    with pytest.raises(CheckpointError, match="run stage 4 first"):
+    with pytest.raises(CheckpointError, match="train first"):
         lab.extract()
     lab.train()
     with pytest.raises(ConfigError, match=r"optimiser\.lr: 0\.001 -> 0\.01"):

@@ -209,7 +209,7 @@ def test_crops(side: Side) -> None:
 
 def test_crops_that_cannot_be(side: Side) -> None:
     crops, backend = EmbeddingTable(("x/1",), np.ones((1, DIM), np.float32), "crops.npz"), parse_backend("cosine+crops")
-    with pytest.raises(DataError, match=r"trials: cosine\+crops needs crops.npz, found none; extract again"):
+    with pytest.raises(DataError, match=r"trials: cosine\+crops needs crops.npz, found none; run stage 5"):
         Scorer().scores(backend, side)
     with pytest.raises(ConfigError, match="for trials of two recordings, found models"):
         Scorer().scores(backend, replace(side, crops=crops))
@@ -247,7 +247,7 @@ def test_wrong_names_are_refused_in_one_line(name: str) -> None:
 def test_what_is_missing_is_said(side: Side, training: Training) -> None:
     with pytest.raises(ConfigError, match="expected a loss with a hyperbolic distance"):
         Scorer(training=training).scores(parse_backend("hyperbolic"), side)
-    with pytest.raises(DataError, match=r"need their embeddings; extract again \(stage 5\)"):
+    with pytest.raises(DataError, match=r"need their embeddings; run stage 5"):
         Scorer().scores(parse_backend("cosine+mean"), side)
     with pytest.raises(ConfigError, match="top_n: expected at most 12, the speakers of the cohort, found 300"):
         Scorer(training=training).scores(parse_backend("cosine+as_norm"), side)

@@ -117,12 +117,14 @@ def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> None:
-    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; extract them first"):
+    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; run stage 5"):
         training.read_training(tmp_path, train)
     write(tmp_path / "a", train, mean=False)
-    with pytest.raises(DataError, match=r"cohort\.npz: expected the mean embedding, found none; extract again"):
+    with pytest.raises(
+        DataError, match=r"cohort\.npz: expected the mean embedding, found none; delete .* and run stage 5"
+    ):
         training.read_training(tmp_path / "a", train)
     write(tmp_path / "b", train)
     train.utt2spk.pop("s00-v0-0")
-    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; extract again"):
+    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; delete .* and run stage 5"):
         training.read_training(tmp_path / "b", train)
