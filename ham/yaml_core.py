@@ -95,11 +95,14 @@ class _Loader(yaml.SafeLoader):
         return text.lower() == "true" if kind == "bool" else None
 
     def _whole_number(self, text: str, node: Node) -> int:
-        digits, base = (text[2:], {"0o": 8, "0x": 16}[text[:2]]) if text[:2] in ("0o", "0x") else (text, 10)
-        if len(text.lstrip("+-0ox")) > len(f"{MAX_INT}") + 3 or abs(int(digits, base)) > MAX_INT:
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        digits = text.lstrip("+-").removeprefix("0o").removeprefix("0x").lstrip("0") or "0"
+        # Checked by length first: Python refuses to read thousands of digits.
+        number = int(digits, base) if len(digits) <= len(f"{MAX_INT:o}") else MAX_INT + 1
+        if number > MAX_INT:
             found = clip(text, 40)
             raise ConstructorError(None, None, f"expected numbers up to {MAX_INT}, found {found}", node.start_mark)
-        return int(digits, base)
+        return -number if text.startswith("-") else number
 
 
 for _name, (_form, _first) in _FORMS.items():
@@ -179,5 +182,5 @@ def read_yaml(path: Path) -> object:
         raise ConfigError(f"{path}:{line}: expected text in UTF-8, found other bytes; save it as UTF-8") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{quote(str(path))}: cannot be read: {reason}") from None
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
     return parse_yaml(text, str(path))

@@ -381,9 +381,8 @@ def _read_request(folder: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{path}: cannot be read ({reason}), yet there are checkpoints; choose another --exp_name or delete {folder}"
-        ) from None
+        found = f"cannot be read ({reason}), but there are checkpoints"
+        raise CheckpointError(f"{path}: {found}; choose another --exp_name or delete {folder}") from None
     return dict(tree) if isinstance(tree, dict) else {}
 
 

@@ -13,7 +13,6 @@ import soundfile
 from ham.bin._cli import run
 from ham.bin.prepare_data import CHECKS, main
 from ham.data.kaldi_dir import read_data_dir
-from ham.words import count
 
 RATE = 16000
 

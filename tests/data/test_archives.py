@@ -26,7 +26,6 @@ from ham.data.checksums import lock_folder
 from ham.data.convert import convert
 from ham.data.parts import Parts
 from ham.errors import ConfigError, DataError
-from ham.words import count
 from tests.packed import Files, m4a, noise_files, speech, tar_of, tree, write_archive, zip_of
 
 VOX = "wav/id1000{}/-video_{}/00001.wav"
