@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import yaml
 
+from ham.backbones import BACKBONES
 from ham.bin import exp_name
 from ham.bin._cli import run
 from ham.errors import LONGEST
+from ham.features import FRONTENDS
+from ham.losses import LOSSES
 
 TABLE: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "bad_inputs/configurations.yaml").read_text(encoding="utf-8")
@@ -107,3 +110,42 @@ def test_right_names(tmp_path: Path, options: list[str], name: str, capsys: pyte
     path.write_bytes(b"\xef\xbb\xbftrain: {epochs: 0o17}\n")  # a byte order mark is no part of the first key
     assert run(exp_name.main, ["--config", str(path), *options]) == 0
     assert capsys.readouterr().out == f"{name}\n"
+
+
+PARTS = {"loss": LOSSES, "backbone": BACKBONES, "frontend": FRONTENDS}
+OPTIONS = [
+    (kind, name, option) for kind, table in PARTS.items() for name, part in table.items() for option in part.options()
+]
+ODD = [
+    "",
+    "x",
+    "[]",
+    "[x]",
+    "{}",
+    "{a: 1}",
+    "true",
+    "-1",
+    "0",
+    "-0.5",
+    "1e30",
+    "9000000000000000000",
+    ".nan",
+    ".inf",
+    "'1'",
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "option"), OPTIONS)
+def test_no_value_of_any_option_is_a_traceback(
+    tmp_path: Path, kind: str, name: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "system.yaml"
+    for value in ODD:
+        path.write_text(f"{kind}: {{name: {name}, {option}: {value}}}\n", encoding="utf-8")
+        status = run(exp_name.main, ["--config", str(path)])
+        err = capsys.readouterr().err
+        if status:
+            assert status == 2
+            assert err.startswith(f"error: {path}: {kind} {name}"), value
+            assert option in err
+            assert err.count("\n") == 1

@@ -23,6 +23,7 @@ from ham.errors import ConfigError, DataError
 from ham.features import Frontend
 from ham.losses.base import SpeakerLoss
 from ham.schema import check_options, choose
+from ham.words import quote
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,8 @@ def _buildable(kind: str, block: Any) -> Iterator[None]:
         yield
     except (RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).partition("\n")[0] or "no memory"
-        raise ConfigError(f"{kind} {block.name}: cannot be built with these options ({reason})") from None
+        options = ", ".join(f"{name}: {quote(value)}" for name, value in block.options.items()) or "its defaults"
+        raise ConfigError(f"{kind} {block.name}: cannot be built with {options} ({reason})") from None
 
 
 def resolve(config: Config, place: str = "") -> Config:

@@ -52,7 +52,8 @@ class Monitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._open.close()
+        with naming(self._log_path):  # which tries once more to write what did not fit
+            self._open.close()
 
     def start(self, facts: Mapping[str, str]) -> None:
         """Log what holds for all that follows, such as the hardware."""
