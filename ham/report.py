@@ -20,6 +20,7 @@ from ham.errors import DataError
 from ham.score.backends import DEFAULT, parse_backend
 from ham.score.curves import Curves, read_curves
 from ham.score.results import PUBLISHED_RULE, ListResult, Results, read_results, rules_differ, table
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ def _events(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
         else:
             damaged += 1
     if damaged:
-        logger.warning("%s: %d lines are no JSON object and are left out", path, damaged)
+        logger.warning("%s: left out, since no JSON object: %s", path, count(damaged, "line"))
     return events
 
 
@@ -235,7 +236,7 @@ def _parsed(text: str, path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise DataError(f"{path}: expected YAML, found something else; train again, or delete it") from error
+        raise DataError(f"{path}: expected YAML, found something else; delete it to report without") from error
     return content if isinstance(content, dict) else {}
 
 

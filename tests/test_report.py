@@ -121,7 +121,7 @@ def test_history_tolerates_what_runs_leave_behind(tmp_path: Path, caplog: pytest
     assert history.values("valid_eer") == ([], [])
     assert history.diagnostics() == {"radius": ["diag/radius/q05", "diag/radius/q95"], "clipped": ["diag/clipped"]}
     assert history.facts["hardware"] == "a GPU"
-    assert "1 lines are no JSON object" in caplog.text
+    assert "left out, since no JSON object: 1 line" in caplog.text
 
 
 def test_history_of_no_training(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from ham.data.cnceleb import (
 from ham.data.join import write_joints
 from ham.data.roots import write_root
 from ham.errors import ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +177,9 @@ def _write(path: Path, training: Training, evaluation: Evaluation) -> None:
         f"enrol/{LIST}.txt": [f"{model} {' '.join(names)}" for model, names in sorted(evaluation.models.items())],
     }
     write_root(path, {**training.files, **evaluation.files}, lists)
-    logger.info(
-        "%s: %d training files of %d speakers, %d models, %d trials",
-        *(path, len(training.files), len(speakers), len(evaluation.models), len(evaluation.trials)),
-    )
+    trained = f"{count(len(training.files), 'training file')} of {count(len(speakers), 'speaker')}"
+    tested = f"{count(len(evaluation.models), 'model')}, {count(len(evaluation.trials), 'trial')}"
+    logger.info("%s: %s, %s", path, trained, tested)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from ham.data.audio_cache import AudioCache
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, remove_data_dir, write_data_dir
 from ham.data.plan import Part, Plan, make_plan
 from ham.errors import ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -181,9 +182,10 @@ def _report_conversions(infos: Sequence[AudioInfo], sample_rate: int) -> None:
     rates = Counter(info.sample_rate for info in infos if info.sample_rate != sample_rate)
     if rates:
         counts = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
-        logger.info("%d files are resampled to %d Hz when they are read: %s", rates.total(), sample_rate, counts)
+        found = count(rates.total(), "file")
+        logger.info("resampled to %d Hz when read: %s, %s", sample_rate, found, counts)
     if several := sum(info.num_channels > 1 for info in infos):
-        logger.info("%d files have more than one channel; the average of the channels is read", several)
+        logger.info("%s of more than one channel: the average of the channels is read", count(several, "file"))
 
 
 def remove_others(data_dir: Path, names: Collection[str]) -> list[Path]:
@@ -240,10 +242,10 @@ def _are_same_trials(one: Trials | None, other: Trials | None) -> bool:
 
 def _describe(content: DataDir) -> str:
     hours = sum(content.utt2dur.values()) / 3600
-    text = f"{len(content.wav)} utterances of {len(content.spk2utt)} speakers, {hours:.2f} h"
+    text = f"{count(len(content.wav), 'utterance')} of {count(len(content.spk2utt), 'speaker')}, {hours:.2f} h"
     if content.trials is None:
         return text
-    models = f", {len(content.trials.models)} models" if content.trials.models else ""
+    models = f", {count(len(content.trials.models), 'model')}" if content.trials.models else ""
     return f"{text}{models}, {content.trials.num_target} target and {content.trials.num_nontarget} non-target trials"
 
 

@@ -34,6 +34,7 @@ from ham.data.voxceleb import (
     unpacked_places,
 )
 from ham.errors import ConfigError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,8 @@ def main(argv: Sequence[str]) -> None:
     trials = {f"trials/{name}.txt": lines for name, lines in lists.items()}
     for root, table in files.items():
         write_root(options.data_dir / "roots" / root, table, trials if root == "vox1" else {})
-        logger.info("%s: %d files of %d speakers", options.data_dir / "roots" / root, len(table), len(speakers[root]))
+        size = f"{count(len(table), 'file')} of {count(len(speakers[root]), 'speaker')}"
+        logger.info("%s: %s", options.data_dir / "roots" / root, size)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:

@@ -23,7 +23,18 @@ from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
-from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, Training, parse_backends
+from ham.score.backends import (
+    DEFAULT,
+    FORM,
+    Backend,
+    Measure,
+    Scorer,
+    Side,
+    Training,
+    fitting_backends,
+    parse_backends,
+    possible_backends,
+)
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL, read_source
@@ -43,6 +54,7 @@ from ham.score.training import FOLDER as TRAINING_FOLDER
 from ham.score.training import read_training
 from ham.train import checkpoint
 from ham.train.checkpoint import weights_digest
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -80,9 +92,11 @@ def main(argv: Sequence[str]) -> None:
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
     check_sources(options.exp_dir, wanted)
     backends = _possible(wanted, loss)
+    plans = [_fitting(backends, trial_list) for trial_list in lists]
+    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        _read_training(options, backends),
+        _training(options, backends),
         top_n=options.top_n,
         p_target=options.p_target,
     )
@@ -104,7 +118,8 @@ def main(argv: Sequence[str]) -> None:
                 bar.update()
             scorer.forget(side)
             files = f"{options.exp_dir}/scores/{trial_list.name}.*"
-            logger.info("%s: %d trials scored by %d back-ends", files, len(trial_list.trials), len(plan))
+            what = f"{count(len(trial_list.trials), 'trial')} scored by {count(len(plan), 'back-end')}"
+            logger.info("%s: %s", files, what)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
@@ -226,7 +241,9 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
         raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{place}: the loss does not fit its configuration ({reason}); train again") from error
+        raise CheckpointError(
+            f"{place}: the loss does not fit its configuration ({reason}); train under another --exp_name"
+        ) from error
     return seed, str(state.get("command", "")), loss.eval()
 
 
@@ -242,8 +259,8 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
     """
     names = ["embeddings.npz"]
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
-    if any(backend.needs_training for backend in backends):
-        names += [f"{TRAINING_FOLDER}/cohort.npz", f"{TRAINING_FOLDER}/calibration.npz"]
+    names += [f"{TRAINING_FOLDER}/cohort.npz"] if any(backend.needs_training for backend in backends) else []
+    names += [f"{TRAINING_FOLDER}/calibration.npz"] if any(backend.calibrated for backend in backends) else []
     digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
     said = {name: read_source(exp_dir / name) for name in names}
     for name, source in said.items():
@@ -271,30 +288,28 @@ def _settings(
 
 
 def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
-    """The back-ends that a loss allows: without a distance there is no hyperbolic one."""
-    kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
-    left_out = [backend.name for backend in backends if backend not in kept]
-    if not kept:
-        raise ConfigError(f"--backends {' '.join(left_out)}: the loss {loss.name} has no distance; use cosine")
-    if left_out:
-        logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
+    """The back-ends that a loss allows; says which are left out."""
+    kept = possible_backends(backends, loss)
+    if len(kept) < len(backends):
+        left_out = " ".join(backend.name for backend in backends if backend not in kept)
+        logger.info("left out, since %s has no distance: %s", loss.name, left_out)
     return kept
-
-
-def _read_training(options: Any, backends: Sequence[Backend]) -> Training | None:
-    if not any(backend.needs_training for backend in backends):
-        return None
-    return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"))
 
 
 def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend]:
-    """The back-ends that a list allows: crops are of two recordings, not of enrolment models."""
-    kept = [backend for backend in backends if not (backend.crops and trial_list.trials.models)]
-    if not kept:
-        raise ConfigError(f"--backends cosine+crops: {trial_list.name} has models of several recordings; use cosine")
+    """The back-ends that a list allows; says which are left out."""
+    kept = fitting_backends(backends, trial_list.name, bool(trial_list.trials.models))
     if len(kept) < len(backends):
         logger.info("left out for %s, since it has enrolment models: cosine+crops", trial_list.name)
     return kept
+
+
+def _training(options: Any, backends: Sequence[Backend]) -> Training | None:
+    """What the back-ends need to know of the training speakers."""
+    if not any(backend.needs_training for backend in backends):
+        return None
+    calibrated = any(backend.calibrated for backend in backends)
+    return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"), calibrated)
 
 
 def _sides(lists: Sequence[TrialList], options: Any, crops: bool) -> list[Side]:

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from ham.bin._cli import Parser, at_least, run
-from ham.bin._options import add_config, boolean, read_config
+from ham.bin._options import add_config, boolean, read_config, top_n
 from ham.bin._system import (
     build_augmenter,
     build_backbone,
@@ -36,11 +36,14 @@ from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.features import SpecAugment
 from ham.report import hardware
+from ham.score.backends import DEFAULT, fitting_backends, parse_backends
+from ham.score.training import check_training
 from ham.train import checkpoint
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import curvature_at, learning_rate, margin_at
 from ham.train.step import TrainingStep
 from ham.train.validation import choose_speakers, validation_eer, validation_set
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +62,15 @@ class Prepared:
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training, or say that it is done."""
     options = _parser().parse_args(argv)
-    config = resolve(read_config(options))
+    config = read_config(options)
     device = pick_device(options.device)
     prepared = prepare(options.data_dir, config, options.seed)
+    _check_backends(options, prepared.aside)
     request = describe(config, options, prepared)
     folder = options.exp_dir
     last, step = _last_place(folder, request, options.resume)
     if last == config.train.epochs and step is None:
-        logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
+        logger.info("%s: trained already, %s; nothing to do", folder, count(last, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, "train"):
@@ -93,8 +97,19 @@ def _parser() -> Parser:
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
+    parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="what will score it; checked before training")
+    parser.add_argument("--top_n", type=top_n, default=0, help="cohort scores that as_norm will keep, likewise")
     add_config(parser)
     return parser
+
+
+def _check_backends(options: Any, aside: Sequence[str]) -> None:
+    """Refuse back-ends that will not be able to score, before the training."""
+    backends = parse_backends(options.backends)
+    for models in sorted((options.data_dir / "test").glob("*/*/enrol")):
+        fitting_backends(backends, str(models.parent), has_models=True)
+    if any(backend.needs_training for backend in backends):
+        check_training(backends, read_data_dir(options.data_dir / "train"), aside, top_n=options.top_n)
 
 
 def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
@@ -145,7 +160,9 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
         store = ArrayStore(options.data_dir / "store" / "train_features")
         same = (prepared.store.utts, prepared.store.meta.get("files"), to_dict(config)["frontend"])
         if (store.utts, store.meta.get("files"), store.meta.get("frontend")) != same:
-            raise DataError(f"{store.path}: made from other audio or by another front end; run stage 3 again")
+            raise DataError(
+                f"{store.path}: made from other audio or by another front end; run stage 3 with this configuration"
+            )
         _check_shards(store, config.data.max_bad_crops)
     _announce(prepared, config, step, num_speakers, device)
     return Loop(
@@ -282,14 +299,14 @@ def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_speake
     """Say what is trained on what."""
     size = sum(p.numel() for p in step.backbone.parameters()) / 1e6
     logger.info(
-        "%s (%.2f M parameters) with %s on %s: %d utterances of %d speakers (%d classes), %d kept for validation",
+        "%s (%.2f M parameters) with %s on %s: %s of %s (%s), %d kept for validation",
         config.backbone.name,
         size,
         config.loss.name,
         device,
-        len(prepared.data.indices),
-        len(prepared.data.speakers),
-        num_speakers,
+        count(len(prepared.data.indices), "utterance"),
+        count(len(prepared.data.speakers), "speaker"),
+        count(num_speakers, "class", "classes"),
         len(prepared.aside),
     )
 
@@ -370,9 +387,8 @@ def _read_request(folder: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{path}: cannot be read ({reason}), but there are checkpoints; delete {folder}"
-        ) from None
+        found = f"cannot be read ({reason}), but there are checkpoints"
+        raise CheckpointError(f"{path}: {found}; choose another --exp_name or delete {folder}") from None
     return dict(tree) if isinstance(tree, dict) else {}
 
 

@@ -255,5 +255,5 @@ def build_kinds(names: Sequence[str], materials: Materials) -> dict[str, Effect]
     for store in (materials.noise_store, materials.room_store):
         if store is not None and store.sample_rate != materials.sample_rate:
             place, rate = store.path, store.sample_rate
-            raise DataError(f"{place}: expected {materials.sample_rate} Hz, found {rate} Hz; pack it again")
+            raise DataError(f"{place}: expected {materials.sample_rate} Hz, found {rate} Hz; delete it and run stage 3")
     return {name: KINDS[name](materials) for name in names}

@@ -62,7 +62,9 @@ class StoreNoise:
         lengths = store.lengths
         self._indices = [i for i, utt in enumerate(store.utts) if utt.startswith(prefix) and lengths[i] > 0]
         if not self._indices:
-            raise DataError(f"noise store: expected recordings named '{prefix}*', found none; pack them again")
+            raise DataError(
+                f"noise store: expected recordings named '{prefix}*', found none; mend --musan and run stage 3"
+            )
 
     def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:
         """Draw recordings; those of one crop are different ones, those of different crops may be the same.

@@ -29,6 +29,7 @@ from ham.data.roots import (
 )
 from ham.data.trials import generate_trials
 from ham.errors import SHOWN, ConfigError, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
         )
     except DataError as error:
         raise DataError(f"{root.path}: has no trials/*.txt, and {error}; add speech, or trial lists") from error
-    made = ", ".join(f"{name!r} of {len(trials)} trials" for name, trials in lists.items())
+    made = ", ".join(f"{name!r} of {count(len(trials), 'trial')}" for name, trials in lists.items())
     why = "" if "hard" in lists else " (no list 'hard': speakers.tsv names no two speakers of one sex)"
     logger.info("%s: no trials/*.txt, made %s over %d speakers, seed %d%s", root.path, made, len(utts), seed, why)
     return lists

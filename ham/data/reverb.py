@@ -42,7 +42,9 @@ class StoreRooms:
         self._store = store
         self._indices = [i for i, utt in enumerate(store.utts) if utt.startswith(prefix) and store.lengths[i] > 0]
         if not self._indices:
-            raise DataError(f"room store: expected responses named '{prefix}*', found none; pack them again")
+            raise DataError(
+                f"room store: expected responses named '{prefix}*', found none; mend --rirs and run stage 3"
+            )
         self._longest = int(store.lengths[self._indices].max())
 
     def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from ham.data.kaldi_dir import Trials
 from ham.errors import ConfigError, DataError
+from ham.losses.base import SpeakerLoss
 from ham.score.backend import Distance, EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
 from ham.score.calibration import (
     Calibration,
@@ -82,6 +83,8 @@ WESPEAKER = "qmf_wespeaker"
 
 WESPEAKER_PRIOR, WESPEAKER_LONGEST_S = 0.5, 20.0
 """Prior that wespeaker's calibration is trained for, and the duration at which it cuts longer ones off."""
+
+_EXTRACT = "run stage 5 with these --backends"
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -194,6 +197,64 @@ def parse_backends(words: Sequence[str]) -> tuple[Backend, ...]:
     return tuple(parse_backend(name) for name in found)
 
 
+def possible_backends(backends: Sequence[Backend], loss: SpeakerLoss | type[SpeakerLoss]) -> list[Backend]:
+    """The back-ends that a loss allows: without a distance there is no hyperbolic one.
+
+    Args:
+        backends: those asked for.
+        loss: the loss.
+
+    Returns:
+        Those that are left, at least one.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
+    if not kept:
+        names = " ".join(backend.name for backend in backends)
+        raise ConfigError(f"--backends {names}: the loss {loss.name} has no distance; add cosine")
+    return kept
+
+
+def fitting_backends(backends: Sequence[Backend], place: str, has_models: bool) -> list[Backend]:
+    """The back-ends that a trial list allows: crops are of two recordings, not of enrolment models.
+
+    Args:
+        backends: those asked for.
+        place: the list, for the error message.
+        has_models: whether it has models of several recordings.
+
+    Returns:
+        Those that are left, at least one.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    kept = [backend for backend in backends if not (backend.crops and has_models)]
+    if not kept:
+        raise ConfigError(f"--backends cosine+crops: {place} has models of several recordings; add cosine")
+    return kept
+
+
+def check_top_n(backends: Sequence[Backend], top_n: int, num_speakers: int, place: str) -> None:
+    """Refuse to take more of the cohort than there is.
+
+    Args:
+        backends: those asked for.
+        top_n: highest scores against the cohort that are wanted.
+        num_speakers: of the cohort.
+        place: where it comes from, for the error message.
+
+    Raises:
+        ConfigError: if a back-end takes the highest scores and there are fewer.
+    """
+    names = [backend.name for backend in backends if backend.uses_top_n]
+    if names and top_n > num_speakers:
+        found = f"expected at most {num_speakers}, the speakers of {place}, found {top_n}"
+        raise ConfigError(f"--top_n: {found}; {' '.join(names)} needs it")
+
+
 @dataclass(frozen=True)
 class Training:
     """What back-ends know of the training speakers.
@@ -201,22 +262,16 @@ class Training:
     Attributes:
         mean: mean embedding of the training utterances, shape ``(D,)``.
         cohort: mean embedding of each speaker that the network was trained on.
-        embeddings: of the utterances of ``trials``.
-        trials: calibration trials, of training speakers.
-        utt2spk: the speaker of each utterance of ``trials``.
-        utt2dur: their durations in seconds.
         cohort_utts: utterances of each speaker in its mean; 0 for all.
         train_chunk_s: seconds of each utterance that were embedded; 0 for all.
+        calibration: trials of training speakers to calibrate on; None where no back-end is calibrated.
     """
 
     mean: Values
     cohort: EmbeddingTable
-    embeddings: EmbeddingTable
-    trials: Trials
-    utt2spk: Mapping[str, str]
-    utt2dur: Mapping[str, float]
     cohort_utts: int = 0
     train_chunk_s: float = 0.0
+    calibration: Side | None = None
 
 
 class Measure(NamedTuple):
@@ -320,10 +375,10 @@ class Scorer:
             self._geometry()
         if not backend.needs_training:
             return
-        most = len(self._known().cohort.utts)
-        if backend.uses_top_n and self._top_n > most:
-            place = self._known().cohort.place
-            raise ConfigError(f"--top_n: expected at most {most}, the speakers of {place}, found {self._top_n}")
+        cohort = self._known().cohort
+        check_top_n([backend], self._top_n, len(cohort.utts), cohort.place)
+        if backend.calibrated:
+            self._calibration_side()
 
     def scores(self, backend: Backend, side: Side) -> NDArray[np.float32]:
         """Scores of a trial list.
@@ -361,15 +416,25 @@ class Scorer:
 
     def _crops(self, side: Side) -> NDArray[np.float32]:
         if side.crops is None:
-            raise DataError(f"{side.place}: cosine+crops needs crops.npz, found none; extract again (stage 5)")
+            raise DataError(
+                f"{side.place}: cosine+crops needs crops.npz, found none; run stage 5 with these --backends"
+            )
         if side.trials.models:
             raise ConfigError(f"{side.place}: cosine+crops is for trials of two recordings, found models of several")
         return crop_scores(side.embeddings, side.crops, side.trials.enrol, side.trials.test, side.place)
 
     def _known(self) -> Training:
         if self._training is None:
-            raise DataError("back-ends that know training speakers need their embeddings; extract again (stage 5)")
+            raise DataError(
+                "back-ends that know training speakers need their embeddings; run stage 5 with these --backends"
+            )
         return self._training
+
+    def _calibration_side(self) -> Side:
+        side = self._known().calibration
+        if side is None:
+            raise DataError(f"calibrated back-ends need trials of training speakers; {_EXTRACT}")
+        return side
 
     def _geometry(self) -> Measure:
         if self._measure is None:
@@ -426,19 +491,18 @@ class Scorer:
 
     def _calibration(self, backend: Backend) -> Calibration:
         if backend.name not in self._calibrations:
-            training = self._known()
-            side = Side("calibration trials", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
+            side = self._calibration_side()
             columns = self._columns(backend, side)
             if backend.quality == WESPEAKER:
-                found = fit(columns, training.trials.labels, WESPEAKER_PRIOR)
+                found = fit(columns, side.trials.labels, WESPEAKER_PRIOR)
             else:
-                found = self._with_ridge(columns, training)
+                found = self._with_ridge(columns, side)
             self._calibrations[backend.name] = found
         return self._calibrations[backend.name]
 
-    def _with_ridge(self, columns: Columns, training: Training) -> Calibration:
-        trials = training.trials
-        enrol, test = ([training.utt2spk[utt] for utt in utts] for utts in (trials.enrol, trials.test))
+    def _with_ridge(self, columns: Columns, side: Side) -> Calibration:
+        trials = side.trials
+        enrol, test = ([side.utt2spk[utt] for utt in utts] for utts in (trials.enrol, trials.test))
         ridge = choose_ridge(columns, trials.labels, enrol, test, self._p_target)
         return fit(columns, trials.labels, self._p_target, ridge)
 

@@ -272,7 +272,7 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         DataError: if the file is missing or something else.
     """
-    cure = "calibrate again"
+    cure = "score again by this back-end (stage 6)"
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
         found = Calibration(

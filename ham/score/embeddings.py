@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ham.backbones.base import Backbone
 from ham.data.store import INT16_SCALE, ArrayStore
-from ham.errors import DataError
+from ham.errors import DataError, naming
 
 ENROL = ("average", "concatenate")
 """What stands for a model of several recordings: the mean of their embeddings, or the embedding of all joined."""
@@ -232,7 +232,8 @@ def write_embeddings(
     part = path.with_name(f".{path.stem}.part.npz")
     try:
         arrays = {"utts": np.array(utts), "embeddings": embeddings.astype(np.float32), "source": np.array(source)}
-        np.savez(part, allow_pickle=False, **arrays, **(extra or {}))
+        with naming(path):
+            np.savez(part, allow_pickle=False, **arrays, **(extra or {}))
         os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
     finally:
         part.unlink(missing_ok=True)
@@ -265,7 +266,7 @@ def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) 
         raise DataError(f"{path}: Kaldi's specifiers cannot hold a comma; choose another --exp_root for --format ark")
     part = path.with_name(f".{path.name}.part")
     index = path.with_name(f".{path.stem}.scp.part")
-    with kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
+    with naming(path), kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
         for utt, row in zip(utts, embeddings, strict=True):
             writer(utt, row)
     index.write_text(index.read_text(encoding="utf-8").replace(str(part), str(path)), encoding="utf-8")

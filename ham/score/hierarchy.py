@@ -236,7 +236,9 @@ def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     if not norm.all():
         row = int(np.flatnonzero(norm[:, 0] == 0)[0])
-        raise DataError(f"hierarchy: expected embeddings with a direction, found zeros in row {row}; train again")
+        raise DataError(
+            f"hierarchy: expected embeddings with a direction, found zeros in row {row}; has the training failed?"
+        )
     unit: NDArray[np.float64] = rows / norm
     return unit
 

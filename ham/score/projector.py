@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
+from ham.errors import naming
+
 logger = logging.getLogger(__name__)
 
 RUN = "projector"
@@ -41,7 +43,7 @@ def write_projector(
         chosen = [at * len(embeddings) // MOST_ROWS for at in range(MOST_ROWS)]
     part, target = board / f".{RUN}.part", board / RUN
     shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-    with SummaryWriter(str(part)) as writer:
+    with naming(part), SummaryWriter(str(part)) as writer:
         writer.add_embedding(
             torch.from_numpy(np.ascontiguousarray(embeddings[chosen])),
             metadata=[list(rows[at]) for at in chosen],

@@ -177,8 +177,8 @@ def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> 
     write_voice(root / "wav/c/r0/1.flac", 2, rate=8000, num_channels=2)
     write_voice(root / "wav/c/r1/1.flac", 3, rate=8000)
     assert command("--train_roots", root) == 0
-    assert "3 files are resampled to 16000 Hz when they are read: 2 at 8000 Hz, 1 at 44100 Hz\n" in command.err
-    assert "1 files have more than one channel" in command.err
+    assert "resampled to 16000 Hz when read: 3 files, 2 at 8000 Hz, 1 at 44100 Hz\n" in command.err
+    assert "1 file of more than one channel" in command.err
     assert command("--train_roots", root) == 0
     assert "3 files are resampled" in command.err
 

@@ -261,7 +261,7 @@ def test_crops_are_left_out_where_there_are_models(root: Path, capsys: pytest.Ca
     assert [row["backend"] for row in rows if row["list"] == "real/dev"] == ["cosine"]
     assert [row["backend"] for row in rows if row["list"] == "mini/all"] == ["cosine", "cosine+crops"]
     line = refused(root, capsys, 2, "--backends", "cosine+crops", "--test_sets", "real")
-    assert "real/dev has models of several recordings; use cosine" in line
+    assert "real/dev has models of several recordings; add cosine" in line
 
 
 def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -281,7 +281,7 @@ def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.Capt
         embeddings_of.write_embeddings(
             exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0"
         )
-        assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm", "--top_n", "5")
+        assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm+llr", "--top_n", "5")
     embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
     assert "embeddings.npz: made by another model than average.pt is now" in refused(root, capsys, 1)
 
@@ -374,13 +374,16 @@ def test_training_speakers_that_lack(root: Path, capsys: pytest.CaptureFixture[s
     assert "data/train" in refused(root, capsys, 1, *asked)
     write_training(root)
     line = refused(root, capsys, 2, *asked)
-    assert re.fullmatch(r"error: --top_n: expected at most 12, the speakers of .*cohort\.npz, found 300", line)
+    assert re.fullmatch(
+        r"error: --top_n: expected at most 12, the speakers of .*cohort\.npz, found 300; .* needs it", line
+    )
     write_model(root / "exp/run1", "am_softmax")
     line = refused(root, capsys, 2, "--backends", "hyperbolic+llr", "fusion")
-    assert "--backends hyperbolic+llr fusion: the loss am_softmax has no distance; use cosine" in line
+    assert "--backends hyperbolic+llr fusion: the loss am_softmax has no distance; add cosine" in line
     assert "crops.npz: expected embeddings, found nothing" in refused(root, capsys, 1, "--backends", "cosine+crops")
     (root / "exp/run1/training/calibration.npz").write_bytes(b"PK")
-    assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, *asked, "--top_n", "5")
+    assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, "--backends", "cosine+llr")
+    assert score_it(root, *asked, "--top_n", "5") == 0  # needs no calibration
 
 
 def test_as_many_cohort_scores_as_the_cohort_has_speakers_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

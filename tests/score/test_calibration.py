@@ -188,7 +188,7 @@ def test_the_file_gives_the_same_bits_back(tmp_path: Path) -> None:
 
 def test_odd_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    with pytest.raises(DataError, match="found nothing; calibrate again"):
+    with pytest.raises(DataError, match="found nothing; score again"):
         read_calibration(path)
     good = {"weights": {"s": 1.0}, "bias": 0.0, "p_target": 0.01, "num_target": 1, "num_nontarget": 1, "ridge": 1e-8}
     path.write_text(json.dumps(good))
@@ -197,7 +197,7 @@ def test_odd_files_are_refused(tmp_path: Path) -> None:
     changes += [{"weights": {"s": math.inf}}, {"ridge": None}]
     for change in changes:
         path.write_text(json.dumps({**good, **change}))
-        with pytest.raises(DataError, match="calibrate again"):
+        with pytest.raises(DataError, match="score again"):
             read_calibration(path)
     for text in ("", "[]", "{}", "3"):
         path.write_text(text)

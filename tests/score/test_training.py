@@ -111,17 +111,21 @@ def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
     assert found.cohort.utts == ("s04", "s05")
     assert found.mean.tolist() == [0, 1, 2, 3, 4]
     assert (found.cohort_utts, found.train_chunk_s) == (3, 0.5)
-    assert found.trials.num_target == 2 * 9
-    assert {*found.utt2dur} == {*found.utt2spk} == {*found.embeddings.utts}
+    side = found.calibration
+    assert side is not None
+    assert side.trials.num_target == 2 * 9
+    assert {*side.utt2dur} == {*side.utt2spk} == {*side.embeddings.utts}
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> None:
-    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; extract them first"):
+    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; run stage 5"):
         training.read_training(tmp_path, train)
     write(tmp_path / "a", train, mean=False)
-    with pytest.raises(DataError, match=r"cohort\.npz: expected the mean embedding, found none; extract again"):
+    with pytest.raises(
+        DataError, match=r"cohort\.npz: expected the mean embedding, found none; delete .* and run stage 5"
+    ):
         training.read_training(tmp_path / "a", train)
     write(tmp_path / "b", train)
     train.utt2spk.pop("s00-v0-0")
-    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; extract again"):
+    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; delete .* and run stage 5"):
         training.read_training(tmp_path / "b", train)
