@@ -2,7 +2,8 @@
 
 A decoder stops after as many samples as STREAMINFO announces, and a file that was cut shows it only when it is decoded.
 The last frame of a whole file ends with the file, its checksum proves it, and its header says at which sample it
-begins (RFC 9639, section 9.1): the two numbers are compared without decoding anything.
+begins (RFC 9639, section 9.1): the two numbers are compared without decoding anything. Zeros behind the last frame
+are no frame and change no checksum; they are let pass.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Ogg files (Vorbis, Opus): pages, checksums, and the announced end of the stream against the packets there are.
 
 The granule position of the last page says where the sound ends (RFC 3533, section 6), and a decoder drops what its
-packets hold beyond. An encoder fills its last packet up, so that the two differ by less than the last two packets; a
-larger difference, a page that is missing and a second stream behind the first would each cut speech without a word.
+packets hold beyond. An encoder fills its last packet up, so that the two differ by less than that packet; a larger
+difference, a page that is missing and a second stream behind the first would each cut speech without a word.
 """
 
 from __future__ import annotations
@@ -109,12 +109,11 @@ def _announced(path: Path, pages: list[_Page], lengths: list[int], headers: int)
         number += len(page.packets)
         if page.granule == _NOWHERE or number <= headers:
             continue
-        if begin is None:
-            begin = max(0, page.granule - held)  # a stream that was cut out of a longer one begins later than at 0
+        if begin is None:  # a stream that was cut out of a longer one begins later than at 0
+            begin = max(0, page.granule - held) if page is not pages[-1] else 0
         last = page.granule
     found = last - (begin or 0)
-    slack = sum(lengths[-2:])
-    if not held - slack < found <= held and held:
+    if held and not held - lengths[-1] < found <= held:
         raise DataError(
             f"{path}: expected {found} samples, as its last page says, found packets of {held}; write it again"
         )

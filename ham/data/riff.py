@@ -104,8 +104,10 @@ def _are_chunks(stream: BinaryIO, start: int, size: int) -> bool:
         name, length = struct.unpack("<4sI", stream.read(8))
         if name == b"data" or not all(0x20 <= letter < 0x7F for letter in name):
             return False
-        start += 8 + length + length % 2
-    return size <= start <= size + 1
+        start += 8 + length
+        if start < size:
+            start += length % 2
+    return start == size
 
 
 def _num_samples(path: Path, header: _Header, length: int) -> int:
