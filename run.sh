@@ -25,6 +25,7 @@ device=auto      # where to compute: auto, cpu, cuda or cuda:N
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint
 check=decode     # stage 2: decode every recording, or believe its header
+verify=false     # stage 3: read the stores again and compare the checksum of every recording
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
 batch_size=16    # stage 5: utterances of a batch; does not change the embeddings
 format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
@@ -40,7 +41,7 @@ train_roots=     # folders of training speech, "A B"
 test_roots=      # folders of test speech, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check verify
   max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
@@ -147,7 +148,7 @@ fi
 
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
   log "stage 3: audio store in $data_dir/store"
-  ham make_store --data_dir "$data_dir" --num_workers "$num_workers" \
+  ham make_store --data_dir "$data_dir" --num_workers "$num_workers" --verify "$verify" \
     ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} "${system[@]}"
 fi
 

@@ -158,7 +158,7 @@ def _seconds(text: str) -> float:
 
 def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
     models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
-    source = f"{system.digest} {store.meta['files']}" + (f" {json.dumps(models)}" if models else "")
+    source = f"{system.digest} {store.digest}" + (f" {json.dumps(models)}" if models else "")
     target = system.exp_dir / "embeddings.npz"
     if options.format == "npz" and read_source(target) == source:
         logger.info("%s: up to date, %s", target, count(len(store), "utterance"))
@@ -180,7 +180,7 @@ def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
 def _extract_crops(system: System, store: ArrayStore) -> None:
     """Embed five crops of every test utterance into ``crops.npz``."""
     target, crops = system.exp_dir / "crops.npz", Crops(store)
-    source = f"{system.digest} {store.meta['files']} {NUM_CROPS} x {CROP_SAMPLES}"
+    source = f"{system.digest} {store.digest} {NUM_CROPS} x {CROP_SAMPLES}"
     if read_source(target) == source:
         logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
         return
@@ -194,7 +194,7 @@ def _extract_training(system: System, data_dir: Path, num_per_speaker: int, chun
     train, store = read_data_dir(data_dir / "train"), ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     folder, seed = system.exp_dir / training.FOLDER, int(system.model["seed"])
-    source = f"{system.digest} {store.meta['files']} {num_per_speaker} {chunk_s:g}"
+    source = f"{system.digest} {store.digest} {num_per_speaker} {chunk_s:g}"
     aside = list(system.model["valid_speakers"])
     cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
     needed = ["cohort.npz", *(["calibration.npz"] if calibrated else [])]

@@ -47,10 +47,11 @@ def main(argv: Sequence[str]) -> None:
         store = options.data_dir / "store" / name
         _pack(store, wav, options.num_workers, train.utt2dur if name == "train" else {})
         if options.verify:
-            ArrayStore(store).check_shards(contents=True)
-            logger.info("%s: every shard has its checksum", store)
+            _verify(store)
     if config.features == "stored":
         _pack_features(options.data_dir / "store", config)
+        if options.verify:
+            _verify(options.data_dir / "store" / "train_features")
 
 
 def test_recordings(data_dir: Path) -> dict[str, Path]:
@@ -74,6 +75,7 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
 
     Raises:
         ConfigError: if the folder does not hold them.
+        DataError: if two of them would have one id.
     """
     if not folder.is_dir():
         raise ConfigError(f"--{what} {folder}: no such folder")
@@ -84,7 +86,13 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
         raise ConfigError(f"--musan {folder}: expected the folders noise, music and speech; missing: {missing[0]}")
     if not files:
         raise ConfigError(f"--{what} {folder}: expected wav or flac files below it, found none")
-    return {"-".join(p.relative_to(base).with_suffix("").parts).replace(" ", "_"): p.resolve() for p in files}
+    found: dict[str, Path] = {}
+    for file in files:
+        utt = "-".join(file.relative_to(base).with_suffix("").parts).replace(" ", "_")
+        if utt in found:
+            raise DataError(f"{file}: becomes {utt}, as {found[utt]} does; rename or remove one of them")
+        found[utt] = file
+    return {utt: file.resolve() for utt, file in found.items()}
 
 
 def _pack(path: Path, wav: Mapping[str, Path], num_workers: int, durations: Mapping[str, float]) -> None:
@@ -95,6 +103,12 @@ def _pack(path: Path, wav: Mapping[str, Path], num_workers: int, durations: Mapp
     hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
     took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"
     logger.info("%s: %s, %.2f h, %s", path, count(len(store), "recording"), hours, took)
+
+
+def _verify(path: Path) -> None:
+    """Read a whole store and compare every checksum."""
+    ArrayStore(path).check_shards(contents=True)
+    logger.info("%s: every recording has its checksum", path)
 
 
 def _pack_features(stores: Path, config: Config) -> None:

@@ -20,6 +20,7 @@ import ham.losses
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import top_n
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
+from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
@@ -90,7 +91,7 @@ def main(argv: Sequence[str]) -> None:
     wanted = parse_backends(options.backends)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
-    check_sources(options.exp_dir, wanted)
+    check_sources(options.exp_dir, options.data_dir, wanted)
     backends = _possible(wanted, loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
@@ -247,11 +248,14 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
     return seed, str(state.get("command", "")), loss.eval()
 
 
-def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
-    """Refuse embeddings that were not made by the model that is there now; a file that does not say is believed.
+def check_sources(exp_dir: Path, data_dir: Path, backends: Sequence[Backend]) -> None:
+    """Refuse embeddings that were not made by the model and from the audio that are there now.
+
+    A file that does not say what it was made from is believed, and so is one whose audio store is gone.
 
     Args:
         exp_dir: the experiment's folder.
+        data_dir: folder that holds ``store/``.
         backends: what will be scored.
 
     Raises:
@@ -266,6 +270,9 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
     for name, source in said.items():
         if source and source.split()[0] != digest:
             raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
+        store = data_dir / "store" / ("train" if name.startswith(TRAINING_FOLDER) else "test")
+        if source and (store / "meta.json").exists() and source.split()[1] != ArrayStore(store).digest:
+            raise DataError(f"{exp_dir / name}: made from other audio than {store} holds; extract again (stage 5)")
     cohort, calibration = (said.get(f"{TRAINING_FOLDER}/{name}.npz") for name in ("cohort", "calibration"))
     if cohort and calibration and cohort != calibration:
         place = exp_dir / TRAINING_FOLDER

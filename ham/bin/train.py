@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from ham.bin._system import (
 from ham.config import Config, differences, from_dict, to_dict
 from ham.data.checksums import lock_folder
 from ham.data.dataset import TrainingSet, training_set
+from ham.data.identity import Identity, changes, identity, read_sums, write_sums
 from ham.data.kaldi_dir import read_data_dir
-from ham.data.pack import content_fingerprint
 from ham.data.speed import SpeedPerturbation
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError, DataError
@@ -47,6 +47,9 @@ from ham.words import count
 
 logger = logging.getLogger(__name__)
 
+MATERIALS = {"musan": "noise (--musan)", "rirs": "room responses (--rirs)"}
+"""Stores beside the training speech that an option takes into use, and what messages call them."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -56,7 +59,7 @@ class Prepared:
     utt2spk: dict[str, str]
     data: TrainingSet
     aside: tuple[str, ...]
-    fingerprint: str
+    fingerprint: Identity
 
 
 def main(argv: Sequence[str]) -> None:
@@ -66,14 +69,16 @@ def main(argv: Sequence[str]) -> None:
     device = pick_device(options.device)
     prepared = prepare(options.data_dir, config, options.seed)
     _check_backends(options, prepared.aside)
-    request = describe(config, options, prepared)
+    stores = {"train": prepared.store, **_materials(options, config)}
+    request = describe(config, options.seed, prepared, stores)
     folder = options.exp_dir
-    last, step = _last_place(folder, request, options.resume)
+    last, step = _last_place(folder, request, stores, options.resume)
     if last == config.train.epochs and step is None:
         logger.info("%s: trained already, %s; nothing to do", folder, count(last, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, "train"):
+        write_sums(folder, stores)
         _write_request(folder, request)
         torch.manual_seed(options.seed)
         torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
@@ -134,17 +139,25 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
             f"(data.valid_speakers, data.valid_share), found {len(data.speakers)}"
             + (f"; {data.num_short} utterances are below {shortest:g} s (data.min_utterance_s)" if shortest else "")
         )
-    return Prepared(store, utt2spk, data, aside, content_fingerprint(store, utt2spk))
+    return Prepared(store, utt2spk, data, aside, identity(store, utt2spk))
 
 
 def _check_shards(store: ArrayStore, max_bad_crops: int) -> None:
-    """Find a missing or cut shard now and not in the middle of an epoch; with a budget it is only told."""
+    """Find a missing, cut or damaged shard now and not in the middle of an epoch; with a budget it is only told."""
     try:
         store.check_shards()
     except DataError as error:
         if not max_bad_crops:
             raise
         logger.warning("%s; up to %d crops of an epoch may be unreadable (data.max_bad_crops)", error, max_bad_crops)
+
+
+def _materials(options: Any, config: Config) -> dict[str, ArrayStore]:
+    """The stores of noise and room responses that the augmentation is asked to use."""
+    stores = {name: ArrayStore(options.data_dir / "store" / name) for name in MATERIALS if getattr(options, name)}
+    for store in stores.values():
+        _check_shards(store, config.data.max_bad_crops)
+    return stores
 
 
 def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.device) -> Loop:
@@ -158,8 +171,8 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
     store = prepared.store
     if config.features == "stored":
         store = ArrayStore(options.data_dir / "store" / "train_features")
-        same = (prepared.store.utts, prepared.store.meta.get("files"), to_dict(config)["frontend"])
-        if (store.utts, store.meta.get("files"), store.meta.get("frontend")) != same:
+        same = (prepared.store.utts, prepared.store.digest, to_dict(config)["frontend"])
+        if (store.utts, store.meta.get("audio"), store.meta.get("frontend")) != same:
             raise DataError(
                 f"{store.path}: made from other audio or by another front end; run stage 3 with this configuration"
             )
@@ -311,11 +324,13 @@ def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_speake
     )
 
 
-def _last_place(folder: Path, request: dict[str, Any], resume: bool) -> tuple[int, int | None]:
+def _last_place(
+    folder: Path, request: dict[str, Any], stores: Mapping[str, ArrayStore], resume: bool
+) -> tuple[int, int | None]:
     """The epoch after which to go on, 0 to begin; or the epoch within which, and the steps that are done.
 
     Raises:
-        ConfigError: if another configuration made the experiment, showing the difference, or if it was stopped
+        ConfigError: if another configuration or other audio made the experiment, saying which, or if it was stopped
             half way and ``--resume`` is missing.
         CheckpointError: if its last checkpoint cannot be read.
     """
@@ -325,11 +340,12 @@ def _last_place(folder: Path, request: dict[str, Any], resume: bool) -> tuple[in
         last, step = within[-1]
     if not last:
         return 0, None
-    lines = differences(_decisive(_in_full(_read_request(folder))), _decisive(request))
+    old = _in_full(_read_request(folder))
+    lines = [*differences(_decisive(old), _decisive(request)), *_changes_of_audio(folder, old, request, stores)]
     if lines:
         raise ConfigError(
-            f"{folder}: another configuration made this experiment ({'; '.join(lines)}); choose another --exp_name "
-            "or delete the folder"
+            f"{folder}: another configuration or other audio made this experiment ({'; '.join(lines)}); choose another "
+            "--exp_name or delete the folder"
         )
     epochs = int(request["train"]["epochs"])
     if (last < epochs or step is not None) and not resume:
@@ -344,26 +360,43 @@ def _place_words(epoch: int, step: int | None) -> str:
     return f"after epoch {epoch}" if step is None else f"after step {step}, in epoch {epoch}"
 
 
-def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]:
+def describe(config: Config, seed: int, prepared: Prepared, stores: Mapping[str, ArrayStore]) -> dict[str, Any]:
     """All that an experiment is made of; another one in any of it is another experiment."""
-    stores = {name: options.data_dir / "store" / name for name in ("musan", "rirs") if getattr(options, name)}
-    materials = {name: content_fingerprint(ArrayStore(path)) for name, path in stores.items()}
     return {
         **to_dict(config),
-        "seed": options.seed,
+        "seed": seed,
         "fingerprint": prepared.fingerprint,
-        "materials": materials,
+        "materials": {name: identity(store) for name, store in stores.items() if name in MATERIALS},
     }
+
+
+def _changes_of_audio(
+    folder: Path, old: Mapping[str, Any], request: Mapping[str, Any], stores: Mapping[str, ArrayStore]
+) -> list[str]:
+    """How the training audio, the noise and the room responses differ from those that the experiment was made from."""
+    before, now = ({"train": tree["fingerprint"], **tree["materials"]} for tree in (_audio_of(old), request))
+    if not all(isinstance(one, Mapping) for one in before.values()):
+        return ["its audio is not described, an earlier release made it"]
+    sums = read_sums(folder)
+    lines = []
+    for name, what in {"train": "training", **MATERIALS}.items():
+        if name in before and name in now:
+            lines += changes(what, before[name], stores[name], now[name], sums.get(name))
+        elif name in before or name in now:
+            lines.append(f"{what} is {'no longer' if name in before else 'newly'} used")
+    return lines
+
+
+def _audio_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request that describes audio."""
+    materials = tree.get("materials")
+    return {"fingerprint": tree.get("fingerprint"), "materials": materials if isinstance(materials, Mapping) else {}}
 
 
 def _in_full(request: dict[str, Any]) -> dict[str, Any]:
     """A request of an older release with the options that it did not know yet, at their defaults."""
     others = {key: value for key, value in request.items() if key not in Config.__dataclass_fields__}
-    if isinstance(others.get("materials"), dict):  # materials that were not used once stood there as false
-        others["materials"] = {name: used for name, used in others["materials"].items() if used}
     tree = {k: v for k, v in request.items() if k not in others}
-    if tree.get("augment", {}).get("mode") == "clean_plus_augmented":  # there was one pass over both views once
-        tree["augment"] = {"joint_pass": True, **tree["augment"]}
     try:
         return {**to_dict(resolve(from_dict(tree))), **others}
     except ConfigError:
@@ -371,13 +404,14 @@ def _in_full(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decisive(request: dict[str, Any]) -> dict[str, Any]:
-    """The request without what changes no number: gathering processes, checkpoints within epochs, the budget."""
+    """The configuration without what changes no number: gathering processes, checkpoints within epochs, the budget."""
     free = {"data": ("num_workers", "max_bad_crops"), "train": ("checkpoint_steps",)}
     kept = {
         block: {key: value for key, value in request.get(block, {}).items() if key not in keys}
         for block, keys in free.items()
     }
-    return {**request, **kept}
+    settings = {key: value for key, value in request.items() if key not in ("fingerprint", "materials")}
+    return {**settings, **kept}
 
 
 def _read_request(folder: Path) -> dict[str, Any]:
@@ -393,7 +427,7 @@ def _read_request(folder: Path) -> dict[str, Any]:
 
 
 def _write_request(folder: Path, request: dict[str, Any]) -> None:
-    """Write the resolved configuration, with seed and fingerprint of the data."""
+    """Write the resolved configuration, with seed and description of the audio."""
     part = folder / ".config.yaml.part"
     part.write_text(yaml.safe_dump(request, sort_keys=False, default_flow_style=None), encoding="utf-8")
     part.replace(folder / "config.yaml")

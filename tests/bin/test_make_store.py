@@ -43,3 +43,9 @@ def test_wrong_folders_are_refused(tmp_path: Path) -> None:
 def test_no_test_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="stage 2"):
         test_recordings(tmp_path)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "r/a/x.wav", tmp_path / "r/a-x.flac")
+    with pytest.raises(DataError, match=r"a-x\.flac|x\.wav.*: becomes a-x, as .* does; rename or remove one"):
+        noise_recordings(tmp_path / "r", "rirs")

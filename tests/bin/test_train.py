@@ -16,6 +16,7 @@ from ham import losses
 from ham.bin import extract, make_store, score, train
 from ham.bin._system import build_optimiser
 from ham.config import OptimiserConfig
+from ham.data.identity import SUMS_FILE
 from ham.data.kaldi_dir import Trials, read_data_dir, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.train import checkpoint
@@ -279,21 +280,6 @@ def test_a_learnt_scale_is_not_decayed() -> None:
     assert decay == {id(loss.weight): 0.1, id(loss.space.log_embedding_scale): 0.0}
 
 
-def test_an_experiment_that_said_false_of_unused_materials_is_the_same() -> None:
-    old = {"loss": {"name": "am_softmax"}, "materials": {"musan": False, "rirs": "a1b2"}, "seed": 1}
-    found = train._in_full(old)
-    assert found["materials"] == {"rirs": "a1b2"}
-    assert (found["seed"], found["loss"]["scale"]) == (1, 30.0)
-
-
-@pytest.mark.parametrize("mode", ["clean_plus_augmented", "replace", "off"])
-def test_an_experiment_from_before_there_were_two_passes_had_a_joint_one(mode: str) -> None:
-    old = {"loss": {"name": "am_softmax"}, "augment": {"mode": mode}}
-    assert train._in_full(old)["augment"]["joint_pass"] == (mode == "clean_plus_augmented")
-    new = {**old, "augment": {"mode": mode, "joint_pass": False}}
-    assert train._in_full(new)["augment"]["joint_pass"] is False
-
-
 @pytest.mark.parametrize("backends", ["cosine+llr", "fusion", "cosine cosine+as_norm+qmf", "all"])
 def test_a_calibration_that_cannot_be_is_refused_before_the_training(lab: Lab, backends: str) -> None:
     lab.keep_one_recording_each()
@@ -349,3 +335,108 @@ def test_calibration_trials_are_made_when_they_are_asked_for(lab: Lab) -> None:
     (folder / "trials").unlink()
     lab.extract("cosine+llr")
     assert (folder / "trials").exists()
+
+
+def replace_audio(lab: Lab, number: int, seed: int = 5) -> None:
+    """Other speech of the same length, with the times of the old file."""
+    path = lab.config.with_name(f"{number}.flac")
+    status = path.stat()
+    soundfile.write(path, 0.1 * np.random.default_rng(seed).normal(size=8000), 16000)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_audio_replaced_by_other_audio_of_the_same_length_is_refused(lab: Lab) -> None:
+    lab.pack()
+    two = ("train.average_last=2",)
+    lab.train(changes=two)
+    lab.extract()
+    before = (lab.exp_dir / "embeddings.npz").read_bytes()
+    replace_audio(lab, 20)
+    replace_audio(lab, 13)
+    lab.pack()
+    said = r"\(the training audio changed: 2 of 24 recordings, first s1-u13\); choose another --exp_name"
+    for options in ([], ["--resume", "true"]):
+        with pytest.raises(ConfigError, match=said):
+            lab.train(*options, changes=two)
+    newest = lab.exp_dir / "checkpoints/epoch_0002.pt"
+    content = newest.read_bytes()
+    newest.unlink()  # stopped half way: going on would be on other speech
+    with pytest.raises(ConfigError, match=said):
+        lab.train("--resume", "true", changes=two)
+    newest.write_bytes(content)
+    (lab.exp_dir / SUMS_FILE).write_bytes(b"junk")
+    with pytest.raises(ConfigError, match=r"\(the training audio changed\)"):
+        lab.train(changes=two)
+    # s1-u13 is a test recording too.
+    with pytest.raises(DataError, match=r"embeddings\.npz: made from other audio than .*store/test holds"):
+        score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir)])
+    lab.extract()
+    assert (lab.exp_dir / "embeddings.npz").read_bytes() != before
+
+
+def test_touched_and_packed_again_is_the_same_experiment(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    for number in range(24):
+        lab.config.with_name(f"{number}.flac").touch()
+    lab.pack()
+    lab.train()
+
+
+@pytest.mark.parametrize("name", ["musan", "rirs"])
+def test_noise_and_rooms_are_part_of_an_experiment(lab: Lab, name: str) -> None:
+    folders = {"musan": lab.data_dir / "noises", "rirs": lab.data_dir / "rooms"}
+    rng = np.random.default_rng(1)
+    for place in ("noises/noise", "noises/music", "noises/speech", "rooms/a"):
+        (lab.data_dir / place).mkdir(parents=True)
+        soundfile.write(lab.data_dir / place / "x.wav", 0.1 * rng.normal(size=20000), 16000)
+    lab.pack(f"--{name}", str(folders[name]))
+    lab.train(f"--{name}", "used")
+    lab.train(f"--{name}", "used")
+    what = {"musan": r"noise \(--musan\)", "rirs": r"room responses \(--rirs\)"}[name]
+    with pytest.raises(ConfigError, match=rf"{what} is no longer used"):
+        lab.train()
+    path = next(folders[name].rglob("x.wav"))
+    soundfile.write(path, 0.1 * rng.normal(size=20000), 16000)
+    lab.pack(f"--{name}", str(folders[name]))
+    with pytest.raises(ConfigError, match=rf"the {what} audio changed: 1 of \d recordings, first"):
+        lab.train(f"--{name}", "used")
+    path.unlink()
+    if name == "musan":
+        lab.pack(f"--{name}", str(folders[name]))
+        with pytest.raises(ConfigError, match=rf"the {what} recordings changed: 3 -> 2"):
+            lab.train(f"--{name}", "used")
+
+
+def test_an_experiment_whose_audio_is_not_described_is_refused(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    path = lab.exp_dir / "config.yaml"
+    tree = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**tree, "fingerprint": "0123abcd"}))
+    with pytest.raises(ConfigError, match="its audio is not described"):
+        lab.train()
+
+
+def flip_byte(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("where", [0.01, 0.5, 0.999])
+def test_a_flipped_byte_is_found_before_the_training(lab: Lab, where: float) -> None:
+    lab.pack()
+    shard = lab.data_dir / "store/train/shard-00000.npy"
+    flip_byte(shard, int(where * shard.stat().st_size))
+    with pytest.raises(DataError, match=r"shard-00000\.npy: .*damaged"):
+        lab.train()
+
+
+def test_a_flipped_byte_of_test_speech_is_found_when_it_is_embedded(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    shard = lab.data_dir / "store/test/shard-00000.npy"
+    flip_byte(shard, shard.stat().st_size // 2)
+    with pytest.raises(DataError, match=r"store/test/shard-00000\.npy: damaged: expected CRC-32 .*run stage 3"):
+        lab.extract()
