@@ -76,7 +76,9 @@ def _problem(folder: Path, stage: int, name: str, is_damaged: Callable[[Path], b
 
 def _files(folder: Path) -> list[str]:
     """All that is not a folder, by its path within, sorted."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
+    )
 
 
 def _crc32(file: Path) -> int:

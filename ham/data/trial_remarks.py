@@ -21,6 +21,9 @@ FEW = 30
 MOST = 0.5
 """Share of the targets from which on it is said that they are within sessions."""
 
+NO_RATES = "trials of one kind are scored, but no error rate is defined"
+"""What is said of a list of targets only, or of non-targets only."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -125,8 +128,7 @@ def remarks(trials: Trials, recordings: Mapping[str, Recording]) -> list[str]:
 def _remarks(trials: Trials, sides: _Sides) -> Iterator[str]:
     num_target, num_nontarget = trials.num_target, trials.num_nontarget
     if trials.one_kind:
-        kind = "targets" if num_target else "non-targets"
-        yield f"all {len(trials)} trials are {kind}: they are scored, but no error rate is defined"
+        yield f"{num_target} targets and {num_nontarget} non-targets: {NO_RATES}"
     if count := int(sides.itself.sum()):
         yield f"{count} of {len(trials)} trials compare a recording with itself, which is no test"
     if count := len(trials) - len(np.unique(pair_keys(trials))):

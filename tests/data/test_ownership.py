@@ -36,10 +36,11 @@ def test_what_was_written_is_ours(made: Path, tmp_path: Path) -> None:
         (lambda folder: (folder / "three").write_text(""), "it also holds 'three'"),
         (lambda folder: (folder / "deep/.hidden").write_text(""), "it also holds 'deep/.hidden'"),
         (lambda folder: (folder / "deep/link").symlink_to("/nowhere"), "it also holds 'deep/link'"),
+        (lambda folder: (folder / "deep/link").symlink_to("/tmp"), "it also holds 'deep/link'"),
         (lambda folder: (folder / "one").write_text("1"), "'one' was changed since"),
         (lambda folder: (folder / "deep/two words").write_text("3\n"), "'deep/two words' was changed since"),
         (lambda folder: (folder / mark_name(2)).unlink(), "it lacks the mark .made_by_stage_2"),
-        (lambda folder: (folder / mark_name(2)).write_text(""), "mark"),
+        (lambda folder: (folder / mark_name(2)).write_text(""), "it also holds"),
         (lambda folder: (folder / mark_name(2)).rename(folder / mark_name(1)), "it lacks the mark"),
     ],
 )
