@@ -17,6 +17,7 @@ SHOWN_CHARS = 80
 
 _SEPARATOR = "-"
 _GAP = re.compile(r"\s*[\t,;]\s*|\s+")
+_LONGEST = 10_000  # characters of two paths, each of which has 4096 bytes at most
 _BLANKS = dict.fromkeys([*range(0x21), 0x7F], " ")
 
 
@@ -130,7 +131,7 @@ def halves(text: str) -> Iterator[tuple[str, str]]:
     Yields:
         The two without their quotes; those apart by a tab first, then by a comma or semicolon.
     """
-    gaps = sorted(_GAP.finditer(text), key=lambda gap: _rank(gap.group()))
+    gaps = sorted(_GAP.finditer(text), key=lambda gap: _rank(gap.group())) if len(text) <= _LONGEST else []
     for gap in gaps:
         one, other = unquoted(text[: gap.start()]), unquoted(text[gap.end() :])
         if one and other:
