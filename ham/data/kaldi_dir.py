@@ -305,15 +305,15 @@ def model_problem(model: str, utts: Sequence[str], utt2spk: Mapping[str, str]) -
         The problem; None if there is none.
     """
     if not utts:
-        return f"expected '<model> <utt> [<utt> ...]', found {model!r} alone; {_PREPARE}"
+        return f"expected '<model> <utt> [<utt> ...]', found {quoted(model)} alone; {_PREPARE}"
     if unknown := [utt for utt in utts if utt not in utt2spk]:
-        return f"expected utterances of utt2spk, found {unknown[0]!r}; {_PREPARE}"
+        return f"expected utterances of utt2spk, found {quoted(unknown[0])}; {_PREPARE}"
     if model in utt2spk:
-        return f"the model {model!r} has the name of an utterance; rename it"
+        return f"the model {quoted(model)} has the name of an utterance; rename it"
     if len(set(utts)) != len(utts):
-        return f"the model {model!r} names a recording twice; name each once"
+        return f"the model {quoted(model)} names a recording twice; name each once"
     if len({utt2spk[utt] for utt in utts}) > 1:
-        return f"expected recordings of one speaker, found those of {utt2spk[utts[0]]!r} and others; correct the line"
+        return f"expected recordings of one speaker, found those of {quoted(utt2spk[utts[0]])} and others; correct the line"
     return None
 
 
@@ -434,8 +434,12 @@ def _check_same_utts(path: Path, table: Mapping[str, object], utt2spk: Mapping[s
     if table.keys() == utt2spk.keys():
         return
     _raise_all(
-        [f"{path}:{n}: {utt!r} is not in utt2spk; {_PREPARE}" for n, utt in enumerate(table, 1) if utt not in utt2spk]
-        + [f"{path}: no line for {utt!r} of utt2spk; {_PREPARE}" for utt in utt2spk if utt not in table]
+        [
+            f"{path}:{n}: {quoted(utt)} is not in utt2spk; {_PREPARE}"
+            for n, utt in enumerate(table, 1)
+            if utt not in utt2spk
+        ]
+        + [f"{path}: no line for {quoted(utt)} of utt2spk; {_PREPARE}" for utt in utt2spk if utt not in table]
     )
 
 
@@ -514,7 +518,7 @@ def label_problems(path: Path, trials: Trials) -> list[str]:
         The problems, one for each line that contradicts an earlier one.
     """
     return [
-        f"{path}:{second + 1}: {trials.enrol[second]!r} and {trials.test[second]!r} have the other label in line "
+        f"{path}:{second + 1}: {quoted(trials.enrol[second])} and {quoted(trials.test[second])} have the other label in line "
         f"{first + 1}; correct one of them"
         for first, second in _contradictions(trials)
     ]
@@ -553,7 +557,7 @@ def all_models(base: Path) -> dict[str, tuple[str, ...]]:
         trials = read_data_dir(folder).trials if (folder / "enrol").exists() else None
         for model, utts in trials.models.items() if trials else ():
             if together.setdefault(model, utts) != utts:
-                raise DataError(f"{folder}/enrol: {model!r} has other recordings in another list; {_PREPARE}")
+                raise DataError(f"{folder}/enrol: {quoted(model)} has other recordings in another list; {_PREPARE}")
     return dict(sorted(together.items()))
 
 

@@ -44,12 +44,9 @@ class _Sides:
         self.target: Mask = trials.labels == 1
 
     def _compare(self, values: Mapping[str, object]) -> Mask:
-        """Where both sides have the same value, known or not."""
+        """Where both sides have the same value."""
         rows = zip(self._trials.enrol, self._trials.test, strict=True)
         return np.fromiter((values[one] == values[other] for one, other in rows), bool, len(self._trials))
-
-    def _known(self, values: Mapping[str, object]) -> bool:
-        return all(values[name] is not None for side in (self._trials.enrol, self._trials.test) for name in side)
 
     @cached_property
     def _of(self) -> dict[str, Recording]:
@@ -81,8 +78,9 @@ class _Sides:
     def all_cross_sex(self) -> bool:
         """Whether every non-target compares speakers whose sexes are known and differ."""
         sexes = {name: recording.sex for name, recording in self._of.items()}
-        apart = ~self._compare(sexes)[~self.target]
-        return len(apart) > 0 and bool(apart.all()) and self._known(sexes)
+        rows = zip(self._trials.enrol, self._trials.test, self.target.tolist(), strict=True)
+        pairs = {(sexes[one], sexes[other]) for one, other, is_target in rows if not is_target}
+        return bool(pairs) and all(None not in pair and pair[0] != pair[1] for pair in pairs)
 
     @property
     def enrolled(self) -> set[str]:
