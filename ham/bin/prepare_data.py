@@ -23,6 +23,7 @@ from ham.data.audio import AudioInfo, inspect_audio, inspect_files, inspect_head
 from ham.data.audio_cache import AudioCache
 from ham.data.kaldi_dir import DataDir, Trials, check_replaceable, read_data_dir, remove_data_dir, write_data_dir
 from ham.data.plan import Part, Plan, make_plan
+from ham.data.same_audio import same_audio
 from ham.errors import ConfigError, DataError, summarise
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         check_replaceable(options.data_dir / name, name)
     infos, bad = inspect(plan_files(plan), options.data_dir, options.check, options.num_workers)
     plan = without_bad_files(plan, bad, options.max_bad_train_files)
+    check_same_audio(plan, infos)
     _report_conversions(list(infos.values()), options.sample_rate)
     parts = {f"test/{name}": part for name, part in plan.tests.items()}
     if plan.train:
@@ -170,6 +172,27 @@ def without_bad_files(plan: Plan, bad: Mapping[Path, DataError], max_bad_train_f
     if len(set(train.utt2spk.values())) < 2:
         raise DataError("training needs at least 2 speakers, and the files left out leave fewer; replace them")
     return replace(plan, train=train)
+
+
+def check_same_audio(plan: Plan, infos: Mapping[Path, AudioInfo]) -> None:
+    """Warn of recordings that occur under two speakers, and refuse what is trained on and tested too.
+
+    Args:
+        plan: what is trained and tested on.
+        infos: what is known of its files.
+
+    Raises:
+        DataError: if a test file is, under another speaker's name, a training file.
+    """
+    parts = [*plan.tests.values()] + ([plan.train] if plan.train else [])
+    speakers = {file: part.utt2spk[utt] for part in parts for utt, file in part.wav.items()}
+    found = same_audio(speakers, infos)
+    trained = frozenset(plan.train.wav.values()) if plan.train else frozenset[Path]()
+    if both := [f"{one} is {other}" for one, other in found if (one in trained) != (other in trained)]:
+        raise DataError(f"trained on and tested, under two speakers' names: {summarise(both)}; leave one of each out")
+    if found:
+        pairs = summarise([f"{one} is {other}" for one, other in found])
+        logger.warning("the same recording has two speakers' names: %s", pairs)
 
 
 def _without(part: Part, utts: Collection[str]) -> Part:

@@ -313,7 +313,7 @@ def model_problem(model: str, utts: Sequence[str], utt2spk: Mapping[str, str]) -
     if len(set(utts)) != len(utts):
         return f"the model {quoted(model)} names a recording twice; name each once"
     if len({utt2spk[utt] for utt in utts}) > 1:
-        return f"expected recordings of one speaker, found those of {quoted(utt2spk[utts[0]])} and others; correct the line"
+        return f"expected recordings of one speaker, found {quoted(utt2spk[utts[0]])} and others; correct the line"
     return None
 
 
@@ -518,8 +518,8 @@ def label_problems(path: Path, trials: Trials) -> list[str]:
         The problems, one for each line that contradicts an earlier one.
     """
     return [
-        f"{path}:{second + 1}: {quoted(trials.enrol[second])} and {quoted(trials.test[second])} have the other label in line "
-        f"{first + 1}; correct one of them"
+        f"{path}:{second + 1}: {quoted(trials.enrol[second])} and {quoted(trials.test[second])} have the other label "
+        f"in line {first + 1}; correct one of them"
         for first, second in _contradictions(trials)
     ]
 

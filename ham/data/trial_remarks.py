@@ -126,7 +126,7 @@ def remarks(trials: Trials, recordings: Mapping[str, Recording]) -> list[str]:
 def _remarks(trials: Trials, sides: _Sides) -> Iterator[str]:
     num_target, num_nontarget = trials.num_target, trials.num_nontarget
     if trials.one_kind:
-        yield f"{num_target} targets and {num_nontarget} non-targets: {NO_RATES}"
+        yield f"{num_target} target and {num_nontarget} non-target trials: {NO_RATES}"
     if count := int(sides.itself.sum()):
         yield f"{count} of {len(trials)} trials compare a recording with itself, which is no test"
     if count := len(trials) - len(np.unique(pair_keys(trials))):
@@ -143,7 +143,7 @@ def _remarks(trials: Trials, sides: _Sides) -> Iterator[str]:
         yield f"all {len(trials)} trials enrol one speaker: the numbers say nothing of others"
     if not trials.one_kind and min(num_target, num_nontarget) < FEW:
         yield (
-            f"{num_target} targets and {num_nontarget} non-targets are few: one trial more or less is "
+            f"{num_target} target and {num_nontarget} non-target trials are few: one more or less is "
             f"{100 / min(num_target, num_nontarget):.1f} % of its kind"
         )
 
@@ -154,7 +154,7 @@ def _labels(trials: Trials, sides: _Sides) -> Iterator[str]:
     if wrong.any():
         targets, first = int((wrong & sides.target).sum()), int(np.argmax(wrong))
         yield (
-            f"{int(wrong.sum())} of {len(trials)} labels disagree with the speakers' folders ({targets} targets of two "
-            f"speakers, {int(wrong.sum()) - targets} non-targets of one), the first for {trials.enrol[first]} and "
+            f"{int(wrong.sum())} of {len(trials)} labels disagree with the speakers' folders (target of two speakers: "
+            f"{targets}, non-target of one: {int(wrong.sum()) - targets}), the first for {trials.enrol[first]} and "
             f"{trials.test[first]}"
         )

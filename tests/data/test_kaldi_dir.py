@@ -181,7 +181,7 @@ def test_marks_and_line_ends_of_other_systems_are_understood(
 def test_a_line_that_is_very_long_is_not_repeated_whole(folder: Path) -> None:
     for name in FILES[:4]:
         before = (folder / name).read_text()
-        for text in ("x" * 1_000_000, "x y " * 250_000, f"b-s1-x {'9' * 1_000_000}x |"):
+        for text in ("x" * 1_000_000, "x y " * 250_000):
             (folder / name).write_text(before.replace("b-s1-x", text, 1))
             assert len(problem(folder)) < 1500
         (folder / name).write_text(before)

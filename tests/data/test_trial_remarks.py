@@ -78,8 +78,8 @@ def test_labels_against_the_folders_are_counted_by_kind(targets: int, nontargets
     first = next(row for row in rows if row[:2] in wrong)
     (note,) = said(rows)
     assert note == (
-        f"{targets + nontargets} of {len(rows)} labels disagree with the speakers' folders ({targets} targets of two "
-        f"speakers, {nontargets} non-targets of one), the first for {first[0]} and {first[1]}"
+        f"{targets + nontargets} of {len(rows)} labels disagree with the speakers' folders (target of two speakers: "
+        f"{targets}, non-target of one: {nontargets}), the first for {first[0]} and {first[1]}"
     )
 
 
@@ -120,7 +120,7 @@ def test_few_trials_are_said_with_the_resolution(targets: int, nontargets: int) 
     notes = said(
         [*TARGETS[:: len(TARGETS) // targets][:targets], *NONTARGETS[:: len(NONTARGETS) // nontargets][:nontargets]]
     )
-    expected = f"{targets} targets and {nontargets} non-targets are few"
+    expected = f"{targets} target and {nontargets} non-target trials are few"
     assert [note.partition(":")[0] for note in notes] == ([expected] if min(targets, nontargets) < FEW else [])
     if notes:
         assert f" {100 / min(targets, nontargets):.1f} % " in notes[0]
