@@ -308,6 +308,7 @@ def notes(results: Results) -> list[str]:
     rates = {
         (entry.trial_list, entry.backend): (entry.eer, entry.min_dcf_p01, entry.min_dcf_p05)
         for entry in results.results
+        if entry.eer is not None
     }
     same = any(rates.get((name, "cosine")) == found for (name, kind), found in rates.items() if kind == "hyperbolic")
     return [
@@ -316,6 +317,7 @@ def notes(results: Results) -> list[str]:
         *cost_notes(results.results),
         *backend_notes(entry.backend for entry in results.results),
         *([SAME_RANKING] if same else []),
+        *(f"{name}: {note}." for name, found in results.notes.items() for note in found),
     ]
 
 
@@ -328,6 +330,7 @@ def eer_notes(results: Sequence[ListResult]) -> list[str]:
     Returns:
         One or two sentences; nothing is claimed of files that lack the published definition.
     """
+    results = [result for result in results if result.eer is not None]
     if any(map(rules_differ, results)):
         return [EER_RULE, RULES_DIFFER]
     known = bool(results) and all(result.eer_published is not None for result in results)

@@ -21,6 +21,7 @@ from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import top_n
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
+from ham.data.trial_remarks import NO_RATES
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
@@ -68,6 +69,13 @@ class TrialList:
     data: DataDir
     trials: Trials
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its numbers cannot tell."""
+        if self.trials.one_kind and not self.trials.notes:  # a data directory from elsewhere
+            return (NO_RATES,)
+        return self.trials.notes
+
     def speakers(self, utts: Sequence[str]) -> list[str]:
         """The speaker of each utterance or enrolment model.
 
@@ -90,6 +98,9 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     wanted = parse_backends(options.backends)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
+    notes = {trial_list.name: trial_list.notes for trial_list in lists if trial_list.notes}
+    for name, found in notes.items():
+        logger.warning("%s: %s", name, "; ".join(found))
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
     check_sources(options.exp_dir, options.data_dir, wanted)
     backends = _possible(wanted, loss)
@@ -113,9 +124,9 @@ def main(argv: Sequence[str]) -> None:
                 scores = scorer.scores(backend, side)
                 path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
                 write_scores(path, Scores(trial_list.trials.enrol, trial_list.trials.test, scores))
-                number, curve = _measure(trial_list, backend, scores, options.num_resamples)
+                number, drawn = _measure(trial_list, backend, scores, options.num_resamples)
                 numbers.append(number)
-                curves.append(curve)
+                curves += drawn
                 bar.update()
             scorer.forget(side)
             files = f"{options.exp_dir}/scores/{trial_list.name}.*"
@@ -131,6 +142,7 @@ def main(argv: Sequence[str]) -> None:
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
         settings=_settings(options, lists, backends, scorer),
+        notes=notes,
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
@@ -217,6 +229,30 @@ def read_list(data_dir: Path, name: str) -> TrialList:
     if data.trials is None:
         raise DataError(f"{data.path}: expected the file trials, found none; prepare the data (stage 2)")
     return TrialList(name, data, data.trials)
+
+
+def rated_lists(data_dir: Path, wanted: Sequence[str]) -> list[TrialList]:
+    """Read the trial lists that have an error rate; those of one kind of trials are said and left out.
+
+    Args:
+        data_dir: folder that holds ``test/<root>/<list>/``.
+        wanted: as in :func:`find_lists`.
+
+    Returns:
+        The lists, sorted by their names.
+
+    Raises:
+        DataError: if none is left.
+        ConfigError: if a name is not among the lists.
+    """
+    lists = [read_list(data_dir, name) for name in find_lists(data_dir, wanted)]
+    kept = [trial_list for trial_list in lists if not trial_list.trials.one_kind]
+    left_out = ", ".join(trial_list.name for trial_list in lists if trial_list not in kept)
+    if not kept:
+        raise DataError(f"{data_dir}/test: expected targets and non-targets, found one kind in {left_out}; add trials")
+    if left_out:
+        logger.info("left out, with trials of one kind and so no error rate: %s", left_out)
+    return kept
 
 
 def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
@@ -345,7 +381,7 @@ def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
 
 def _measure(
     trial_list: TrialList, backend: Backend, scores: NDArray[np.float32], num_resamples: int
-) -> tuple[ListResult, Curves]:
+) -> tuple[ListResult, list[Curves]]:
     trials = trial_list.trials
     speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
     number = evaluate(
@@ -357,7 +393,9 @@ def _measure(
         num_resamples=num_resamples,
         calibrated=backend.calibrated,
     )
-    return number, summarise_scores(trial_list.name, backend.name, scores, trials.labels)
+    if trials.one_kind:
+        return number, []
+    return number, [summarise_scores(trial_list.name, backend.name, scores, trials.labels)]
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def _published_costs(entry: Entry) -> str:
     if entry.published is None:
         return "-"
     costs = (entry.published.min_dcf_p01, entry.published.min_dcf_p05)
-    return "-" if costs == (None, None) else " / ".join("-" if cost is None else decimals(cost, 3) for cost in costs)
+    return "-" if costs == (None, None) else " / ".join(decimals(cost, 3) for cost in costs)
 
 
 def _assemble(

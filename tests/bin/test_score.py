@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 import ham.losses
-from ham.bin import score
+from ham.bin import compare, report, score, summary, table
 from ham.bin._cli import run
 from ham.data.kaldi_dir import read_data_dir
 from ham.score import embeddings as embeddings_of
@@ -408,7 +409,61 @@ def test_the_prior_is_a_setting_of_what_it_is_used_for(root: Path) -> None:
         assert {*found} == {"top_n", "cohort_utts", "train_chunk_s"} | settings
 
 
-def test_a_list_of_one_class(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+METRICS = ("eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05", "eer_published", "min_cllr")
+
+
+@pytest.mark.parametrize("kind", [" target", " nontarget"])
+@pytest.mark.parametrize("every", [False, True])
+def test_a_list_of_one_kind_is_scored_without_rates(
+    root: Path, capsys: pytest.CaptureFixture[str], kind: str, every: bool
+) -> None:
+    assert score_it(root) == 0
+    before = read_scores(root / "exp/run1/scores/mini/all.cosine")
+    paths = sorted((root / "data/test").rglob("trials")) if every else [root / "data/test/mini/all/trials"]
+    for path in paths:
+        path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith(kind)))
+    capsys.readouterr()
+    assert score_it(root) == 0
+    out, err = capsys.readouterr()
+    assert "warning: mini/all: trials of one kind are scored, but no error rate is defined" in err
+    assert re.search(r"mini/all +cosine +- +", out)
+    exp_dir = root / "exp/run1"
+    results = json.loads((exp_dir / "results.json").read_text())
+    assert results["notes"]["mini/all"] == ["trials of one kind are scored, but no error rate is defined"]
+    rows = {entry["list"]: entry for entry in results["results"]}
+    count = len((root / "data/test/mini/all/trials").read_text().splitlines())
+    assert (rows["mini/all"]["num_target"], rows["mini/all"]["num_nontarget"]) == (
+        (count, 0) if kind == " target" else (0, count)
+    )
+    assert all(rows["mini/all"][name] is None for name in METRICS)
+    assert all(rows["mini/hard"][name] is not None for name in METRICS) != every
+    scores = read_scores(exp_dir / "scores/mini/all.cosine")
+    kept = dict(zip(zip(before.enrol, before.test, strict=True), before.values.tolist(), strict=True))
+    assert [kept[pair] for pair in zip(scores.enrol, scores.test, strict=True)] == scores.values.tolist()
+    drawn = {entry["trial_list"] for entry in json.loads((exp_dir / "curves.json").read_text())}
+    assert "mini/all" not in drawn
+    assert run(report.main, ["--exp_dir", str(exp_dir)]) == 0
+    line = next(line for line in (exp_dir / "RESULTS.md").read_text().splitlines() if "mini/all" in line)
+    assert "| - |" in line
+    assert "mini/all: trials of one kind are scored" in (exp_dir / "report.html").read_text()
+    assert run(compare.main, ["--exp_dirs", str(exp_dir)]) == 0
+    assert "| run1 | - |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [summary, table])
+def test_tables_leave_lists_of_one_kind_out_and_say_so(
+    root: Path, capsys: pytest.CaptureFixture[str], command: ModuleType
+) -> None:
     path = root / "data/test/mini/all/trials"
-    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith("nontarget")))
-    assert "mini/all/trials" in refused(root, capsys, 1)
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith(" target")))
+    assert score_it(root) == 0
+    argv = ["--data_dir", str(root / "data"), "--systems", f"a={root}/exp/run1", "--num_resamples", "20"]
+    argv += ["--out", str(root / "table")] if command is table else []
+    capsys.readouterr()
+    assert run(command.main, argv) == 0
+    out, err = capsys.readouterr()
+    assert "left out, with trials of one kind and so no error rate: mini/all\n" in err
+    assert "mini/all" not in out
+    assert "mini/hard" in out
+    assert run(command.main, [*argv, "--test_sets", "mini/all"]) == 1
+    assert "expected targets and non-targets, found one kind in mini/all; add trials" in capsys.readouterr().err

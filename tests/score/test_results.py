@@ -26,7 +26,7 @@ from ham.score.results import (
     write_results,
 )
 
-FIELDS = ["name", "seed", "commit", "versions", "command", "results", "settings"]
+FIELDS = ["name", "seed", "commit", "versions", "command", "results", "settings", "notes"]
 ENTRY = [
     "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05",
     "eer_published", "act_dcf_p01", "act_dcf_p05", "cllr", "min_cllr",
