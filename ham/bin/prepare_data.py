@@ -167,7 +167,7 @@ def without_bad_files(plan: Plan, bad: Mapping[Path, DataError], max_bad_train_f
     summary = summarise(list(left_out.values()))
     if len(left_out) > max_bad_train_files:
         allowed = f"--max_bad_train_files allows {max_bad_train_files}"
-        raise DataError(f"{len(left_out)} training files cannot be used and {allowed}: {summary}")
+        raise DataError(f"{count(len(left_out), 'training file')} cannot be used and {allowed}: {summary}")
     logger.warning("%d of %d training files are left out: %s", len(left_out), len(plan.train.wav), summary)
     train = _without(plan.train, left_out)
     if len(set(train.utt2spk.values())) < 2:

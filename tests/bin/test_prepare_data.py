@@ -181,7 +181,7 @@ def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> 
     assert "resampled to 16000 Hz when read: 3 files, 2 at 8000 Hz, 1 at 44100 Hz\n" in command.err
     assert "1 file of more than one channel" in command.err
     assert command("--train_roots", root) == 0
-    assert "3 files are resampled" in command.err
+    assert "when read: 3 files" in command.err
 
 
 @pytest.mark.parametrize(
@@ -322,12 +322,14 @@ def test_a_data_dir_that_is_a_file_is_one_line(command: Command, root: Path) -> 
 def test_headers_are_believed_where_that_is_asked_for(command: Command, root: Path) -> None:
     silent, cut = root / "wav/c/r0/0.flac", root / "wav/d/r0/0.flac"
     soundfile.write(silent, np.zeros(RATE), RATE)
-    cut.write_bytes(cut.read_bytes()[:-300])
     argv = ("--train_roots", root, "--test_roots", root, "--check")
     assert command(*argv, "header") == 0
     assert read_data_dir(command.data_dir / "train").utt2dur["corpus-c-r0-0"] == 1
     assert command(*argv, "decode") == 1  # what a header has shown is no decoding
-    assert "2 training files cannot be used" in command.err
+    assert "1 training file cannot be used" in command.err
+    cut.write_bytes(cut.read_bytes()[:-300])
+    assert command(*argv, "header") == 1
+    assert "r0/0.flac: " in command.err
     cut.write_bytes(b"")
     assert command(*argv, "header") == 1
     assert "r0/0.flac: is empty" in command.err
