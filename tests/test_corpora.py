@@ -584,7 +584,7 @@ def test_speech_that_lacks_a_file_is_counted_before_anything_is_fetched(
     corpus = Corpus("voxceleb", tmp_path, address_book(miniature, server, tmp_path / "catalogue.json"))
     asked = corpus("--wav_root", tmp_path / "tree", "--vox2_audio", "m4a", "--stop_stage", "1", check=False)
     assert asked.returncode == 1
-    assert "1 utterances fewer" in asked.stderr
+    assert "1 utterance fewer" in asked.stderr
     assert server.asked() == []
 
 

@@ -14,7 +14,7 @@ from ham.data.store import write_store
 from ham.errors import ConfigError
 
 KINDS = ("reverb", "noise", "music", "voice")
-WESPEAKER = AugmentConfig("replace", 0.6, KINDS, weights=(2016, 930, 660, 426), peak_normalise=True)
+WESPEAKER = AugmentConfig("replace", probability=0.6, kinds=KINDS, weights=(2016, 930, 660, 426), peak_normalise=True)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_the_rule_of_the_ratio_reaches_the_recordings(musan: Path) -> None:
     waves = torch.randn(300, 800, generator=torch.Generator().manual_seed(0))
     lowest = {}
     for rule in ("exact", "published"):
-        augmenter = build_augmenter(AugmentConfig("replace", 1.0, ("noise",), snr=rule), musan, None)
+        augmenter = build_augmenter(AugmentConfig("replace", kinds=("noise",), snr=rule), musan, None)
         assert augmenter is not None
         added = augmenter(waves, torch.arange(300), torch.Generator().manual_seed(1)) - waves
         lowest[rule] = (10 * torch.log10(waves.square().sum(1) / added.square().sum(1))).min().item()
