@@ -39,8 +39,8 @@ RULES_DIFFER = (
     "differs in a printed digit."
 )
 INTERVAL = (
-    "[95 %]: percentile interval of a bootstrap over the speakers of the list. It covers the choice of speakers and "
-    "not another training run, of which one seed says nothing."
+    "[95 %]: interval over draws of the speakers, on the logit scale with Student's quantile. It covers the choice of "
+    "speakers and not another training run, of which one seed says nothing."
 )
 MIN_DCF = "minDCF: normalised minimum detection cost at a target prior of 0.01 and 0.05, costs 1."
 """How the other numbers are to be read."""

@@ -6,7 +6,7 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 import ham
 import ham.losses
-from ham.bin._cli import Parser, at_least, run
+from ham.bin._cli import Parser, run
 from ham.bin._options import top_n
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
@@ -40,7 +40,7 @@ from ham.score.backends import (
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL, read_source
-from ham.score.intervals import NUM_RESAMPLES
+from ham.score.intervals import few_speakers
 from ham.score.norm import TOP_N
 from ham.score.results import (
     ListResult,
@@ -75,6 +75,11 @@ class TrialList:
         if self.trials.one_kind and not self.trials.notes:  # a data directory from elsewhere
             return (NO_RATES,)
         return self.trials.notes
+
+    @property
+    def num_speakers(self) -> int:
+        """Speakers of both sides."""
+        return len({*self.speakers(self.trials.enrol), *self.speakers(self.trials.test)})
 
     def speakers(self, utts: Sequence[str]) -> list[str]:
         """The speaker of each utterance or enrolment model.
@@ -124,7 +129,7 @@ def main(argv: Sequence[str]) -> None:
                 scores = scorer.scores(backend, side)
                 path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
                 write_scores(path, Scores(trial_list.trials.enrol, trial_list.trials.test, scores))
-                number, drawn = _measure(trial_list, backend, scores, options.num_resamples)
+                number, drawn = _measure(trial_list, backend, scores)
                 numbers.append(number)
                 curves += drawn
                 bar.update()
@@ -142,11 +147,17 @@ def main(argv: Sequence[str]) -> None:
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
         settings=_settings(options, lists, backends, scorer),
-        notes=notes,
+        notes={**notes, **_with_few_speakers(lists, notes)},
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
     print(text_table(*table(results.results)))
+
+
+def _with_few_speakers(lists: Sequence[TrialList], notes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The notes of lists whose intervals are rough, with a sentence that says so."""
+    said = {one.name: few_speakers(one.num_speakers) for one in lists if not one.trials.one_kind}
+    return {name: (*notes.get(name, ()), text) for name, text in said.items() if text}
 
 
 def _parser() -> Parser:
@@ -172,9 +183,6 @@ def _parser() -> Parser:
         help="highest cohort scores that as_norm keeps; 0: of a third of the speakers",
     )
     parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
-    parser.add_argument(
-        "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
-    )
     parser.add_argument(
         "--command", default="", help="command that results.json names if the model does not say how it was trained"
     )
@@ -379,9 +387,7 @@ def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
     return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}
 
 
-def _measure(
-    trial_list: TrialList, backend: Backend, scores: NDArray[np.float32], num_resamples: int
-) -> tuple[ListResult, list[Curves]]:
+def _measure(trial_list: TrialList, backend: Backend, scores: NDArray[np.float32]) -> tuple[ListResult, list[Curves]]:
     trials = trial_list.trials
     speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
     number = evaluate(
@@ -390,7 +396,6 @@ def _measure(
         scores,
         trials.labels,
         *speakers,
-        num_resamples=num_resamples,
         calibrated=backend.calibrated,
     )
     if trials.one_kind:

@@ -18,14 +18,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham import report, table_page, table_report
-from ham.bin._cli import Parser, at_least, run
+from ham.bin._cli import Parser, run
 from ham.bin.score import TrialList, rated_lists
 from ham.bin.summary import Systems, parse_systems
 from ham.errors import ConfigError, DataError
 from ham.losses import LOSSES
 from ham.report import Experiment
 from ham.score.backends import parse_backend
-from ham.score.intervals import NUM_RESAMPLES
 from ham.score.published import Published, read_published
 from ham.score.results import ListResult, per_cent, text_table
 from ham.score.scores import read_scores, write_text
@@ -62,7 +61,7 @@ def main(argv: Sequence[str]) -> None:
     plans = _plans(options.backends, names, published, trainings)
     lists = {name: found[name] for name in names}
     _check_lists(systems, trainings, lists)
-    builder = _Builder(systems, trainings, published, reference, options.num_resamples)
+    builder = _Builder(systems, trainings, published, reference)
     with tqdm(total=sum(map(len, plans.values())), desc="lists", unit="list") as progress:
         tables = tuple(builder.table(title, plan, lists, progress) for title, plan in plans.items())
     comparison = Comparison(
@@ -70,7 +69,6 @@ def main(argv: Sequence[str]) -> None:
         tables=tables,
         systems=trainings,
         reference=reference,
-        num_resamples=options.num_resamples,
         command=shlex.join(["python", "-m", "ham.bin.table", *argv]),
         published_from=f"{options.published}, {options.published_config}" if options.published else "",
     )
@@ -93,9 +91,6 @@ def _parser() -> Parser:
     parser.add_argument("--published_config", default="", help="configuration whose published numbers are shown")
     parser.add_argument("--title", default="Systems compared", help="heading of both files")
     parser.add_argument("--out", type=Path, required=True, help="folder for RESULTS.md and table.html")
-    parser.add_argument(
-        "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
-    )
     return parser
 
 
@@ -194,11 +189,10 @@ class _Builder:
         trainings: Trainings,
         published: Sequence[Published],
         reference: str,
-        num_resamples: int,
     ) -> None:
         self._systems, self._trainings = systems, trainings
         self._published = {(entry.system, entry.trial_list, entry.backend): entry for entry in published}
-        self._reference, self._num_resamples = reference, num_resamples
+        self._reference = reference
 
     def table(self, title: str, plan: Mapping[str, str], lists: Mapping[str, TrialList], progress: tqdm[Any]) -> Table:
         """One table; a list that no system has scores of is named and left out."""
@@ -225,7 +219,6 @@ class _Builder:
             trial_list.speakers(trials.enrol),
             trial_list.speakers(trials.test),
             reference=self._reference,
-            num_resamples=self._num_resamples,
         )
         entries = {}
         for summary in summaries:

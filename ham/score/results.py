@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 
 from ham.errors import DataError
-from ham.score.intervals import NUM_RESAMPLES, Speakers, eer_interval
+from ham.score.intervals import Speakers, eer_interval
 from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf
 from ham.score.scores import write_text
-
-INTERVAL_SEED = 0
-"""The bootstrap's seed, fixed so that scoring twice gives the same file; it is not the training's seed."""
 
 PUBLISHED_RULE = "EER % published rule"
 """Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
@@ -33,7 +30,7 @@ class ListResult:
         num_target: number of target trials.
         num_nontarget: number of non-target trials.
         eer: interpolated equal error rate; it and all other rates and costs are None for trials of one kind only.
-        eer_low: low end of its 95 % interval (bootstrap over speakers).
+        eer_low: low end of its 95 % interval (over draws of the speakers).
         eer_high: high end of it.
         min_dcf_p01: normalised minimum detection cost at ``p_target`` 0.01, costs 1.
         min_dcf_p05: the same at 0.05.
@@ -94,7 +91,6 @@ def evaluate(
     test_speakers: Speakers,
     *,
     calibrated: bool = False,
-    num_resamples: int = NUM_RESAMPLES,
 ) -> ListResult:
     """Compute the numbers of one trial list under one back-end.
 
@@ -106,7 +102,6 @@ def evaluate(
         enrol_speakers: the speaker of each trial's enrolment side.
         test_speakers: the speaker of each trial's test side.
         calibrated: whether the scores are natural logarithms of likelihood ratios, which actDCF and Cllr judge.
-        num_resamples: draws of the bootstrap.
 
     Returns:
         The numbers; only the counts where all trials are targets, or none is.
@@ -118,9 +113,7 @@ def evaluate(
     num_nontarget = len(labels) - num_target
     if not num_target or not num_nontarget:
         return ListResult(trial_list, backend, num_target, num_nontarget)
-    interval = eer_interval(
-        scores, labels, enrol_speakers, test_speakers, num_resamples=num_resamples, seed=INTERVAL_SEED
-    )
+    interval = eer_interval(scores, labels, enrol_speakers, test_speakers)
     return ListResult(
         trial_list=trial_list,
         backend=backend,

@@ -165,9 +165,7 @@ def _minus_published(entry: Entry) -> str:
 
 
 def difference_table(table: Table) -> Cells | None:
-    """EER of each system minus that of the reference, in points: ``+0.40 [+0.10, +0.71] 2 %``.
-
-    The per cent are the share of the resamples in which the system errs less than the reference.
+    """EER of each system minus that of the reference, in points: ``+0.40 [+0.10, +0.71]``.
 
     Args:
         table: what to show.
@@ -185,7 +183,7 @@ def _difference_cell(entry: Entry) -> str:
     if difference is None:
         return "-"
     low, high = (decimals(100 * end, 2, "+") for end in difference.interval)
-    return f"{decimals(100 * difference.value, 2, '+')} [{low}, {high}] {100 * difference.better:.0f} %"
+    return f"{decimals(100 * difference.value, 2, '+')} [{low}, {high}]"
 
 
 def cost_table(table: Table) -> Cells:

@@ -80,7 +80,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def score_it(root: Path, *options: str) -> int:
-    where = ["--data_dir", str(root / "data"), "--exp_dir", str(root / "exp" / "run1"), "--num_resamples", "30"]
+    where = ["--data_dir", str(root / "data"), "--exp_dir", str(root / "exp" / "run1")]
     return run(score.main, [*where, *options])
 
 
@@ -170,8 +170,7 @@ def test_unknown_list_and_option(root: Path, capsys: pytest.CaptureFixture[str])
     line = refused(root, capsys, 2, "--test_sets", "mini/al")
     assert "'mini/al'" in line
     assert "mini/all mini/hard real/dev" in line
-    assert "--num_resamples" in refused(root, capsys, 2, "--num_resample", "3")
-    assert "num_resamples" in refused(root, capsys, 2, "--num_resamples", "0")
+    assert "--top_n" in refused(root, capsys, 2, "--top_m", "3")
 
 
 def test_no_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +210,7 @@ def test_model_missing_damaged_or_not_of_this_loss(root: Path, capsys: pytest.Ca
 
 def test_as_a_command(root: Path) -> None:
     command = [sys.executable, "-m", "ham.bin.score", "--data-dir", str(root / "data"), "--exp-dir"]
-    done = subprocess.run([*command, str(root / "exp/run1"), "--num-resamples=5"], capture_output=True, text=True)
+    done = subprocess.run([*command, str(root / "exp/run1"), "--top-n=2"], capture_output=True, text=True)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 6)
     failed = subprocess.run([*command, str(root / "nowhere")], capture_output=True, text=True)
     assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
@@ -457,7 +456,7 @@ def test_tables_leave_lists_of_one_kind_out_and_say_so(
     path = root / "data/test/mini/all/trials"
     path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith(" target")))
     assert score_it(root) == 0
-    argv = ["--data_dir", str(root / "data"), "--systems", f"a={root}/exp/run1", "--num_resamples", "20"]
+    argv = ["--data_dir", str(root / "data"), "--systems", f"a={root}/exp/run1"]
     argv += ["--out", str(root / "table")] if command is table else []
     capsys.readouterr()
     assert run(command.main, argv) == 0

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 def arguments(folder: Path, *more: str, published: str = "big") -> list[str]:
     systems = [f"{name}={folder}/{name}1,{folder}/{name}2" for name in ("b", "a")]
     there = ["--published", f"{folder}/published.yaml", "--published_config", published] if published else []
-    where = ["--data_dir", f"{folder}/data", "--out", f"{folder}/out", "--num_resamples", "50"]
+    where = ["--data_dir", f"{folder}/data", "--out", f"{folder}/out"]
     return [*where, "--systems", *systems, *there, *more]
 
 

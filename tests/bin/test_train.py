@@ -198,7 +198,7 @@ def test_a_curvature_is_scheduled_or_learnt_and_found_again(lab: Lab) -> None:
     learnt = ("loss.name=ham_softmax", "loss.geometry=lorentz", "loss.learn_curvature=true", "loss.curvature=1.0")
     lab.train(changes=learnt)
     lab.extract()
-    score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir), "--num_resamples", "5"])
+    score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir)])
     assert (lab.exp_dir / "scores/r/l.hyperbolic").exists()
     loss = score.read_trained(lab.exp_dir / "average.pt")[2]
     events = [json.loads(line) for line in (lab.exp_dir / "train.jsonl").read_text().splitlines()]
