@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -220,12 +222,30 @@ def test_a_data_dir_that_is_a_file_is_one_line(command: Command, root: Path) -> 
 def test_headers_are_believed_where_that_is_asked_for(command: Command, root: Path) -> None:
     silent, cut = root / "wav/c/r0/0.flac", root / "wav/d/r0/0.flac"
     soundfile.write(silent, np.zeros(RATE), RATE)
-    cut.write_bytes(cut.read_bytes()[:-300])
+    soundfile.write(cut, np.full(RATE, 0.25), RATE)
     argv = ("--train_roots", root, "--test_roots", root, "--check")
     assert command(*argv, "header") == 0
     assert read_data_dir(command.data_dir / "train").utt2dur["corpus-c-r0-0"] == 1
     assert command(*argv, "decode") == 1  # what a header has shown is no decoding
     assert "2 training files cannot be used" in command.err
-    cut.write_bytes(b"")
+    cut.write_bytes(cut.read_bytes()[:-3])
     assert command(*argv, "header") == 1
-    assert "r0/0.flac: is empty" in command.err
+    assert f"r0/0.flac: expected {RATE} samples and a frame that ends with the file" in command.err
+
+
+@pytest.mark.parametrize("check", ["header", "decode"])
+def test_a_recording_that_was_replaced_with_the_old_size_and_time_is_inspected_again(
+    command: Command, root: Path, check: str
+) -> None:
+    path = root / "wav/c/r0/0.wav"
+    path.with_suffix(".flac").unlink()
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    argv = ("--train_roots", root, "--test_roots", root, "--check", check)
+    assert command(*argv) == 0
+    content, status = bytearray(path.read_bytes()), path.stat()
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    content[40:44] = (RATE).to_bytes(4, "little")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert command(*argv) == 1
+    assert f"expected {RATE} bytes of samples, as its header says, found {2 * RATE}" in command.err
