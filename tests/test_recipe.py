@@ -226,6 +226,7 @@ REQUESTS = [
     (["--set", "data.speed_perturb=[0.9, 1.1] data.batch_size=1"], 2, "data.batch_size: expected at least 2"),
     (["--format", "foo"], 2, "npz or ark"),
     (["--batch_size", "0"], 2, "at least 1"),
+    (["--train_chunk_s", "-2"], 2, "--train_chunk_s: expected seconds such as 2.015"),
     (["--device", "gpu"], 2, "--device gpu"),
     (["--train_roots", "/own/speech"], 2, "--corpus folder"),
     (["--exp_name", "x", "--set", "schedule.name=foo"], 2, "schedule.name"),
@@ -295,3 +296,4 @@ def test_a_folder_of_speech_without_lists(tiny: Tiny) -> None:
     changes = [*("--config", "mini", "--set", CHANGES)]
     done = tiny.recipe(*options, *where, *changes)
     assert "mine/all" in done.stdout
+    assert " cosine+as_norm " in done.stdout  # by default, however few speakers there are

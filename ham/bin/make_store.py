@@ -12,12 +12,13 @@ import numpy as np
 
 from ham.bin._cli import Parser, run
 from ham.bin._options import add_config, boolean, read_config
-from ham.bin._system import SAMPLE_RATE, build_frontend, resolve
+from ham.bin._system import SAMPLE_RATE, build_frontend
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
-    config = resolve(read_config(options))
+    config = read_config(options)
     train = read_data_dir(options.data_dir / "train")
     wanted = {"train": train.wav, "test": test_recordings(options.data_dir)}
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
@@ -101,7 +102,7 @@ def _pack(path: Path, wav: Mapping[str, Path], num_workers: int, durations: Mapp
     store = ArrayStore(path)
     hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
     took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"
-    logger.info("%s: %d recordings, %.2f h, %s", path, len(store), hours, took)
+    logger.info("%s: %s, %.2f h, %s", path, count(len(store), "recording"), hours, took)
 
 
 def _verify(path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham.bin._cli import Parser, at_least, run
-from ham.bin.score import TrialList, find_lists, read_list
+from ham.bin.score import TrialList, rated_lists
 from ham.errors import ConfigError, DataError
 from ham.score.compare import markdown_table
 from ham.score.intervals import NUM_RESAMPLES
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     reference = options.reference or next(iter(systems))
     if reference not in systems:
         raise ConfigError(f"--reference: expected one of {', '.join(systems)}, found '{reference}'")
-    lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
+    lists = rated_lists(options.data_dir, options.test_sets)
     columns: dict[str, Sequence[SeedSummary]] = {}
     for trial_list in tqdm(lists, desc="lists", unit="list"):
         for backend in options.backends:

@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from ham.bin._cli import Parser, at_least, run
-from ham.bin._options import add_config, boolean, read_config
+from ham.bin._options import add_config, boolean, read_config, top_n
 from ham.bin._system import (
     build_augmenter,
     build_backbone,
@@ -36,11 +36,14 @@ from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.features import SpecAugment
 from ham.report import hardware
+from ham.score.backends import DEFAULT, fitting_backends, parse_backends
+from ham.score.training import check_training
 from ham.train import checkpoint
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import curvature_at, learning_rate, margin_at
 from ham.train.step import TrainingStep
 from ham.train.validation import choose_speakers, validation_eer, validation_set
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -62,15 +65,16 @@ class Prepared:
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training, or say that it is done."""
     options = _parser().parse_args(argv)
-    config = resolve(read_config(options))
+    config = read_config(options)
     device = pick_device(options.device)
     prepared = prepare(options.data_dir, config, options.seed)
+    _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **_materials(options, config)}
     request = describe(config, options.seed, prepared, stores)
     folder = options.exp_dir
     last, step = _last_place(folder, request, stores, options.resume)
     if last == config.train.epochs and step is None:
-        logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
+        logger.info("%s: trained already, %s; nothing to do", folder, count(last, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, "train"):
@@ -98,8 +102,19 @@ def _parser() -> Parser:
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
+    parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="what will score it; checked before training")
+    parser.add_argument("--top_n", type=top_n, default=0, help="cohort scores that as_norm will keep, likewise")
     add_config(parser)
     return parser
+
+
+def _check_backends(options: Any, aside: Sequence[str]) -> None:
+    """Refuse back-ends that will not be able to score, before the training."""
+    backends = parse_backends(options.backends)
+    for models in sorted((options.data_dir / "test").glob("*/*/enrol")):
+        fitting_backends(backends, str(models.parent), has_models=True)
+    if any(backend.needs_training for backend in backends):
+        check_training(backends, read_data_dir(options.data_dir / "train"), aside, top_n=options.top_n)
 
 
 def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
@@ -113,12 +128,16 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     store = ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     _check_shards(store, config.data.max_bad_crops)
-    aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
-    data = training_set(store, utt2spk, aside)
+    aside = choose_speakers(utt2spk, config.data.valid_speakers, share=config.data.valid_share, seed=seed)
+    shortest = config.data.min_utterance_s
+    data = training_set(store, utt2spk, aside, min_utterance_s=shortest)
+    if data.num_short:
+        logger.info("%d utterances below %g s are left out (data.min_utterance_s)", data.num_short, shortest)
     if len(data.speakers) < 2:
         raise DataError(
             f"{data_dir}/train: expected at least 2 speakers besides the {len(aside)} kept aside for validation "
-            f"(data.valid_speakers), found {len(data.speakers)}"
+            f"(data.valid_speakers, data.valid_share), found {len(data.speakers)}"
+            + (f"; {data.num_short} utterances are below {shortest:g} s (data.min_utterance_s)" if shortest else "")
         )
     return Prepared(store, utt2spk, data, aside, identity(store, utt2spk))
 
@@ -154,7 +173,9 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
         store = ArrayStore(options.data_dir / "store" / "train_features")
         same = (prepared.store.utts, prepared.store.digest, to_dict(config)["frontend"])
         if (store.utts, store.meta.get("audio"), store.meta.get("frontend")) != same:
-            raise DataError(f"{store.path}: made from other audio or by another front end; run stage 3 again")
+            raise DataError(
+                f"{store.path}: made from other audio or by another front end; run stage 3 with this configuration"
+            )
         _check_shards(store, config.data.max_bad_crops)
     _announce(prepared, config, step, num_speakers, device)
     return Loop(
@@ -191,6 +212,7 @@ def build_step(
             stores / "rirs" if options.rirs else None,
         ),
         keep_clean=config.augment.mode == "clean_plus_augmented",
+        joint_pass=config.augment.joint_pass,
         speed=speed,
         crop_samples=frontend.crop_samples(config.data.crop_frames),
         precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,
@@ -290,14 +312,14 @@ def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_speake
     """Say what is trained on what."""
     size = sum(p.numel() for p in step.backbone.parameters()) / 1e6
     logger.info(
-        "%s (%.2f M parameters) with %s on %s: %d utterances of %d speakers (%d classes), %d kept for validation",
+        "%s (%.2f M parameters) with %s on %s: %s of %s (%s), %d kept for validation",
         config.backbone.name,
         size,
         config.loss.name,
         device,
-        len(prepared.data.indices),
-        len(prepared.data.speakers),
-        num_speakers,
+        count(len(prepared.data.indices), "utterance"),
+        count(len(prepared.data.speakers), "speaker"),
+        count(num_speakers, "class", "classes"),
         len(prepared.aside),
     )
 
@@ -374,8 +396,9 @@ def _audio_of(tree: Mapping[str, Any]) -> dict[str, Any]:
 def _in_full(request: dict[str, Any]) -> dict[str, Any]:
     """A request of an older release with the options that it did not know yet, at their defaults."""
     others = {key: value for key, value in request.items() if key not in Config.__dataclass_fields__}
+    tree = {k: v for k, v in request.items() if k not in others}
     try:
-        return {**to_dict(resolve(from_dict({k: v for k, v in request.items() if k not in others}))), **others}
+        return {**to_dict(resolve(from_dict(tree))), **others}
     except ConfigError:
         return request  # an option is gone: the difference will be shown
 
@@ -398,9 +421,8 @@ def _read_request(folder: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{path}: cannot be read ({reason}), but there are checkpoints; delete {folder}"
-        ) from None
+        found = f"cannot be read ({reason}), but there are checkpoints"
+        raise CheckpointError(f"{path}: {found}; choose another --exp_name or delete {folder}") from None
     return dict(tree) if isinstance(tree, dict) else {}
 
 

@@ -108,6 +108,7 @@ def pack_audio(
     request = {"kind": "audio", "sample_rate": sample_rate, "files": files}
     if is_current(path, request):
         return False
+    stores.check_replaceable(path)
     part = stores.part_folder(path)
     with _claimed(part):
         if not is_current(part, request):

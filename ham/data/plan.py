@@ -16,19 +16,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ham.data.kaldi_dir import Trials
+from ham.data.names import extensions, plain_word
 from ham.data.roots import (
     LAYOUT,
     Root,
     clashes,
     open_root,
-    plain_word,
     read_sexes,
     read_train_list,
-    read_trial_list,
     speaker_folder,
 )
+from ham.data.trial_list import read_trial_list, with_remarks
 from ham.data.trials import generate_trials
 from ham.errors import SHOWN, ConfigError, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +74,7 @@ def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int
     train = [roots[path] for path in _places(train_roots)]
     test = [roots[path] for path in _places(test_roots)]
     _check_distinct(roots.values())
+    _check_order(train)
     lists = {root.name: _test_lists(root, is_train=root in train, seed=seed) for root in test}
     train_paths = {root.name: _train_paths(root, lists.get(root.name)) for root in train}
     plan = Plan(
@@ -115,6 +117,16 @@ def _check_distinct(roots: Iterable[Root]) -> None:
                 raise ConfigError(f"{other.path} and {root.path} both give the id {made!r}; rename one of them")
 
 
+def _check_order(roots: Sequence[Root]) -> None:
+    """Kaldi sorts by utterance and by speaker at once; within a root the words of the speakers see to it."""
+    place = {speaker: root.path for root in roots for speaker in root.speakers.values()}
+    for longer, shorter in extensions(place):
+        raise ConfigError(
+            f"{place[shorter]} and {place[longer]} give the speakers {shorter!r} and {longer!r}, whose utterances "
+            "cannot be sorted by speaker too, as Kaldi wants it; rename one of the roots"
+        )
+
+
 def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
     """The trial lists of a test root by name: its own, or generated ones."""
     if files := root.trial_lists:
@@ -122,7 +134,8 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
             raise DataError(f"{one} and {other} would both be the list {plain_word(one.stem)!r}; rename one")
         lists = {plain_word(file.stem): read_trial_list(root, file) for file in files}
         _check_models(root, lists)
-        return lists
+        places = {plain_word(file.stem): str(file) for file in files}
+        return {name: with_remarks(root, places[name], trials) for name, trials in lists.items()}
     utts = _test_speakers(root, is_train, seed)
     sexes = read_sexes(root.path / "speakers.tsv")
     try:
@@ -133,7 +146,8 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
         )
     except DataError as error:
         raise DataError(f"{root.path}: has no trials/*.txt, and {error}; add speech, or trial lists") from error
-    made = ", ".join(f"{name!r} of {len(trials)} trials" for name, trials in lists.items())
+    lists = {name: with_remarks(root, f"{root.path}, list {name!r}", trials) for name, trials in lists.items()}
+    made = ", ".join(f"{name!r} of {count(len(trials), 'trial')}" for name, trials in lists.items())
     why = "" if "hard" in lists else " (no list 'hard': speakers.tsv names no two speakers of one sex)"
     logger.info("%s: no trials/*.txt, made %s over %d speakers, seed %d%s", root.path, made, len(utts), seed, why)
     return lists

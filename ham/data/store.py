@@ -33,6 +33,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ham.data import ownership
 from ham.errors import DataError, summarise
 
 SHARD_BYTES = 256 * 1024 * 1024
@@ -403,6 +404,7 @@ def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Map
     Raises:
         DataError: if an id comes twice, or there is no item.
     """
+    check_replaceable(path)
     part = part_folder(path)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -588,13 +590,29 @@ def move_in(part: Path, path: Path) -> None:
     Args:
         part: the store.
         path: its name.
+
+    Raises:
+        DataError: as :func:`check_replaceable`.
     """
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    part.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    check_replaceable(path)
+    ownership.move_in(part, path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a store, whole or damaged.
+
+    Args:
+        path: its folder; there need not be one.
+
+    Raises:
+        DataError: naming what else is there.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path}: expected a store to replace, but it is a file; move it away")
+    ours = re.compile(r"shard-\d+\.npy|meta\.json|" + "|".join(map(re.escape, INDEX_FILES)))
+    others = sorted(entry.name for entry in path.iterdir() if not ours.fullmatch(entry.name)) if path.exists() else []
+    if others:
+        raise DataError(f"{path}: expected a store to replace, but it also holds {others[0]!r}; move it away")
 
 
 def shard_name(number: int) -> str:

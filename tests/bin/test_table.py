@@ -94,6 +94,16 @@ def test_wrong_requests(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert not (folder / "out").exists()
 
 
+def test_a_misspelt_system_of_the_published_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "published.yaml"
+    path.write_text(path.read_text().replace("system: b", "system: ham_softmax"))
+    assert run(table.main, arguments(folder)) == 0  # a loss that no row has
+    capsys.readouterr()
+    path.write_text(path.read_text().replace("ham_softmax", "ham_sotfmax"))
+    line = refusal(capsys, 1, arguments(folder))
+    assert "published.yaml: system ham_sotfmax: expected a loss (softmax, " in line
+
+
 def test_an_experiment_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "b2/results.json").unlink()
     assert "b2/results.json: expected results, found nothing" in refusal(capsys, 1, arguments(folder))

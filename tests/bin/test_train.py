@@ -17,7 +17,7 @@ from ham.bin import extract, make_store, score, train
 from ham.bin._system import build_optimiser
 from ham.config import OptimiserConfig
 from ham.data.identity import SUMS_FILE
-from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.kaldi_dir import Trials, read_data_dir, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.train import checkpoint
 from ham.train.loop import Loop
@@ -66,8 +66,17 @@ class Lab:
         place = ["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"]
         train.main([*place, *self.system(*changes), *extra])
 
-    def extract(self) -> None:
-        extract.main(["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"])
+    def extract(self, *backends: str) -> None:
+        place = ["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"]
+        extract.main([*place, "--backends", *(backends or ("cosine",))])
+
+    def keep_one_recording_each(self) -> None:
+        """Of the training speakers."""
+        train_dir = read_data_dir(self.data_dir / "train")
+        kept = {spk: utt for utt, spk in train_dir.utt2spk.items()}.values()
+        tables = (train_dir.wav, train_dir.utt2spk, train_dir.utt2dur)
+        wav, utt2spk, utt2dur = ({utt: table[utt] for utt in sorted(kept)} for table in tables)  # type: ignore[attr-defined]
+        write_data_dir(self.data_dir / "train", wav, utt2spk, utt2dur)
 
 
 @pytest.fixture
@@ -203,6 +212,24 @@ def test_a_curvature_is_scheduled_or_learnt_and_found_again(lab: Lab) -> None:
     assert 1.0 < curvatures[0] < 2.0 < curvatures[1] < 3.0
 
 
+def test_short_utterances_are_left_out_on_request_and_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    path = lab.data_dir / "train/utt2dur"
+    lines = path.read_text().splitlines(keepends=True)
+    for utt in ("s0-u00", "s3-u03", "s3-u09"):
+        soundfile.write(lab.data_dir.parent / f"{int(utt[-2:])}.flac", np.full(3200, 0.1), 16000)
+        lines = [line.replace("0.5", "0.2") if line.startswith(utt) else line for line in lines]
+    path.write_text("".join(lines))
+    lab.pack()
+    with caplog.at_level("INFO"):
+        lab.train(changes=("data.min_utterance_s=0.3", "data.valid_speakers=0"))
+    assert "3 utterances below 0.3 s are left out (data.min_utterance_s)" in caplog.text
+    assert "21 utterances of 6 speakers" in caplog.text
+    with pytest.raises(ConfigError, match=r"data\.min_utterance_s: 0\.3 -> 0\.0"):
+        lab.train(changes=("data.valid_speakers=0",))
+    with pytest.raises(DataError, match=r"found 0; 24 utterances are below 9 s \(data\.min_utterance_s\)"):
+        lab.train(changes=("data.min_utterance_s=9", "data.valid_speakers=0"))
+
+
 def test_too_few_speakers_are_refused(lab: Lab) -> None:
     lab.pack()
     with pytest.raises(DataError, match=r"data\.valid_speakers"):
@@ -211,7 +238,7 @@ def test_too_few_speakers_are_refused(lab: Lab) -> None:
 
 def test_train_refuse_extract(lab: Lab) -> None:
     lab.pack()
-    with pytest.raises(CheckpointError, match="run stage 4 first"):
+    with pytest.raises(CheckpointError, match="train first"):
         lab.extract()
     lab.train()
     with pytest.raises(ConfigError, match=r"optimiser\.lr: 0\.001 -> 0\.01"):
@@ -251,6 +278,63 @@ def test_a_learnt_scale_is_not_decayed() -> None:
     optimiser = build_optimiser(OptimiserConfig(weight_decay=0.1), list(loss.parameters()))
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     assert decay == {id(loss.weight): 0.1, id(loss.space.log_embedding_scale): 0.0}
+
+
+@pytest.mark.parametrize("backends", ["cosine+llr", "fusion", "cosine cosine+as_norm+qmf", "all"])
+def test_a_calibration_that_cannot_be_is_refused_before_the_training(lab: Lab, backends: str) -> None:
+    lab.keep_one_recording_each()
+    lab.pack()
+    with pytest.raises(ConfigError, match="expected a training speaker with two recordings to calibrate on, found one"):
+        lab.train("--backends", backends, "--top_n", "4", changes=("data.valid_speakers=0",))
+    assert not lab.exp_dir.exists()
+
+
+def test_norms_work_with_one_recording_a_speaker(lab: Lab) -> None:
+    lab.keep_one_recording_each()
+    lab.pack()
+    names = ["cosine", "cosine+mean", "cosine+s_norm", "cosine+mean+as_norm"]
+    lab.train("--backends", *names, "--top_n", "6", changes=("data.valid_speakers=0",))
+    lab.extract(*names)
+    assert [path.name for path in (lab.exp_dir / "training").iterdir()] == ["cohort.npz"]
+    score.main(
+        ["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir), "--backends", *names, "--top_n", "6"]
+    )  # fmt: skip
+    entries = json.loads((lab.exp_dir / "results.json").read_text())["results"]
+    assert [entry["backend"] for entry in entries] == names
+
+
+def test_a_cohort_that_is_too_small_is_refused_before_the_training(lab: Lab) -> None:
+    lab.pack()
+    with pytest.raises(
+        ConfigError, match=r"--top_n: expected at most 4, the speakers of .*\(data\.valid_speakers\), found 5"
+    ):
+        lab.train("--backends", "cosine+as_norm", "--top_n", "5")
+    assert not lab.exp_dir.exists()
+
+
+def test_crops_of_models_are_refused_before_the_training(lab: Lab) -> None:
+    lab.pack()
+    (lab.data_dir / "test/r/l/enrol").write_text("m s0-u00 s0-u06\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"--backends cosine\+crops: .*r/l has models of several recordings; add cosine"
+    ):
+        lab.train("--backends", "cosine+crops")
+    assert not lab.exp_dir.exists()
+
+
+def test_calibration_trials_are_made_when_they_are_asked_for(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    folder = lab.exp_dir / "training"
+    lab.extract("cosine")
+    assert not folder.exists()
+    lab.extract("cosine+as_norm")
+    assert {path.name for path in folder.iterdir()} == {"cohort.npz"}
+    lab.extract("cosine+as_norm", "cosine+llr")
+    assert {path.name for path in folder.iterdir()} == {"cohort.npz", "calibration.npz", "trials"}
+    (folder / "trials").unlink()
+    lab.extract("cosine+llr")
+    assert (folder / "trials").exists()
 
 
 def replace_audio(lab: Lab, number: int, seed: int = 5) -> None:

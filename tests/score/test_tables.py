@@ -48,6 +48,16 @@ def test_the_difference_to_the_reference(table: Table) -> None:
     assert difference_table(replace(table, columns=table.columns[1:])) is None
 
 
+def test_a_difference_that_rounds_to_zero_has_no_minus(table: Table) -> None:
+    entry = table.columns[0].entries["b"]
+    none = Difference(-0.00001, Interval(-0.00004, 0.00002), 0.5)
+    same = replace(entry, summary=replace(entry.summary, difference=none))
+    columns = (replace(table.columns[0], entries={**table.columns[0].entries, "b": same}),)
+    found = difference_table(replace(table, columns=columns))
+    assert found is not None
+    assert found[1] == [["b", "+0.00 [+0.00, +0.00] 50 %"]]
+
+
 def test_costs_are_means_over_the_trainings(table: Table) -> None:
     head, rows = cost_table(table)
     assert head == ["system", "x/all minDCF", "published minDCF", "x/hard minDCF"]
