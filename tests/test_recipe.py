@@ -206,7 +206,7 @@ def test_augmentation_material_is_part_of_the_experiment(tiny: Tiny) -> None:
     tiny.recipe("--stage", "3", "--stop_stage", "3", *options)
     done = tiny.recipe("--stage", "4", *options, check=False)
     assert done.returncode == 2
-    assert "materials.rirs: (absent) -> " in done.stderr
+    assert "room responses (--rirs): not used before, but now" in done.stderr
 
 
 def test_a_folder_named_ham_where_the_user_stands_is_not_run(tiny: Tiny) -> None:

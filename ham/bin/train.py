@@ -383,7 +383,7 @@ def _changes_of_audio(
         if name in before and name in now:
             lines += changes(what, before[name], stores[name], now[name], sums.get(name))
         elif name in before or name in now:
-            lines.append(f"{what} is {'no longer' if name in before else 'newly'} used")
+            lines.append(f"{what}: {'used before, not now' if name in before else 'not used before, but now'}")
     return lines
 
 

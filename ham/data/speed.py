@@ -68,8 +68,6 @@ def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
     needed = speed_input_samples(num_samples, speed)
     if waveforms.shape[1] < needed:
         raise ValueError(f"speed {speed:g}: expected at least {needed} samples, found {waveforms.shape[1]}")
-    if ratio == 1:
-        return waveforms[:, :num_samples]
     played: Tensor = resample(waveforms[:, :needed], ratio.numerator, ratio.denominator, **FILTER)
     return played[:, :num_samples]
 

@@ -52,6 +52,7 @@ SAMPLE_BYTES = 1 << 30
 """Bytes that are compared with their checksums before a store is used: 9.3 h of speech, all of a smaller store; 1 s."""
 
 _HEADER_BYTES = 128  # of every shard: NumPy wants a multiple of 64, and the shape is only known in the end
+_HEADER = re.compile(rb"'(<[if][248])'.*'shape': [(](\d+,(?: \d+)?)[)]")
 _BLOCK = 1 << 24  # bytes that are checked at a time
 _DECODED = 4096  # ids that are decoded at a time
 
@@ -509,13 +510,13 @@ def shard_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
 
 
 def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of a shard; the stream then stands at its first row."""
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("expected NumPy's format 1.0")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if is_fortran or dtype.hasobject:
-        raise ValueError("expected rows one after the other")
-    return shape, dtype
+    """Shape and dtype of a shard; the stream then stands at its first row. Any other byte than ours is damage."""
+    header = stream.read(_HEADER_BYTES)
+    if match := _HEADER.search(header):
+        shape, dtype = tuple(int(number) for number in match[2].split(b",") if number), np.dtype(match[1].decode())
+        if header == shard_header(shape, dtype):
+            return shape, dtype
+    raise ValueError("expected the header of a shard, found another")
 
 
 def write_index(

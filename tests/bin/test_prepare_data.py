@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -329,7 +331,22 @@ def test_headers_are_believed_where_that_is_asked_for(command: Command, root: Pa
     assert "1 training file cannot be used" in command.err
     cut.write_bytes(cut.read_bytes()[:-300])
     assert command(*argv, "header") == 1
-    assert "r0/0.flac: " in command.err
-    cut.write_bytes(b"")
-    assert command(*argv, "header") == 1
-    assert "r0/0.flac: is empty" in command.err
+    assert "samples and a frame that ends with the file, found none" in command.err
+
+
+@pytest.mark.parametrize("check", ["header", "decode"])
+def test_a_recording_that_was_replaced_with_the_old_size_and_time_is_inspected_again(
+    command: Command, root: Path, check: str
+) -> None:
+    path = root / "wav/c/r0/0.wav"
+    path.with_suffix(".flac").unlink()
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    argv = ("--train_roots", root, "--test_roots", root, "--check", check)
+    assert command(*argv) == 0
+    content, status = bytearray(path.read_bytes()), path.stat()
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    content[40:44] = (RATE).to_bytes(4, "little")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert command(*argv) == 1
+    assert f"expected {RATE} bytes of samples, as its header says, found {2 * RATE}" in command.err

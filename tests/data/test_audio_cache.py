@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,7 @@ def test_a_changed_file_is_not_known(file: Path, saved: AudioCache) -> None:
 
 def test_other_content_with_the_old_size_and_time_is_not_known(file: Path, saved: AudioCache) -> None:
     stamp = file.stat()
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
     file.write_bytes(b"54321")
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert saved.find([file]) == {}
@@ -57,6 +59,7 @@ def test_other_content_with_the_old_size_and_time_is_not_known(file: Path, saved
     other.write_bytes(b"12345")
     os.utime(other, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     saved.add(file, INFO)
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
     other.replace(file)
     assert saved.find([file]) == {}
 
@@ -64,6 +67,7 @@ def test_other_content_with_the_old_size_and_time_is_not_known(file: Path, saved
 def test_a_file_that_changes_during_its_inspection_is_not_known(file: Path) -> None:
     cache = AudioCache(file.with_name("cache.json"))
     assert cache.find([file]) == {}
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
     file.write_bytes(b"54321")
     cache.add(file, INFO)
     assert cache.find([file]) == {}

@@ -87,4 +87,6 @@ def test_choices_are_drawn_in_proportion_to_their_weights() -> None:
     shares = torch.bincount(drawn, minlength=6) / 20000
     assert torch.allclose(shares, torch.tensor([0, 3, 1, 0, 4, 0]) / 8, atol=0.02)
     assert shares[[0, 3, 5]].sum() == 0
+    last = weighted(20000, [1, 4, 3], seeded(), CPU)
+    assert torch.allclose(torch.bincount(last) / 20000, torch.tensor([1, 4, 3]) / 8, atol=0.02)
     assert torch.equal(drawn, weighted(20000, [0, 30, 10, 0, 40, 0], seeded(), CPU))

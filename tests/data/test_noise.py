@@ -56,6 +56,11 @@ def test_short_recordings_wrap_around_from_anywhere(store: ArrayStore) -> None:
     assert set(drawn.diff(dim=1).unique().tolist()) == {1.0, -6.0}
 
 
+def test_a_recording_as_long_as_the_crop_is_read_from_its_begin(store: ArrayStore) -> None:
+    drawn = draw(StoreNoise(store, "noise-free-1"), 20, 7)
+    assert drawn.tolist() == [list(range(3000, 3007))] * 20
+
+
 def test_a_store_without_the_recordings_is_refused(store: ArrayStore) -> None:
     with pytest.raises(DataError, match=r"speech\*"):
         StoreNoise(store, "speech")

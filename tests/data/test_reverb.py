@@ -64,6 +64,24 @@ def test_early_reflections_lose_no_energy_for_being_few() -> None:
     assert (10 * torch.log10(early / late)).item() == pytest.approx(6.0, abs=1.0)
 
 
+def test_the_energy_of_reverberation_falls_steadily_whatever_the_mixing_time() -> None:
+    """Few reflections are as much stronger as they are fewer; beyond the mixing time nothing is changed."""
+    size = RoomSize((0.8, 0.8), (0.0, 0.08), (0.0, 0.0))
+    rooms = DecayingRooms(sizes=[size]).responses(4000, seeded(), CPU)
+    # Without the first 10 ms: a room of few, strong reflections there is scaled down as a whole.
+    energy = rooms[:, 161:2561].square().view(4000, 15, 160).mean(dim=(0, 2))
+    level_db = 10 * torch.log10(energy) + 60 / 0.8 * 0.01 * torch.arange(15)
+    assert (level_db - level_db.mean()).abs().max() < 0.1
+
+
+def test_parameters_of_a_room_are_uniform_over_their_ranges() -> None:
+    size = RoomSize((0.1, 0.1), (0.01, 0.01), (-3.0, 9.0))
+    rooms = DecayingRooms(sizes=[size]).responses(2000, seeded(), CPU)
+    direct_db = -10 * torch.log10(rooms[:, 1:].square().sum(dim=1))
+    quantiles = direct_db.quantile(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]))
+    assert torch.allclose(quantiles, torch.tensor([-3.0, 0.0, 3.0, 6.0, 9.0]), atol=0.5)
+
+
 def test_sizes_differ_in_length() -> None:
     small = DecayingRooms(sizes=[SMALL_ROOM]).responses(30, seeded(), CPU).double().numpy()
     large = DecayingRooms(sizes=[LARGE_ROOM]).responses(30, seeded(), CPU).double().numpy()

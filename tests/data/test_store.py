@@ -190,13 +190,16 @@ def test_a_flipped_byte_of_the_index_is_found(tmp_path: Path, name: str) -> None
         ArrayStore(tmp_path / "s")
 
 
-def test_every_byte_of_a_shard_is_covered(tmp_path: Path) -> None:
-    write_store(tmp_path / "s", [(f"u{i}", np.arange(9 + i, dtype=np.int16)) for i in range(4)], META)
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("width", [None, 3])
+def test_every_flipped_bit_of_a_shard_is_found(tmp_path: Path, bit: int, width: int | None) -> None:
+    rows = [np.ones((2 + i, width) if width else 2 + i, np.float32 if width else np.int16) for i in range(4)]
+    write_store(tmp_path / "s", ((f"u{i}", one) for i, one in enumerate(rows)), META)
     shard = tmp_path / "s/shard-00000.npy"
     content = shard.read_bytes()
-    for place in range(128, len(content)):
-        shard.write_bytes(content[:place] + bytes([content[place] ^ 16]) + content[place + 1 :])
-        with pytest.raises(DataError, match="damaged"):
+    for place in range(len(content)):
+        shard.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        with pytest.raises(DataError, match=r"shard-00000\.npy: .*damaged"):
             ArrayStore(tmp_path / "s").check_shards()
 
 
