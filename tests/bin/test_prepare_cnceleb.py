@@ -161,7 +161,9 @@ def test_utterances_that_cannot_be_read_have_a_budget(
     assert (contents(corpus.corpora), contents(corpus.data)) == before
     assert corpus.stage_2() == 0
     train = read_data_dir(corpus.data / "train")
-    assert train.spk2utt["cnceleb-id10000"] == [f"cnceleb-id10000-{name}" for name in ("singing-01-002", "vlog-01-001")]
+    assert train.spk2utt["cnceleb-id10000"] == [
+        f"cnceleb-id10000-{name}" for name in ("singing-01-002", "singing-01-003", "vlog-01-001")
+    ]
     assert train.spk2utt["cnceleb-id10001"] == [f"cnceleb-id10001-{name}" for name in ("singing-01-003", "vlog-01-001")]
 
 
