@@ -177,3 +177,18 @@ def test_damage_is_named(tmp_path: Path, name: str, how: str) -> None:
         path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match="stage 3"):
         ArrayStore(tmp_path / "s").read(0)
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "shard-00000.npy.bak", ".hidden", "deep/shard-00000.npy"])
+def test_what_is_no_store_is_not_replaced(name: str, tmp_path: Path) -> None:
+    write_store(tmp_path / "s", arrays().items(), META)
+    (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "s" / name).write_text("years of work")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = [("z", np.zeros(4, np.int16))]
+    with pytest.raises(DataError, match=f"also holds '{name.split('/')[0]}'; move it away"):
+        write_store(tmp_path / "s", other, META)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "t").write_text("mine")
+    with pytest.raises(DataError, match="it is a file; move it away"):
+        write_store(tmp_path / "t", other, META)
