@@ -176,24 +176,31 @@ def without_bad_files(plan: Plan, bad: Mapping[Path, DataError], max_bad_train_f
 
 
 def check_same_audio(plan: Plan, infos: Mapping[Path, AudioInfo]) -> None:
-    """Warn of recordings that occur under two speakers, and refuse what is trained on and tested too.
+    """Warn of recordings that occur under two speakers, and refuse a file that is trained on and tested.
 
     Args:
         plan: what is trained and tested on.
         infos: what is known of its files.
 
     Raises:
-        DataError: if a test file is, under another speaker's name, a training file.
+        DataError: if a test file is, by a link or another name, a training file. Copies are said: a corpus may hold
+            some that its user cannot change.
     """
     parts = [*plan.tests.values()] + ([plan.train] if plan.train else [])
     speakers = {file: part.utt2spk[utt] for part in parts for utt, file in part.wav.items()}
     found = same_audio(speakers, infos)
     trained = frozenset(plan.train.wav.values()) if plan.train else frozenset[Path]()
-    if both := [f"{one} is {other}" for one, other in found if (one in trained) != (other in trained)]:
-        raise DataError(f"trained on and tested, under two speakers' names: {summarise(both)}; leave one of each out")
+    both = [(one, other) for one, other in found if (one in trained) != (other in trained)]
+    if same := [f"{one} is {other}" for one, other in both if one.samefile(other)]:
+        raise DataError(f"trained on and tested, under two speakers' names: {summarise(same)}; leave one of each out")
     if found:
         pairs = summarise([f"{one} is {other}" for one, other in found])
-        logger.warning("the same recording has two speakers' names: %s", pairs)
+        logger.warning(
+            "%d recordings are there under two speakers' names, %d of them trained on and tested: %s",
+            len(found),
+            len(both),
+            pairs,
+        )
 
 
 def _without(part: Part, utts: Collection[str]) -> Part:

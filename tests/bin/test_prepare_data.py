@@ -288,7 +288,9 @@ def test_what_stage_2_did_not_write_is_neither_replaced_nor_removed(
 
 
 @pytest.mark.parametrize("link", [True, False])
-def test_a_recording_that_is_trained_on_is_not_tested(link: bool, command: Command, root: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_trained_on_is_not_tested_and_a_copy_is_said(
+    link: bool, command: Command, root: Path, tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     for number, name in enumerate(("g/r0/0", "g/r0/1", "h/r0/0")):
         write_voice(other / f"wav/{name}.flac", 50 + number)
@@ -297,16 +299,21 @@ def test_a_recording_that_is_trained_on_is_not_tested(link: bool, command: Comma
         (other / "wav/g/r0/0.flac").symlink_to(root / "wav/a/r0/0.flac")
     else:
         shutil.copy(root / "wav/a/r0/0.flac", other / "wav/g/r0/0.flac")
-    assert command("--train_roots", other, "--test_roots", root) == 1
-    assert f"{root}/wav/a/r0/0.flac is {other}/wav/g/r0/0.flac; leave one of each out" in command.err
-    assert not (command.data_dir / "train").exists()
+    assert command("--train_roots", other, "--test_roots", root) == link
+    same = f"{root}/wav/a/r0/0.flac is {other}/wav/g/r0/0.flac"
+    if link:
+        assert f"error: trained on and tested, under two speakers' names: {same}; leave one of each out" in command.err
+    else:
+        said = "1 recordings are there under two speakers' names, 1 of them trained on and tested"
+        assert f"warning: {said}: {same}\n" in command.err
+    assert (command.data_dir / "train").exists() != link
 
 
 def test_a_recording_of_two_speakers_is_warned_of(command: Command, root: Path) -> None:
     shutil.copy(root / "wav/c/r0/0.flac", root / "wav/d/r0/1.flac")
     assert command("--train_roots", root) == 0
-    said = f"{root}/wav/c/r0/0.flac is {root}/wav/d/r0/1.flac\n"
-    assert f"warning: the same recording has two speakers' names: {said}" in command.err
+    said = "1 recordings are there under two speakers' names, 0 of them trained on and tested"
+    assert f"warning: {said}: {root}/wav/c/r0/0.flac is {root}/wav/d/r0/1.flac\n" in command.err
 
 
 def test_an_empty_folder_is_nobodys(command: Command, root: Path) -> None:

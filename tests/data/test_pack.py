@@ -259,6 +259,15 @@ def test_two_processes_do_not_pack_one_store(tmp_path: Path, wav: dict[str, Path
     assert pack(tmp_path, wav)
 
 
+def test_what_is_no_store_is_refused_before_anything_is_packed(tmp_path: Path, wav: dict[str, Path]) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"also holds 'thesis\.tex'; move it away"):
+        pack(tmp_path, wav)
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["thesis.tex"]
+    assert not (tmp_path / ".store.part").exists()
+
+
 def test_long_recordings_do_not_pile_up() -> None:
     started = []
     results = pack_module._ordered(

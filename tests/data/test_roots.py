@@ -189,6 +189,19 @@ def test_a_table_takes_the_place_of_wav(root: Root, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("trials/own.txt", "also holds 'trials/own"), ("files.tsv", "was changed")]
+)
+def test_a_root_in_which_somebody_worked_is_not_replaced(name: str, words: str, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    write_root(made, {"a/x/1.wav": "/a"}, {"trials/t.txt": ["0 a/x/1.wav a/x/1.wav"]})
+    write(made / name, "b/x/1.wav\t/b\n")
+    with pytest.raises(DataError, match=rf"{words}.*; move it away"):
+        write_root(made, {"a/x/1.wav": "/a"}, {})
+    assert (made / name).read_text() == "b/x/1.wav\t/b\n"
+    assert (made / "trials/t.txt").exists()
+
+
 def test_nothing_else_is_replaced_by_a_root_with_a_table(root: Root) -> None:
     with pytest.raises(DataError, match=r"lacks the mark \.made_by_stage_1; move it away"):
         write_root(root.path, {"a/x/1.wav": "/a"}, {})

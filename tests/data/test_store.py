@@ -232,3 +232,18 @@ def test_the_digest_is_of_what_is_held_and_not_of_places(tmp_path: Path, monkeyp
     renamed = {f"x{utt}": rows for utt, rows in items.items()}
     write_store(tmp_path / "s", renamed.items(), META)
     assert ArrayStore(tmp_path / "s").digest != first
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "shard-00000.npy.bak", ".hidden", "deep/shard-00000.npy"])
+def test_what_is_no_store_is_not_replaced(name: str, tmp_path: Path) -> None:
+    write_store(tmp_path / "s", arrays().items(), META)
+    (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "s" / name).write_text("years of work")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = [("z", np.zeros(4, np.int16))]
+    with pytest.raises(DataError, match=f"also holds '{name.split('/')[0]}'; move it away"):
+        write_store(tmp_path / "s", other, META)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "t").write_text("mine")
+    with pytest.raises(DataError, match="it is a file; move it away"):
+        write_store(tmp_path / "t", other, META)
