@@ -551,8 +551,9 @@ def write_index(
         places[1, start:end] = np.cumsum(places[2, start:end]) - places[2, start:end]
     if end != len(table):
         raise ValueError(f"{len(table)} ids, but {end} lengths")
+    arrays: tuple[NDArray[Any], ...] = (table, places, checksums)
     try:
-        for name, array in zip(INDEX_FILES, (table, places, checksums), strict=True):
+        for name, array in zip(INDEX_FILES, arrays, strict=True):
             np.save(folder / name, array)
     except OSError as error:
         if error.errno is not None:
