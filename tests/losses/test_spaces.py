@@ -37,13 +37,14 @@ def inside(x: Tensor) -> Tensor:
     return torch.nn.functional.normalize(x) * torch.linspace(0.1, 1.4, len(x), dtype=x.dtype)[:, None]
 
 
-@pytest.mark.parametrize("stretch", [1.0, 7.0])
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("name", NAMES)
-def test_gradcheck_with_all_that_is_learnt(name: str, options: dict[str, Any], stretch: float) -> None:
-    """With embeddings that all lie inside the clip, and some that lie beyond."""
+def test_gradcheck_with_all_that_is_learnt(name: str, options: dict[str, Any]) -> None:
+    """With embeddings inside the clip and beyond."""
     loss, (x, y) = make(name, scale=6.0, **options), make_batch()
-    x = (inside(x) * stretch).requires_grad_()
+    x = inside(x)
+    x[::3] *= 20.0
+    x.requires_grad_()
     names, values = zip(*((n, p.detach().clone().requires_grad_()) for n, p in loss.named_parameters()), strict=True)
 
     def function(x: Tensor, *values: Tensor) -> Tensor:
