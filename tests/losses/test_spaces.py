@@ -409,7 +409,20 @@ def test_diagnostics_of_a_case_known_by_hand() -> None:
     assert found["embedding_scale"] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("name", ["softmax", "am_softmax", "ram_softmax", "ham_softmax"])
+@pytest.mark.parametrize("centres", ["ball", "tangent"])
+@pytest.mark.parametrize("geometry", ["poincare", "lorentz"])
+def test_a_centre_is_on_the_shell_where_an_embedding_would_be_clipped(geometry: str, centres: str) -> None:
+    c, clip = 2.5, 0.7
+    loss = build("ham_softmax", 2, 3, geometry=geometry, curvature=c, clip_radius=clip, centres=centres)
+    lengths = clip * torch.tensor([0.98, 1.02, 1.5])
+    if centres == "ball":
+        far = c**0.5 * lengths
+        lengths = (torch.tanh(far) if geometry == "poincare" else torch.sinh(2 * far)) / c**0.5
+    w = torch.tensor([[0.6, -0.8]]) * lengths[:, None]
+    assert loss.space.centres_on_shell(w).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["softmax", "scaled_softmax", "am_softmax", "ram_softmax", "ham_softmax"])
 def test_the_effective_scale_is_the_slope_against_the_cosine(name: str) -> None:
     """By finite differences: each embedding is turned towards its own centre at unchanged length."""
     torch.manual_seed(0)

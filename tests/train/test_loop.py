@@ -84,6 +84,28 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loo
         assert [r["epoch"] for r in log if r["event"] == "epoch"] == [1, 2, 3]
 
 
+@pytest.mark.parametrize("joint", [False, True])
+def test_crops_a_second_count_every_view_and_the_loss_is_that_of_a_crop(
+    joint: bool, make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    """Of two equal views each has the loss of the single one, where the batch statistics are those of one view."""
+    told = {}
+    for name, options in (("one", {}), ("two", {"augment": True, "keep_clean": True, "joint_pass": joint})):
+        step = make_step(**options)
+        if step.augmenter is not None:
+            step.augmenter = lambda waveforms, labels, generator: waveforms.clone()
+        loop = make_loop(step, name, epochs=1)
+        loop.run()
+        told[name] = epoch_events(loop)[0]
+        crops = loop.steps_per_epoch * loop.settings.batch_size * step.views
+        assert told[name]["crops_per_s"] * told[name]["seconds"] == pytest.approx(crops)
+        first = next(json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()[1:])
+        assert first["event"] == "step"
+        assert first["loss"] == pytest.approx(told[name]["loss"])
+    assert told["two"]["loss"] == pytest.approx(told["one"]["loss"], rel=0.02)
+    assert told["two"]["accuracy"] == pytest.approx(told["one"]["accuracy"], abs=0.1)
+
+
 class Recorder:
     """In the place of the masks: keeps of every step the crops, as features, and the numbers that are drawn then."""
 
