@@ -90,6 +90,10 @@ def test_the_ranks_together_follow_the_order_of_one(total: int, world_size: int,
     assert [list(numbers) for numbers in later] == [list(numbers)[done:] for numbers in ranks]
 
 
+def test_a_single_process_takes_all() -> None:
+    assert list(rank_batches(10)) == list(range(10))
+
+
 def test_a_rank_that_is_none_is_refused() -> None:
     for rank in (-1, 2):
         with pytest.raises(ValueError, match=f"found rank {rank} of 2"):

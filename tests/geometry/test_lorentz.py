@@ -299,3 +299,13 @@ def test_a_curvature_without_meaning_is_refused(curvature: float) -> None:
     for binary in BINARY:
         with pytest.raises(ValueError, match="curvature must be positive and finite"):
             binary(x, x, curvature=curvature)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_point_on_the_balls_boundary_comes_from_where_tangent_vectors_are_cut(dtype: torch.dtype) -> None:
+    """The denominator is that of boundary_gap inside: the space component is 1 / (1 - r) nearly."""
+    z = torch.tensor([[0.6, -0.8], [1.2, -1.6]], dtype=dtype)
+    found = lorentz.from_poincare(z, curvature=1.0).norm(dim=1)
+    edge = 1.0 - poincare.boundary_gap(dtype)
+    expected = torch.tensor([2.0, 4.0], dtype=dtype) / (1.0 - edge**2)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=0)

@@ -121,6 +121,17 @@ def test_tangent_points_are_those_of_the_exponential_map(curvature: float) -> No
     torch.testing.assert_close(found.gap, expected.gap, rtol=1e-3, atol=0)  # there the difference from 1 has few digits
 
 
+@pytest.mark.parametrize(("dtype", "furthest"), [(torch.float32, 25.3), (torch.float64, 55.5)])
+def test_points_on_the_boundary_are_as_far_apart_as_the_gap_leaves(dtype: torch.dtype, furthest: float) -> None:
+    """Twice the distance from the origin at which tangent vectors are cut, for points given either way."""
+    x = torch.tensor([[1.0, 0.0]], dtype=dtype)
+    expected = 4 * math.atanh(1 - poincare.boundary_gap(dtype))
+    assert expected == pytest.approx(furthest, abs=0.1)
+    a, b = (poincare.tangent_points(sign * 99 * x, curvature=1.0) for sign in (1, -1))
+    for found in (poincare.distance(x, -x, curvature=1.0), poincare.points_distance(a, b)):
+        assert found.item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_tangent_points_keep_the_digits_of_the_gap_in_float32() -> None:
     lengths = torch.linspace(0.1, 6.2, 40, dtype=torch.float64)
     v = torch.stack([0.6 * lengths, 0.8 * lengths], dim=1)
@@ -136,6 +147,15 @@ def test_a_tangent_vector_that_is_cut_moves_neither_with_its_length_nor_with_the
     (points.points.sum() + points.square.sum() + points.gap.sum()).backward()
     assert c.grad.item() == 0.0
     assert abs((v.grad * v.detach()).sum().item()) < 1e-5
+
+
+def test_functions_of_points_take_any_leading_dimensions() -> None:
+    x = 0.4 * torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tanh()
+    flat = x.reshape(6, 4)
+    for function in (poincare.expmap0, poincare.logmap0, poincare.conformal_factor):
+        torch.testing.assert_close(function(x, curvature=1.3).reshape(6, -1), function(flat, curvature=1.3))
+    found = poincare.mobius_add(x, x.flip(0), curvature=1.3).reshape(6, 4)
+    torch.testing.assert_close(found, poincare.mobius_add(flat, x.flip(0).reshape(6, 4), curvature=1.3))
 
 
 def test_shrink_keeps_direction_and_short_rows() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ham.errors import ConfigError
 from ham.losses import build
-from ham.losses.margin import LEAST_NORM, unit
+from ham.losses.margin import LEAST_NORM, inverse_lengths, unit
 
 
 def circle(*degrees: float) -> Tensor:
@@ -29,6 +29,14 @@ def test_unit_scales_rows_and_leaves_none_without_direction() -> None:
     assert x.grad is not None
     torch.testing.assert_close(x.grad[:3] * length, torch.tensor([[0.64, -0.48]] * 3))
     assert torch.equal(x.grad[3:], torch.zeros(2, 2))
+
+
+def test_both_ways_scale_the_same_rows() -> None:
+    lengths = LEAST_NORM * torch.tensor([0.0, 1e-3, 0.5, 0.99, 1.01, 2.0, 1e6, 1e12], dtype=torch.float64)
+    x = circle(*[53.0] * 8) * lengths[:, None]
+    (inverse,) = inverse_lengths(x.square().sum(dim=1))
+    torch.testing.assert_close(x * inverse[:, None], unit(x))
+    assert inverse.count_nonzero() == 4
 
 
 @pytest.mark.parametrize("name", ["am_softmax", "aam_softmax", "ram_softmax"])

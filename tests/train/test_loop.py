@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ham.errors import DataError
+from ham.losses.base import LossOutput
 from ham.train import checkpoint
+from ham.train import loop as loop_module
 from ham.train.loop import DivergedError, Loop
 from ham.train.step import TrainingStep
 
@@ -82,6 +84,28 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loo
     for loop in (whole, resumed):
         log = [json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()]
         assert [r["epoch"] for r in log if r["event"] == "epoch"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_crops_a_second_count_every_view_and_the_loss_is_that_of_a_crop(
+    joint: bool, make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    """Of two equal views each has the loss of the single one, where the batch statistics are those of one view."""
+    told = {}
+    for name, options in (("one", {}), ("two", {"augment": True, "keep_clean": True, "joint_pass": joint})):
+        step = make_step(**options)
+        if step.augmenter is not None:
+            step.augmenter = lambda waveforms, labels, generator: waveforms.clone()
+        loop = make_loop(step, name, epochs=1)
+        loop.run()
+        told[name] = epoch_events(loop)[0]
+        crops = loop.steps_per_epoch * loop.settings.batch_size * step.views
+        assert told[name]["crops_per_s"] * told[name]["seconds"] == pytest.approx(crops)
+        first = next(json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()[1:])
+        assert first["event"] == "step"
+        assert first["loss"] == pytest.approx(told[name]["loss"])
+    assert told["two"]["loss"] == pytest.approx(told["one"]["loss"], rel=0.02)
+    assert told["two"]["accuracy"] == pytest.approx(told["one"]["accuracy"], abs=0.1)
 
 
 class Recorder:
@@ -173,6 +197,72 @@ def test_a_run_resumed_within_an_epoch_is_the_run_that_was_not_stopped(
     ]
     told = [[{k: v for k, v in r.items() if k not in times} for r in log if r["event"] != "start"] for log in logs]
     assert told[0] == told[1]
+
+
+def test_within_an_epoch_only_the_last_checkpoint_stays(
+    make_step: Make, make_loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop = make_loop(make_step())
+    loop.settings = replace(loop.settings, checkpoint_steps=2, crops_per_utterance=3)
+    loop.steps_per_epoch = 9
+    stop_after(loop, 7, monkeypatch)
+    assert checkpoint.saved_steps(loop.checkpoints) == [(1, 6)]
+
+
+def test_the_rate_of_a_step_is_that_of_its_beginning_but_for_the_first_of_a_warm_up(
+    make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    loop = make_loop(make_step(), epochs=2)
+    loop.settings = replace(loop.settings, lr_at=lambda epoch: epoch / 100)
+    rates: list[float] = []
+    loop.optimiser.register_step_pre_hook(lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"]))
+    loop.run()
+    assert loop.steps_per_epoch == 3
+    assert rates == pytest.approx([step / 300 for step in (1, 1, 2, 3, 4, 5)])
+
+
+class TestLossesReadAFewStepsAtATime:
+    """As on an accelerator, which would have to be waited for."""
+
+    @pytest.fixture(autouse=True)
+    def _two_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Slow(loop_module._Tally):
+            def __init__(self, device: torch.device, told: Mapping[str, object]) -> None:
+                super().__init__(device, told)
+                self.interval = 2
+
+        self.slow = Slow
+        self.monkeypatch = monkeypatch
+
+    def test_the_log_is_the_same(self, make_step: Make, make_loop: Callable[..., Loop]) -> None:
+        told = []
+        for name, tally in (("each", loop_module._Tally), ("two", self.slow)):
+            self.monkeypatch.setattr(loop_module, "_Tally", tally)
+            loop = make_loop(make_step(), name)
+            loop.run()
+            told.append([(event["loss"], event["accuracy"]) for event in epoch_events(loop)])
+        assert told[0] == told[1]
+
+    def test_a_loss_that_is_not_finite_is_found_with_its_step(
+        self, make_step: Make, make_loop: Callable[..., Loop]
+    ) -> None:
+        """After the second step of each two, and at the end of the epoch: before anything is saved."""
+        self.monkeypatch.setattr(loop_module, "_Tally", self.slow)
+        for bad, seen in ((1, 2), (2, 2), (3, 3)):
+            loop = make_loop(make_step(), f"bad{bad}")
+            steps: list[int] = []
+
+            def spoil(
+                module: object, args: object, out: LossOutput, bad: int = bad, steps: list[int] = steps
+            ) -> object:
+                steps.append(len(steps) + 1)
+                return LossOutput(out.loss * float("nan"), out.accuracy) if len(steps) == bad else out
+
+            loop.step.loss.register_forward_hook(spoil)
+            with pytest.raises(DivergedError, match=rf"at step {bad}, batch of"):
+                loop.run()
+            assert len(steps) == seen
+            assert checkpoint.saved_epochs(loop.checkpoints) == []
 
 
 def lose(loop: Loop, utts: list[str]) -> None:
