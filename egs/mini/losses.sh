@@ -55,7 +55,7 @@ done
 . "$here/path.sh"
 tables=$here/exp/losses.md
 {
-  echo "## EER %: mean over seeds [95 %, bootstrap over speakers] (lowest to highest seed)"
+  echo "## EER %: mean over seeds [95 %, over draws of speakers and trainings] (lowest to highest seed)"
   echo
   python -m ham.bin.summary --data_dir "$here/data" --systems "${groups[@]}" --reference am_softmax \
     --backends cosine hyperbolic
