@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from ham.data.audio import AudioInfo, inspect_audio, inspect_files, inspect_head
 from ham.data.audio_cache import AudioCache
 from ham.data.kaldi_dir import DataDir, Segment, Trials, read_data_dir, remove_data_dir, write_data_dir
 from ham.data.plan import Part, Plan, make_plan
-from ham.data.segments import OVERSHOOT_S, duration, is_beyond, place
+from ham.data.segments import OVERSHOOT_S, duration, is_beyond, place, silent
 from ham.errors import ConfigError, DataError, summarise
 
 logger = logging.getLogger(__name__)
@@ -43,11 +44,12 @@ def main(argv: Sequence[str]) -> None:
     roots = [*options.train_roots, *options.csv], [*options.test_roots, *options.csv]
     plan = make_plan(*roots, options.seed, options.data_dir / "unpacked")
     infos, bad = inspect(plan_files(plan), options.data_dir, options.check, options.num_workers)
-    plan, segments = without_bad_utts(plan, infos, bad, options.max_bad_train_files)
+    segments, errors = place_parts(plan, infos, bad)
+    if options.check == "decode":
+        errors |= find_silent(plan, segments, options.data_dir, options.num_workers)
+    plan = without_bad_utts(plan, errors, options.max_bad_train_files)
     _report_conversions(list(infos.values()), options.sample_rate)
-    parts = {f"test/{name}": part for name, part in plan.tests.items()}
-    if plan.train:
-        parts["train"] = plan.train
+    parts = _by_folder(plan)
     removed = remove_others(options.data_dir, parts)
     changed = [_write(options.data_dir / name, part, infos, segments) for name, part in sorted(parts.items())]
     if not plan.tests:
@@ -108,8 +110,7 @@ def plan_files(plan: Plan) -> list[Path]:
     Returns:
         Each file once.
     """
-    parts = [*plan.tests.values()] + ([plan.train] if plan.train else [])
-    return list(dict.fromkeys(file for part in parts for file in part.wav.values()))
+    return list(dict.fromkeys(file for part in _by_folder(plan).values() for file in part.wav.values()))
 
 
 def inspect(
@@ -148,48 +149,21 @@ def inspect(
     return infos, bad
 
 
-def without_bad_utts(
-    plan: Plan, infos: Mapping[Path, AudioInfo], bad: Mapping[Path, DataError], max_bad_train_files: int
-) -> tuple[Plan, dict[str, Segment]]:
-    """Leave what cannot be used out of the training part, within a budget; place those that are a part of a file.
+def place_parts(
+    plan: Plan, infos: Mapping[Path, AudioInfo], bad: Mapping[Path, DataError]
+) -> tuple[dict[str, Segment], dict[str, str]]:
+    """Find where the utterances that are a part of a file lie, and which utterances cannot be used.
 
     Args:
         plan: what is trained and tested on.
         infos: what is known of the good files.
         bad: the errors of the others.
-        max_bad_train_files: how many training utterances may be left out.
 
     Returns:
-        The plan without them, and the places.
-
-    Raises:
-        DataError: if a test utterance cannot be used, or more training utterances than the budget allows.
+        The places, for every utterance of a list or training part in which some are parts of files, and the errors.
     """
-    parts = [*plan.tests.values(), *([plan.train] if plan.train else [])]
-    segments, errors = _placed(parts, infos, bad)
-    tested = dict.fromkeys(utt for part in plan.tests.values() for utt in part.wav)
-    if bad_tests := list(dict.fromkeys(errors[utt] for utt in tested if utt in errors)):
-        raise DataError(f"test files are never left out, replace or unlist them: {summarise(bad_tests)}")
-    left_out = {utt: errors[utt] for utt in plan.train.wav if utt in errors} if plan.train else {}
-    if plan.train is None or not left_out:
-        return plan, segments
-    summary = summarise(list(left_out.values()))
-    if len(left_out) > max_bad_train_files:
-        allowed = f"--max_bad_train_files allows {max_bad_train_files}"
-        raise DataError(f"{len(left_out)} training files cannot be used and {allowed}: {summary}")
-    logger.warning("%d of %d training files are left out: %s", len(left_out), len(plan.train.wav), summary)
-    train = _without(plan.train, left_out)
-    if len(set(train.utt2spk.values())) < 2:
-        raise DataError("training needs at least 2 speakers, and the files left out leave fewer; replace them")
-    return replace(plan, train=train), segments
-
-
-def _placed(
-    parts: Sequence[Part], infos: Mapping[Path, AudioInfo], bad: Mapping[Path, DataError]
-) -> tuple[dict[str, Segment], dict[str, str]]:
-    """Where the spans lie in their files, and what is wrong with the utterances of which something is."""
     segments, errors, beyond = dict[str, Segment](), dict[str, str](), 0
-    for part in parts:
+    for part in _by_folder(plan).values():
         for utt, file in part.wav.items():
             if file in bad:
                 errors[utt] = str(bad[file])
@@ -204,6 +178,79 @@ def _placed(
     if beyond:
         logger.warning("%d parts of files end up to %g s behind their file and are cut there", beyond, OVERSHOOT_S)
     return segments, errors
+
+
+def find_silent(plan: Plan, segments: Mapping[str, Segment], data_dir: Path, num_workers: int) -> dict[str, str]:
+    """Look for silent parts of files, but not among those that the data folder has already.
+
+    Args:
+        plan: what is trained and tested on.
+        segments: the parts.
+        data_dir: the data folder.
+        num_workers: threads.
+
+    Returns:
+        What is wrong with those utterances of which something is.
+    """
+    if not segments:
+        return {}
+    known = {utt: part for name in _by_folder(plan) for utt, part in _known_segments(data_dir / name).items()}
+    todo: dict[Path, dict[str, Segment]] = {}
+    for part in _by_folder(plan).values():
+        for utt, file in part.wav.items():
+            if utt in segments and known.get(utt) != (file, segments[utt]):
+                todo.setdefault(file, {})[utt] = segments[utt]
+    with ThreadPoolExecutor(num_workers) as pool:
+        found = tqdm(pool.map(silent, todo, todo.values()), "looking for silence", len(todo), unit=" files", delay=2.0)
+        return {utt: error for errors in found for utt, error in errors.items()}
+
+
+def _known_segments(folder: Path) -> dict[str, tuple[Path, Segment]]:
+    """The parts of files in a directory of an earlier run, of files that have not changed since."""
+    try:
+        old = read_data_dir(folder)
+    except DataError:
+        return {}
+    written_ns = (folder / "utt2spk").stat().st_mtime_ns
+    unchanged = {file for file in set(old.wav.values()) if file.exists() and file.stat().st_mtime_ns < written_ns}
+    return {utt: (old.wav[utt], part) for utt, part in old.segments.items() if old.wav[utt] in unchanged}
+
+
+def _by_folder(plan: Plan) -> dict[str, Part]:
+    """The parts by the directories that they become, below the data folder."""
+    tests = {f"test/{name}": part for name, part in plan.tests.items()}
+    return tests | ({"train": plan.train} if plan.train else {})
+
+
+def without_bad_utts(plan: Plan, errors: Mapping[str, str], max_bad_train_files: int) -> Plan:
+    """Leave what cannot be used out of the training part, within a budget.
+
+    Args:
+        plan: what is trained and tested on.
+        errors: what is wrong with utterances.
+        max_bad_train_files: how many training utterances may be left out.
+
+    Returns:
+        The plan without them.
+
+    Raises:
+        DataError: if a test utterance cannot be used, or more training utterances than the budget allows.
+    """
+    tested = dict.fromkeys(utt for part in plan.tests.values() for utt in part.wav)
+    if bad_tests := list(dict.fromkeys(errors[utt] for utt in tested if utt in errors)):
+        raise DataError(f"test files are never left out, replace or unlist them: {summarise(bad_tests)}")
+    left_out = {utt: errors[utt] for utt in plan.train.wav if utt in errors} if plan.train else {}
+    if plan.train is None or not left_out:
+        return plan
+    summary = summarise(list(left_out.values()))
+    if len(left_out) > max_bad_train_files:
+        allowed = f"--max_bad_train_files allows {max_bad_train_files}"
+        raise DataError(f"{len(left_out)} training files cannot be used and {allowed}: {summary}")
+    logger.warning("%d of %d training files are left out: %s", len(left_out), len(plan.train.wav), summary)
+    train = _without(plan.train, left_out)
+    if len(set(train.utt2spk.values())) < 2:
+        raise DataError("training needs at least 2 speakers, and the files left out leave fewer; replace them")
+    return replace(plan, train=train)
 
 
 def _without(part: Part, utts: Collection[str]) -> Part:

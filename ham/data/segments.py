@@ -95,12 +95,37 @@ def reader(
         if segment is None:
             return read_audio(file, sample_rate)
         waveform, rate = decode(file)
-        start, end = round(segment.start_s * rate), round(segment.end_s * rate)
-        cut = waveform[start:end]
-        if end > len(waveform):
-            raise DataError(f"{file}: has {len(waveform)} samples, {utt} ends at {end}; prepare it again (stage 2)")
-        if np.ptp(cut) < 2 * SILENCE_PEAK:
-            raise DataError(f"{file}: {utt}, {segment.start_s:.3f} to {segment.end_s:.3f} s, is silent; remove it")
-        return to_rate(cut, rate, sample_rate)
+        return to_rate(_cut(file, utt, segment, waveform, rate), rate, sample_rate)
 
     return _read
+
+
+def _cut(file: Path, utt: str, segment: Segment, waveform: NDArray[np.float32], rate: int) -> NDArray[np.float32]:
+    start, end = round(segment.start_s * rate), round(segment.end_s * rate)
+    if end > len(waveform):
+        raise DataError(f"{file}: has {len(waveform)} samples, {utt} ends at {end}; prepare it again (stage 2)")
+    cut = waveform[start:end]
+    if np.ptp(cut) < 2 * SILENCE_PEAK:
+        where = f"{segment.start_s:.3f} to {segment.end_s:.3f} s"
+        raise DataError(f"{file}: {utt}, {where}, is silent; take it out of the table")
+    return cut
+
+
+def silent(file: Path, segments: Mapping[str, Segment]) -> dict[str, str]:
+    """Look for parts of a file in which there is nothing to hear.
+
+    Args:
+        file: a file that can be decoded.
+        segments: the parts, by utterance.
+
+    Returns:
+        What is wrong with those utterances of which something is.
+    """
+    errors = {}
+    waveform, rate = decode_audio(file)
+    for utt, segment in segments.items():
+        try:
+            _cut(file, utt, segment, waveform, rate)
+        except DataError as error:
+            errors[utt] = str(error)
+    return errors

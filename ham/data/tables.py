@@ -23,10 +23,11 @@ import json
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from ham.data.audio import EXTENSIONS
 from ham.data.kaldi_dir import read_lines
@@ -82,7 +83,7 @@ def text_lines(path: Path) -> list[str]:
     try:
         with gzip.open(path, "rt", encoding="utf-8-sig") as stream:
             return stream.read().splitlines()
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(f"{path}: expected text compressed with gzip ({error}); copy it again") from error
 
 
@@ -111,7 +112,7 @@ def read_csv(table: Path) -> Speech:
         if number == 1 and not is_bare:
             continue
         if len(cells) == len(heading):
-            rows.append(Row(number, {name: cells[place].strip() for name, place in columns.items()}))
+            rows.append(Row(number, {name: cells[place] for name, place in columns.items()}))
         else:
             expected = f"expected {len(heading)} columns like {'line 1' if is_bare else 'the heading'}"
             problems.append(f"{table}:{number}: {expected}, found {len(cells)}; correct the line")
@@ -123,19 +124,20 @@ def read_csv(table: Path) -> Speech:
 
 
 def _csv_rows(table: Path, lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Cells of each line, with its number; quotes have no meaning between tabs."""
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if delimiter == "\t" else csv.QUOTE_MINIMAL
-    reader = csv.reader(lines, delimiter=delimiter, quoting=quoting, skipinitialspace=True)
-    try:
-        for cells in reader:
-            yield reader.line_num, cells
-    except csv.Error as error:
-        raise DataError(f"{table}:{reader.line_num}: is no line of a table ({error}); correct it") from error
+    """Cells of each line, with its number; a quote that is not closed would swallow the lines that follow."""
+    for number, line in enumerate(lines, 1):
+        try:
+            yield number, _cells(line, delimiter)
+        except csv.Error as error:
+            raise DataError(f"{table}:{number}: is no line of a table ({error}); correct it") from error
 
 
 def _heading(table: Path, line: str) -> tuple[str, list[str]]:
     """The delimiter and the cells of the first line, which holds names of columns or is a line without a heading."""
-    found = [(delimiter, _cells(line, delimiter)) for delimiter in _DELIMITERS]
+    try:
+        found = [(delimiter, _cells(line, delimiter)) for delimiter in _DELIMITERS]
+    except csv.Error as error:
+        raise DataError(f"{table}:1: expected a heading ({error}); correct it") from error
     for delimiter, cells in found:
         known = [name for cell in cells if (name := _column(cell, cells))]
         if twice := {name for name in known if known.count(name) > 1}:
@@ -156,7 +158,11 @@ def _heading(table: Path, line: str) -> tuple[str, list[str]]:
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
-    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
+    """The cells of a line; quotes have no meaning between tabs."""
+    if delimiter == "\t":
+        return [cell.strip() for cell in line.split(delimiter)]
+    reader = csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True)
+    return [cell.strip() for cell in next(reader, [])]
 
 
 def _is_speechbrain(cells: Iterable[str]) -> bool:
@@ -195,7 +201,12 @@ def read_json_lines(table: Path) -> Speech:
     rows = list[Row]()
     for number, entry in json_objects(table):
         cells = [*entry]
-        rows.append(Row(number, {name: str(entry[cell]) for cell in cells if (name := _column(cell, cells))}))
+        names = {cell: name for cell in cells if (name := _column(cell, cells)) and entry[cell] is not None}
+        for cell in names:
+            if not isinstance(entry[cell], str | int):
+                found = json.dumps(entry[cell])[:40]
+                raise DataError(f"{table}:{number}: expected text as {cell!r}, found {found}; correct the line")
+        rows.append(Row(number, {name: str(entry[cell]) for cell, name in names.items()}))
     return speech_of(table, rows, "JSON lines")
 
 
