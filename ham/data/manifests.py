@@ -207,9 +207,10 @@ def _supervised(entry: Mapping[str, object], known: Mapping[str, tuple[str, floa
     recording = str(entry["recording_id"])
     path, duration_s = known[recording]
     start, length = float(str(entry["start"])), float(str(entry["duration"]))
-    values = {"id": str(entry["id"]), "path": path, "speaker": str(entry["speaker"]), "session": recording}
-    if isinstance(entry.get("gender"), str):
-        values["sex"] = str(entry["gender"])
+    values = {"id": str(entry["id"]), "path": path, "session": recording}
+    for ours, theirs in (("speaker", "speaker"), ("sex", "gender")):
+        if entry.get(theirs) is not None:
+            values[ours] = str(entry[theirs])
     if start > 0 or start + length < duration_s - 1e-3:
         values |= {"start_s": repr(start), "end_s": repr(start + length)}
     return values
@@ -265,7 +266,7 @@ def _check_space(table: Path, shards: list[Path], folder: Path) -> None:
 
 def _unpacked(shard: Path, folder: Path) -> list[tuple[str, str, str]]:
     """Key, file and speaker of what a shard holds; files that are there with the right size and time are kept."""
-    files, speakers = dict[str, str](), dict[str, str]()
+    files, speakers, targets = dict[str, str](), dict[str, str](), set[Path]()
     folder.mkdir(exist_ok=True)
     stamp_ns = shard.stat().st_mtime_ns
     try:
@@ -276,9 +277,11 @@ def _unpacked(shard: Path, folder: Path) -> list[tuple[str, str, str]]:
                     speakers[key] = content.read().decode().strip()
                 elif extension.lower() in EXTENSIONS:
                     target = folder / f"{key.replace('/', '_')}{extension}"
+                    if key in files or target in targets:
+                        raise DataError(f"{shard}: {key!r} is there twice, or {target.name!r} is; make it again")
+                    files[key] = str(target)
+                    targets.add(target)
                     _copy(content, target, member.size, stamp_ns)
-                    if files.setdefault(key, str(target)) != str(target):
-                        raise DataError(f"{shard}: {key!r} is there twice; make the shard again")
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise DataError(f"{shard}: is no whole tar file ({error}); copy it again") from error
     if files.keys() != speakers.keys() or not files:

@@ -134,10 +134,7 @@ def _csv_rows(table: Path, lines: Sequence[str], delimiter: str) -> Iterator[tup
 
 def _heading(table: Path, line: str) -> tuple[str, list[str]]:
     """The delimiter and the cells of the first line, which holds names of columns or is a line without a heading."""
-    try:
-        found = [(delimiter, _cells(line, delimiter)) for delimiter in _DELIMITERS]
-    except csv.Error as error:
-        raise DataError(f"{table}:1: expected a heading ({error}); correct it") from error
+    found = [(delimiter, cells) for delimiter in _DELIMITERS if (cells := _cells_or_none(line, delimiter))]
     for delimiter, cells in found:
         known = [name for cell in cells if (name := _column(cell, cells))]
         if twice := {name for name in known if known.count(name) > 1}:
@@ -163,6 +160,14 @@ def _cells(line: str, delimiter: str) -> list[str]:
         return [cell.strip() for cell in line.split(delimiter)]
     reader = csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True)
     return [cell.strip() for cell in next(reader, [])]
+
+
+def _cells_or_none(line: str, delimiter: str) -> list[str]:
+    """The cells of a line, none if the delimiter cannot be that of the line."""
+    try:
+        return _cells(line, delimiter)
+    except csv.Error:
+        return []
 
 
 def _is_speechbrain(cells: Iterable[str]) -> bool:
@@ -248,7 +253,7 @@ def speech_of(table: Path, rows: Sequence[Row], says: str, sessions: str | None 
         DataError: for every line without a file or a speaker, and for what contradicts itself.
     """
     if not rows:
-        raise DataError(f"{table}: holds no utterance; add lines below the heading")
+        raise DataError(f"{table}: holds no utterance; list some")
     _check_filled(table, rows)
     names = [row.values.get("id") or row.values["path"] for row in rows]
     _check_once(table, rows, names)
