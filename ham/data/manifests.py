@@ -45,6 +45,8 @@ def read_kaldi(folder: Path) -> Speech:
     Raises:
         DataError: if a line has another form, if files disagree, or for a pipe.
     """
+    if not (folder / "utt2spk").is_file():
+        raise DataError(f"{folder}: expected wav.scp and utt2spk, found no utt2spk; write its lines '<utt> <spk>'")
     wav = _table(folder / "wav.scp", "<id> <path>")
     utt2spk = _table(folder / "utt2spk", "<utt> <spk>")
     has_segments = (folder / "segments").exists()

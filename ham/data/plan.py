@@ -271,6 +271,11 @@ def _train_part(roots: Sequence[Root], paths: Mapping[str, Sequence[str]]) -> Pa
             f"{places}: training needs at least 2 speakers, found {num_speakers} outside the trial lists; "
             "add speakers, a root, or splits/train_list.txt"
         )
+    if all(utt == spk for utt, spk in train.utt2spk.items()):
+        places = ", ".join(str(root.path) for root in roots)
+        raise DataError(
+            f"{places}: every utterance is its own speaker; training needs to know who speaks: correct utt2spk"
+        )
     return train
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ham.data.folders import FILES_TABLE, read_files_table, read_tree, read_wav, without_audio
 from ham.data.manifests import lhotse_pair, read_kaldi, read_lhotse, read_shards
-from ham.data.speech import Speech
+from ham.data.speech import Span, Speech, raise_all
 from ham.data.tables import read_csv, read_json_lines, text_lines
 from ham.errors import SHOWN, DataError
 
@@ -83,6 +83,8 @@ def read_speech(path: Path, unpacked: Path | None = None) -> Speech:
     mark = path if path.is_file() else _mark(path)
     own = unpacked / home(path).name if unpacked else None
     speech = read_tree(path) if mark is None else _reader(mark, own)(mark)
+    if speech.is_table:
+        _check_files_once(speech)
     speakers = {utt.speaker for utt in speech.utts.values()}
     logger.info("%s: layout: %s, %d speakers", path, speech.says, len(speakers))
     if empty := without_audio(path, speech):
@@ -91,9 +93,18 @@ def read_speech(path: Path, unpacked: Path | None = None) -> Speech:
     return speech
 
 
+def _check_files_once(speech: Speech) -> None:
+    """Two names for the same audio are two utterances only by mistake, and perhaps two speakers."""
+    first, problems = dict[tuple[str, Span | None], str](), list[str]()
+    for name, utt in speech.utts.items():
+        if (other := first.setdefault((utt.file, utt.span), name)) != name:
+            problems.append(f"{speech.place}: {other!r} and {name!r} are the same audio, {utt.file}; remove one")
+    raise_all(problems)
+
+
 def _mark(folder: Path) -> Path | None:
     """The mark of a folder; None for a tree of speakers' folders."""
-    there = [layout for layout in LAYOUTS if (folder / layout.mark).exists()]
+    there = [layout for layout in LAYOUTS if _is_mark(folder / layout.mark)]
     names = {layout.mark for layout in there}
     marks = [folder / layout.mark for layout in there if not names.intersection(layout.yields_to)] + lhotse_pair(folder)
     if len(marks) > 1:
@@ -103,6 +114,10 @@ def _mark(folder: Path) -> Path | None:
             f"in place of the folder, such as {next(mark for mark in marks if mark.name != 'wav')}"
         )
     return marks[0] if marks else None
+
+
+def _is_mark(path: Path) -> bool:
+    return path.is_dir() if path.name == "wav" else path.is_file()
 
 
 def _reader(mark: Path, unpacked: Path | None) -> Callable[[Path], Speech]:

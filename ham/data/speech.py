@@ -163,9 +163,9 @@ def _entry_problem(entry: os.DirEntry[str], above: Sequence[str]) -> str | None:
         try:
             os.stat(entry.path)  # noqa: PTH116
         except OSError as error:
-            where = "in a circle" if error.errno == errno.ELOOP else f"nowhere ({error.strerror})"
-            cure = "is its disk mounted? mend the link or remove it"
-            return f"{entry.path}: the link to {os.readlink(entry.path)!r} leads {where}; {cure}"  # noqa: PTH115
+            where = f"nowhere ({error.strerror}); is its disk mounted? mend the link or remove it"
+            where = "in a circle; remove it" if error.errno == errno.ELOOP else where
+            return f"{entry.path}: the link to {os.readlink(entry.path)!r} leads {where}"  # noqa: PTH115
         if entry.is_dir() and os.path.realpath(entry.path) in above:
             return f"{entry.path}: the link leads in a circle, to a folder above it; remove it"
     elif not entry.is_dir() and not entry.is_file() and extension_of(entry.name) in EXTENSIONS:

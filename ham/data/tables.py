@@ -103,7 +103,7 @@ def read_csv(table: Path) -> Speech:
     if not lines:
         raise DataError(f"{table}: is empty; expected a heading with the columns path and speaker")
     delimiter, heading = _heading(table, lines[0])
-    columns = {name: place for place, cell in enumerate(heading) if (name := _column(cell, heading))}
+    columns = {name: place for place, name in enumerate(_columns(heading)) if name}
     is_bare = extension_of(heading[0]) in EXTENSIONS
     if is_bare:
         columns = {name: place for place, name in enumerate(_BARE[: len(heading)])}
@@ -136,7 +136,7 @@ def _heading(table: Path, line: str) -> tuple[str, list[str]]:
     """The delimiter and the cells of the first line, which holds names of columns or is a line without a heading."""
     found = [(delimiter, cells) for delimiter in _DELIMITERS if (cells := _cells_or_none(line, delimiter))]
     for delimiter, cells in found:
-        known = [name for cell in cells if (name := _column(cell, cells))]
+        known = [name for name in _columns(cells) if name]
         if twice := {name for name in known if known.count(name) > 1}:
             name = min(twice)
             raise DataError(f"{table}:1: several columns say {name!r} ({' '.join(COLUMNS[name])}); rename all but one")
@@ -147,11 +147,13 @@ def _heading(table: Path, line: str) -> tuple[str, list[str]]:
         if 2 <= len(cells) <= len(_BARE) and extension_of(cells[0]) in EXTENSIONS:
             return delimiter, cells
     cells = max((cells for _, cells in found), key=len)
-    names = ", ".join(cells)[:200]
-    raise DataError(
-        f"{table}:1: expected a heading with the columns path ({', '.join(COLUMNS['path'])}) and speaker "
-        f"({', '.join(COLUMNS['speaker'])}), found {names!r}; name them"
-    )
+    raise DataError(f"{table}:1: expected a heading with the columns {_lacking(cells)}; name them")
+
+
+def _lacking(cells: Iterable[str]) -> str:
+    """What a table must have and what this one has, for a message."""
+    wanted = " and ".join(f"{name} ({', '.join(COLUMNS[name])})" for name in ("path", "speaker"))
+    return f"{wanted}, found {', '.join(cells)[:200]!r}"
 
 
 def _cells(line: str, delimiter: str) -> list[str]:
@@ -174,12 +176,12 @@ def _is_speechbrain(cells: Iterable[str]) -> bool:
     return {cell.lower() for cell in cells} >= _SPEECHBRAIN
 
 
-def _column(cell: str, cells: Sequence[str]) -> str | None:
-    """What the table's column ``cell`` is in our words; None for what is not used."""
-    name = cell.strip().lower()
-    if _is_speechbrain(cells) and name in ("start", "stop"):
-        return f"{name}_sample"
-    return next((ours for ours, names in COLUMNS.items() if name in names), None)
+def _columns(cells: Sequence[str]) -> list[str | None]:
+    """What the columns of a table are in our words; None for what is not used."""
+    ours = {name: ours for ours, names in COLUMNS.items() for name in names}
+    if _is_speechbrain(cells):
+        ours |= {name: f"{name}_sample" for name in ("start", "stop")}
+    return [ours.get(cell.strip().lower()) for cell in cells]
 
 
 def _check_units(table: Path, cells: Sequence[str]) -> None:
@@ -206,7 +208,10 @@ def read_json_lines(table: Path) -> Speech:
     rows = list[Row]()
     for number, entry in json_objects(table):
         cells = [*entry]
-        names = {cell: name for cell in cells if (name := _column(cell, cells)) and entry[cell] is not None}
+        if number == 1 and not {"path", "speaker"} <= {*_columns(cells)}:
+            raise DataError(f"{table}:1: expected the keys {_lacking(cells)}; name them")
+        named = zip(cells, _columns(cells), strict=True)
+        names = {cell: name for cell, name in named if name and entry[cell] is not None}
         for cell in names:
             if not isinstance(entry[cell], str | int):
                 found = json.dumps(entry[cell])[:40]
@@ -317,6 +322,8 @@ def _files(table: Path, rows: Sequence[Row]) -> list[str]:
 def _path_problem(path: str) -> str | None:
     if re.match(r"\w+://", path):
         return f"expected a file, found an address: {path!r}; fetch it and name the file"
+    if "\\" in path:
+        return f"expected a path with '/', found {path[:200]!r}; write it as it is called on this machine"
     return name_problem(path)
 
 
@@ -334,6 +341,8 @@ def base_of(table: Path, relative: Iterable[str]) -> str:
         DataError: if there is none.
     """
     first = next(iter(relative), None)
+    if first and re.match(r"\w+://", first):
+        raise DataError(f"{table}: expected files, found an address: {first[:200]!r}; fetch it and name the file")
     bases = [table.parent, *table.parent.parents[:_ABOVE]]
     for base in bases if first else bases[:1]:
         if first is None or (base / first).exists():

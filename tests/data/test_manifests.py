@@ -87,7 +87,7 @@ def test_wrong_directories_are_refused(base: Files, name: str, text: str, words:
 
 
 def test_a_directory_without_utt2spk_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="utt2spk: no such file"):
+    with pytest.raises(DataError, match="found no utt2spk; write its lines"):
         read_kaldi(directory(tmp_path / "d", {"wav.scp": KALDI["wav.scp"]}))
 
 
@@ -193,6 +193,10 @@ def test_wrong_shards_are_refused(members: dict[str, str], words: str, tmp_path:
         (lambda d: (d / "s.tar").unlink(), "found no 's.tar'"),
         (lambda d: (d / "shard.list").write_text("s.tar\nt.tar\n"), "shard.list:2: no file"),
         (lambda d: (d / "shard.list").write_text("s.tar\n./s.tar\n"), "several shards have the name 's'"),
+        (
+            lambda d: (d / "shard.list").write_text("https://x.y/s.tar\n"),
+            "shard.list: expected files, found an address",
+        ),
         (lambda d: (d / "shard.list").write_text(""), "shard.list: holds no utterance"),
     ],
 )

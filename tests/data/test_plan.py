@@ -267,6 +267,14 @@ def test_names_in_kaldi_directories_are_one_person_everywhere(tmp_path: Path) ->
         make_plan([one], [other], 1)
 
 
+def test_utterances_that_are_their_own_speakers_train_nothing(tmp_path: Path) -> None:
+    root = add_kaldi(tmp_path / "one", "abc")
+    utts = [line.split()[0] for line in (root / "utt2spk").read_text().splitlines()]
+    (root / "utt2spk").write_text("".join(f"{utt} {utt}\n" for utt in utts))
+    with pytest.raises(DataError, match="every utterance is its own speaker; training needs to know who speaks"):
+        make_plan([root], [], 1)
+
+
 def test_a_kaldi_directory_has_its_trials_in_a_file(tmp_path: Path) -> None:
     root = add_kaldi(tmp_path / "one", "abc")
     (root / "trials").write_text("1 a-x-0 a-y-0\n0 a-x-0 b-y-0\n")

@@ -123,6 +123,14 @@ def test_what_was_made_of_a_kaldi_directory_is_passed_over(tmp_path: Path) -> No
     assert "Kaldi" in read_speech(tmp_path / "r").says
 
 
+@pytest.mark.parametrize("row", ["./ann-10-1.wav,bob", "../audio/ann-10-1.wav,ann"])
+def test_the_same_audio_twice_is_refused(row: str, tmp_path: Path) -> None:
+    table = LAYOUTS["CSV without a heading"](tmp_path)
+    table.write_text(f"{table.read_text()}audio/{row}\n")
+    with pytest.raises(DataError, match=r"my\.csv: 'audio/.*ann-10-1\.wav' and .* are the same audio, .*; remove one"):
+        read_speech(table)
+
+
 def test_folders_without_audio_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = LAYOUTS["flat"](tmp_path / "r")
     for name in ("gus", "trials", ".git"):

@@ -109,6 +109,8 @@ def test_relative_paths_begin_at_the_table_or_above_it(tmp_path: Path) -> None:
         (("path,speaker", "a.mp3,s"), ":2: a.mp3: expected .wav, .flac, .ogg, .m4a, found .mp3"),
         (("path,speaker", "a,s"), "found no extension"),
         (("path,speaker", "https://x.y/a.wav,s"), "found an address"),
+        (("path,speaker", "C:\\x\\a.wav,s"), ":2: expected a path with '/', found 'C:"),
+        (("x," * 200_000,), ":1: expected a heading"),
         (("path,speaker", "none/a.wav,s"), "found no 'none/a.wav'; write absolute paths"),
         (("path,speaker,start,end,id", "a.wav,s,0,1,1"), ":1: the column 'start' does not say its unit"),
         (("path,speaker,start_s,end_s", "a.wav,s,2,1"), ":2: expected end_s behind start_s, found 1 and 2"),
@@ -161,6 +163,13 @@ def test_wrong_json_lines_are_refused(line: str, words: str, tmp_path: Path) -> 
         read_json_lines(table(tmp_path, good, line, good.replace('"a"', '"z"'), name="raw.list"))
     assert words in str(caught.value)
     assert len(str(caught.value)) < 1000
+
+
+def test_keys_that_are_not_known_are_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"x\.jsonl:1: expected the keys path \(path, .*, found 'id, tracks'; name them"
+    ):
+        read_json_lines(table(tmp_path, '{"id": "c", "tracks": []}', name="x.jsonl"))
 
 
 def test_compressed_text(tmp_path: Path) -> None:
