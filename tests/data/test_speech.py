@@ -40,7 +40,7 @@ def test_files_are_found_through_links_and_hidden_ones_are_not(tmp_path: Path) -
         (lambda r: (r / "a/x").symlink_to("x"), "/r/a/x: the link to 'x' leads in a circle"),
         (lambda r: (r / "b/up").symlink_to(r), "/r/b/up: the link leads in a circle, to a folder above it"),
         (lambda r: (r / "b/x/up").symlink_to(".."), "/r/b/x/up: the link leads in a circle"),
-        (lambda r: [(r / "a/o").symlink_to("../b/o"), (r / "b/o").symlink_to("../a/o")], "leads in a circle; remove it"),
+        (lambda r: [(r / "a/o").symlink_to("../b/o"), (r / "b/o").symlink_to("../a/o")], "in a circle; remove it"),
         (lambda r: os.mkfifo(r / "a/3.wav"), "/r/a/3.wav: expected a file, found a pipe"),
         (lambda r: (r / "a/3.mp3").touch(), "/r/a/3.mp3: expected .wav, .flac, .ogg, .m4a, found .mp3; convert it"),
         (lambda r: (r / "a/b\nc.wav").touch(), "without line ends; rename it"),
