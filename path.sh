@@ -31,7 +31,7 @@ ham_prepare() {
     fi
     echo "path.sh: making a virtual environment in $venv" >&2
     if ! "$python" -m venv "$venv" >&2; then
-      echo "error: path.sh: '$python -m venv $venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2
+      echo "error: path.sh: '$python -m venv $venv' failed; $(ham_venv_cure "$python")" >&2
       return 1
     fi
   fi
@@ -39,6 +39,17 @@ ham_prepare() {
   PATH=$venv/bin:$PATH
   PYTHONPATH=$ham_top${PYTHONPATH:+:$PYTHONPATH}
   export PATH PYTHONPATH PYTHONUTF8=1
+}
+
+# ham_venv_cure PYTHON: what helps where no environment can be made; Debian has a part of Python in a package of its own.
+ham_venv_cure() {
+  if "$1" -c 'import ensurepip' 2>/dev/null; then
+    echo "the lines above say why; HAM_VENV=/another/folder makes it elsewhere"
+  elif [ -e /etc/debian_version ]; then
+    echo "it lacks ensurepip: apt-get install $("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+  else
+    echo "it lacks ensurepip; name a complete Python: HAM_PYTHON=/path/to/python3.11"
+  fi
 }
 
 # ham_install PYTHON FILE...: install what the files list, if anything is missing.

@@ -18,32 +18,38 @@ stop_stage=7     # last stage
 config=          # the system, a file of conf/; the corpus names the default
 loss=            # a loss in place of the configuration's, with its published settings
 set=             # changes of the configuration, "train.epochs=3 loss.margin=0.3"
-exp_name=        # default: <configuration>_<loss>, and _seed<N> for another seed than 1
-seed=1           # of weights, crops, augmentation, validation speakers
-data_seed=1      # stage 2: of generated trials and test speakers
-device=auto      # auto, cpu, cuda, cuda:N
+exp_name=auto    # the experiment's folder; auto: <configuration>_<loss>, and _seed<N> for another seed than 1
+seed=1           # seed of weights, crops, augmentation, validation speakers
+data_seed=1      # stage 2: seed of generated trials and test speakers
+device=auto      # where to compute: auto, cpu, cuda or cuda:N
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint
 check=decode     # stage 2: decode every recording, or believe its header
+verify=false     # stage 3: read the stores again and compare the checksum of every recording
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
 batch_size=16    # stage 5: utterances of a batch; does not change the embeddings
 format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
 backends="cosine hyperbolic" # stages 5, 6: these, cosine+mean+as_norm, fusion and others (docs/scoring.md), or all
 cohort_utts=0    # stage 5: utterances of each training speaker in the cohort's mean; 0: all
-top_n=300        # stage 6: highest scores against the cohort that as_norm keeps
+train_chunk_s=0  # stage 5: seconds of each training utterance that mean, cohort and calibration embed, at random; 0: all
+top_n=300        # stage 6: highest scores against the cohort that as_norm keeps; 0: a third of the cohort, at most 300
 geometry=true    # stage 7: measure and draw the embeddings' geometry as well
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
 rirs=            # unpacked RIRS_NOISES; without it simulated rooms
-train_roots=     # training speech, "A B": folders or tables as in docs/data.md
-test_roots=      # test speech
-data_dir=        # default egs/<corpus>/data
-exp_root=        # default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check
-  max_bad_train_files batch_size format backends cohort_utts top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
+train_roots=     # speech to train on, "A B": folders or tables as in docs/data.md
+test_roots=      # speech to test on, "A B"
+data_dir=        # folder of data directories and stores; default egs/<corpus>/data
+exp_root=        # folder of the experiments; default egs/<corpus>/exp
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check verify
+  max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
-# meaning NAME: the comment behind the default of an option, here or in the corpus's variables.
-meaning() { sed -n "s/^$1=[^#]*# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1; }
+# show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
+show_option() {
+  local meaning value=${!1}
+  meaning=$(sed -n "s/^$1=\"[^\"]*\" *# *//p; t; s/^$1=[^\" ]* *# *//p" "$corpus_dir/conf/corpus.sh" "$top/run.sh" | head -n 1)
+  printf '  --%-20s %s%s\n' "$1" "$meaning" "${value:+ [$value]}"
+}
 
 help_message() {
   cat <<HELP
@@ -52,8 +58,8 @@ usage: ./run.sh [--stage N] [--stop_stage M] [--corpus NAME] [--loss NAME] [--co
 1 download or make the speech   2 data directories    3 audio store          4 train
 5 average, embed                6 scores, metrics     7 report               8, 9 not built yet
 
-options of --corpus $corpus and their values now (- and _ are the same in a name):
-$(for name in "${option_names[@]}"; do printf '  --%-20s %-12s %s\n' "$name" "${!name:--}" "$(meaning "$name")"; done)
+options of --corpus $corpus, in brackets their values now (- and _ are the same in a name):
+$(for name in "${option_names[@]}"; do show_option "$name"; done)
 HELP
 }
 
@@ -76,6 +82,8 @@ parse_options "$@"
 for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files cohort_utts top_n; do
   [[ ${!name} =~ ^[0-9]{1,15}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
 done
+[[ $train_chunk_s =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]] ||
+  fail 2 "run.sh: --train_chunk_s: expected seconds such as 2.015, or 0 for whole utterances, found '$train_chunk_s'"
 if [ "$stage" -gt 7 ] || [ "$stop_stage" -gt 7 ]; then
   fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; the last one is 7"
 fi
@@ -87,7 +95,7 @@ if [ ! -f "$config" ]; then
   done
 fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
-[ "$top_n" -ge 2 ] || fail 2 "run.sh: --top_n: expected at least 2, found $top_n"
+[ "$top_n" -ne 1 ] || fail 2 "run.sh: --top_n: expected 0 or at least 2, found $top_n"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
@@ -125,8 +133,7 @@ system=(--config "$config" --loss "$loss" --set "$set")
 # ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
 ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
 
-default_name=$(ham exp_name --seed "$seed" --device "$device" --backends "$backends" "${system[@]}") || exit $?
-exp_name=${exp_name:-$default_name}
+exp_name=$(ham exp_name --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" "${system[@]}") || exit $?
 exp_dir=$exp_root/$exp_name
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
@@ -144,14 +151,15 @@ fi
 
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
   log "stage 3: audio store in $data_dir/store"
-  ham make_store --data_dir "$data_dir" --num_workers "$num_workers" \
+  ham make_store --data_dir "$data_dir" --num_workers "$num_workers" --verify "$verify" \
     ${musan:+--musan "$musan"} ${rirs:+--rirs "$rirs"} "${system[@]}"
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
-    --resume "$resume" --command "$command" --musan "$musan" --rirs "$rirs" "${system[@]}"
+    --resume "$resume" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
+    "${system[@]}"
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then
@@ -162,7 +170,8 @@ fi
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
   ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
-    --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts"
+    --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts" \
+    --train_chunk_s "$train_chunk_s"
 fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then

@@ -344,6 +344,7 @@ def make_step(config: Config, data: TrainingSet, corpus: Corpus, device: torch.d
         mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
         augmenter=Augmenter(build_kinds(KINDS, materials), probability=config.augment.probability),
         keep_clean=config.augment.mode == "clean_plus_augmented",
+        joint_pass=config.augment.joint_pass,
         speed=None,
         crop_samples=frontend.crop_samples(config.data.crop_frames),
         precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,

@@ -55,7 +55,7 @@ def median_s(work: Callable[[], object], repeats: int) -> float:
 
 
 def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats: int) -> dict[str, float]:
-    """Seconds of each part of a step."""
+    """Seconds of each part of a step; what a step does with each view of the crops counts for all of them."""
     data = training_set(store, {utt: utt[:3] for utt in store.utts})
     frontend = build_frontend(config).to(device)
     samples = frontend.crop_samples(config.data.crop_frames)
@@ -76,13 +76,17 @@ def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats:
 
     parts: dict[str, Callable[[], object]] = {
         "gather crops": lambda: batches[0],
+    }
+    if augmenter is not None:
+        parts["augment"] = lambda: augmenter(waveforms, labels, generator)
+    passes: dict[str, Callable[[], object]] = {
         "front end": lambda: frontend(waveforms),
         "backbone, forward and backward": backbone_both,
         "loss, forward and backward": loss_both,
     }
-    if augmenter is not None:
-        parts["augment"] = lambda: augmenter(waveforms, labels, generator)
-    return {name: median_s(work, repeats) for name, work in parts.items()}
+    views = 2 if config.augment.mode == "clean_plus_augmented" else 1
+    seconds = {name: median_s(work, repeats) for name, work in parts.items()}
+    return seconds | {name: views * median_s(work, repeats) for name, work in passes.items()}
 
 
 def extraction(config: Config, store: ArrayStore, device: torch.device) -> dict[str, float]:

@@ -10,17 +10,15 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import re
-import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from ham.errors import ConfigError
+from ham.words import clip, quote
+from ham.yaml_core import parse_yaml, read_yaml
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,9 @@ class FrontendConfig:
 
 @dataclass(frozen=True)
 class SpecAugmentConfig:
-    """Widths of the masks on training features; 0 and 0 switch it off. Source: published.md, up to 10 and 8."""
+    """Masks of training features: 0 to ``max_time_width - 1`` frames and 0 to ``max_freq_width - 1`` bands; 0 and 0
+    switch it off. The published 10 and 8 mask at most 9 and 7, see :class:`ham.features.SpecAugment`.
+    """
 
     max_time_width: int = 10
     max_freq_width: int = 8
@@ -76,8 +76,13 @@ class DataConfig:
     """Speeds other than 1 whose speech counts as further speakers, as (0.9, 1.1); each crop draws one speed."""
     num_workers: int = 0
     """Processes that gather crops; 0 gathers in the training process."""
+    min_utterance_s: float = 0.0
+    """Training utterances that are shorter are left out, counted and told; 0 takes all."""
     valid_speakers: int = 10
     """Training speakers kept aside whose trials give the EER of each epoch; 0 trains on all, without one."""
+    valid_share: float = 0.0
+    """The same as a share of the training speakers, where that is more and ``valid_speakers`` is not 0: 0.07 keeps 70
+    of 1,000 aside."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,18 @@ class AugmentConfig:
     mode: Literal["off", "replace", "clean_plus_augmented"] = "clean_plus_augmented"
     """``clean_plus_augmented``: the step takes each crop and an augmented copy, the two losses are added
     (published). ``replace``: each crop is augmented with ``probability``. ``off``."""
+    joint_pass: bool = False
+    """For ``clean_plus_augmented``: one forward pass over clean and augmented crops together, which then share batch
+    statistics; by default they have a pass each, as released."""
     probability: float = 1.0
     kinds: tuple[str, ...] = ("reverb", "music", "speech", "noise")
+    weights: tuple[float, ...] = ()
+    """How often each of the kinds is drawn, in proportion to the others; [] draws all equally often."""
+    peak_normalise: bool = False
+    """Scale every augmented crop to a peak of full scale, as wespeaker does."""
+    snr: Literal["published", "exact"] = "published"
+    """Ratio of speech to the recordings of ``--musan``. published: 1e-4 is added to both powers first, as the released
+    code does, so that quiet noise ends quieter than asked. exact: as asked."""
 
 
 @dataclass(frozen=True)
@@ -166,64 +181,40 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
-LEAST: Mapping[str, float] = {
-    "frontend.num_mel_bins": 1,
-    "spec_augment.max_time_width": 0,
-    "spec_augment.max_freq_width": 0,
-    "backbone.embedding_dim": 1,
-    "data.crop_frames": 1,
-    "data.batch_size": 2,  # batch normalisation needs two
-    "data.crops_per_utterance": 1,
-    "data.max_bad_crops": 0,
-    "data.num_workers": 0,
-    "data.valid_speakers": 0,
-    "augment.probability": 0,
-    "optimiser.weight_decay": 0,
-    "optimiser.momentum": 0,
-    "schedule.warmup_epochs": 0,
-    "schedule.step_epochs": 1,
-    "margin.start_epoch": 0,
-    "margin.end_epoch": 0,
-    "curvature.start_epoch": 0,
-    "curvature.end_epoch": 0,
-    "train.epochs": 1,
-    "train.average_last": 1,
-    "train.clip_grad_norm": 0,
-    "train.checkpoint_steps": 0,
+RANGES: Mapping[str, tuple[float, float]] = {
+    "frontend.num_mel_bins": (1, 4096),
+    "spec_augment.max_time_width": (0, 1e6),
+    "spec_augment.max_freq_width": (0, 4096),
+    "backbone.embedding_dim": (1, 65536),
+    "data.crop_frames": (1, 1e6),
+    "data.batch_size": (2, 1e6),  # batch normalisation needs two
+    "data.crops_per_utterance": (1, 1e6),
+    "data.max_bad_crops": (0, math.inf),
+    "data.num_workers": (0, 1024),
+    "data.min_utterance_s": (0, 1e6),
+    "data.valid_speakers": (0, math.inf),
+    "data.valid_share": (0, 1),
+    "augment.probability": (0, 1),
+    "optimiser.weight_decay": (0, 1),
+    "optimiser.momentum": (0, 1),
+    "schedule.warmup_epochs": (0, 1e6),
+    "schedule.step_epochs": (1, 1e6),
+    "margin.start_epoch": (0, 1e6),
+    "margin.end_epoch": (0, 1e6),
+    "curvature.start_epoch": (0, 1e6),
+    "curvature.end_epoch": (0, 1e6),
+    "train.epochs": (1, 1e6),
+    "train.average_last": (1, 1e6),
+    "train.clip_grad_norm": (0, math.inf),
+    "train.checkpoint_steps": (0, math.inf),
 }
-"""The smallest value of a number, by its dotted key."""
+"""The smallest and the largest value of a number, by its dotted key; the largest are beyond every use."""
 
 POSITIVE = ("optimiser.lr", "schedule.gamma", "schedule.final_lr", "curvature.start")
 """Numbers that must be above 0."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's numbers and booleans: ``5e-5`` is a number, ``off`` is a word; a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """Build a mapping and refuse a repeated key."""
-        keys = [key.value for key, _ in node.value]
-        for key_node, _ in node.value:
-            if keys.count(key_node.value) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"key '{key_node.value}' is given twice", key_node.start_mark
-                )
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":float", ":bool", ":timestamp"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|nan)$"),
-    list("-+0123456789."),
-)
-
-
-def load_config(path: Path, overrides: Iterable[str] = (), loss: str | None = None) -> Config:
+def load_config(path: Path, overrides: Sequence[str] = (), loss: str | None = None) -> Config:
     """Read a configuration, apply the command line's changes, check it.
 
     Args:
@@ -235,7 +226,7 @@ def load_config(path: Path, overrides: Iterable[str] = (), loss: str | None = No
     Raises:
         ConfigError: naming the file, the key, what was expected and what was found.
     """
-    tree = _read_yaml(path)
+    tree = _read_blocks(path)
     if loss is not None:
         block = tree.get("loss")
         if not isinstance(block, dict) or block.get("name") != loss:
@@ -245,7 +236,22 @@ def load_config(path: Path, overrides: Iterable[str] = (), loss: str | None = No
     named = tree.get("loss")
     if loss is not None and isinstance(named, dict) and named.get("name") != loss:
         raise ConfigError(f"--set loss.name={named.get('name')}: contradicts --loss {loss}; give one of them")
-    return from_dict(tree, str(path))
+    return from_dict(tree, origin(path, overrides, loss))
+
+
+def origin(path: Path, overrides: Sequence[str] = (), loss: str | None = None) -> str:
+    """Where a configuration comes from, the beginning of an error's message: the file, and what changed it.
+
+    Args:
+        path: the file.
+        overrides: as :func:`load_config` takes them.
+        loss: likewise.
+
+    Returns:
+        ``conf/mini.yaml``, and ``conf/mini.yaml with --loss softmax --set train.epochs=3`` where these were given.
+    """
+    changes = [f"--loss {loss}"] * bool(loss) + [f"--set {clip(' '.join(overrides))}"] * any(overrides)
+    return f"{path} with {' '.join(changes)}" if changes else str(path)
 
 
 def from_dict(tree: Mapping[str, Any], where: str = "configuration") -> Config:
@@ -274,38 +280,27 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = ""
     return lines
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    """Parse a YAML file into a mapping."""
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
-        raise ConfigError(f"{path}: no such configuration; there are: {', '.join(near) or 'none'}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+def _read_blocks(path: Path) -> dict[str, Any]:
+    """The blocks of a file; none where it is empty."""
+    tree = read_yaml(path)
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path}: expected blocks such as 'loss:', found {tree!r}")
-    return tree
+        raise ConfigError(f"{path}: expected blocks such as 'loss:', found {quote(tree)}")
+    return typing.cast("dict[str, Any]", _plain(tree))  # a copy, in which aliases no longer share a block
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
     """Put the value of ``dotted.key=value`` into the tree."""
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"--set {override}: expected 'block.key=value', as train.epochs=3")
-    try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise ConfigError(f"--set {override}: '{text}' is not a YAML value") from None
+        raise ConfigError(f"--set {clip(override)}: expected 'block.key=value', as train.epochs=3")
+    value = parse_yaml(text, f"--set {clip(override)}")
     *blocks, last = key.strip().split(".")
     for block in blocks:
         inner = tree.setdefault(block, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {override}: '{block}' is not a block of keys")
+            raise ConfigError(f"--set {clip(override)}: expected a block of keys as '{block}', found {quote(inner)}")
         tree = inner
     tree[last] = value
 
@@ -313,7 +308,9 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 def _build(cls: type[Any], tree: object, where: str, prefix: str) -> object:
     """Turn a mapping into the dataclass ``cls``; keys without a field go to ``options`` where there is one."""
     if not isinstance(tree, Mapping):
-        raise ConfigError(f"{where}: {prefix.rstrip('.') or 'top level'}: expected a block of keys, found {tree!r}")
+        raise ConfigError(
+            f"{where}: {prefix.rstrip('.') or 'top level'}: expected a block of keys, found {quote(tree)}"
+        )
     hints = typing.get_type_hints(cls)
     known = [f.name for f in dataclasses.fields(cls) if f.name != "options"]
     extra = {key: value for key, value in tree.items() if key not in known}
@@ -329,7 +326,7 @@ def _unknown(prefix: str, key: object, known: list[str]) -> str:
     """The sentence for a key that does not exist."""
     near = difflib.get_close_matches(str(key), known, n=1)
     hint = f"; did you mean '{prefix}{near[0]}'?" if near else ";"
-    return f"unknown key '{prefix}{key}'{hint} the keys here are: {', '.join(known)}"
+    return f"unknown key {quote(f'{prefix}{key}')}{hint} the keys here are: {', '.join(known)}"
 
 
 def _convert(hint: Any, value: object, where: str, key: str) -> object:
@@ -341,29 +338,27 @@ def _convert(hint: Any, value: object, where: str, key: str) -> object:
         return _choice(typing.get_args(hint), value, where, key)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where}: {key}: expected a list such as [a, b], found {value!r}")
+            raise ConfigError(f"{where}: {key}: expected a list such as [a, b], found {quote(value)}")
         inner = typing.get_args(hint)[0]
         return tuple(_convert(inner, item, where, f"{key}[{i}]") for i, item in enumerate(value))
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
-    raise ConfigError(f"{where}: {key}: expected {_kind(hint)}, found {value!r}")
+    raise ConfigError(f"{where}: {key}: expected {_KINDS[hint]}, found {quote(value)}")
 
 
 def _choice(choices: tuple[Any, ...], value: object, where: str, key: str) -> object:
     """Check that a value is one of the words allowed."""
     if value not in choices:
-        near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
+        near = difflib.get_close_matches(value, choices, n=1) if isinstance(value, str) else []
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise ConfigError(f"{where}: {key}: expected one of {', '.join(choices)}, found {value!r}{hint}")
+        raise ConfigError(f"{where}: {key}: expected one of {', '.join(choices)}, found {quote(value)}{hint}")
     return value
 
 
-def _kind(hint: Any) -> str:
-    """A type in a user's words."""
-    words = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
-    return words.get(hint, str(hint)) if not isinstance(hint, types.UnionType) else str(hint)
+_KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+"""Types in a user's words."""
 
 
 def _leaf(config: Config, key: str) -> float:
@@ -375,15 +370,15 @@ def _leaf(config: Config, key: str) -> float:
 
 
 def _check_ranges(config: Config, where: str) -> None:
-    """Refuse numbers that are too small."""
-    for key, least in LEAST.items():
-        if _leaf(config, key) < least:
-            raise ConfigError(f"{where}: {key}: expected at least {least:g}, found {_leaf(config, key):g}")
+    """Refuse numbers that are too small or too large."""
+    for key, (least, most) in RANGES.items():
+        number = _leaf(config, key)
+        if not least <= number <= most:
+            expected = f"{least:g} to {most:g}" if least <= number and most < math.inf else f"at least {least:g}"
+            raise ConfigError(f"{where}: {key}: expected {expected}, found {number:g}")
     for key in POSITIVE:
         if _leaf(config, key) <= 0:
             raise ConfigError(f"{where}: {key}: expected a number above 0, found {_leaf(config, key):g}")
-    if config.augment.probability > 1:
-        raise ConfigError(f"{where}: augment.probability: expected 0 to 1, found {config.augment.probability:g}")
     for speed in config.data.speed_perturb:
         if not 0.5 <= speed <= 2 or speed == 1:
             raise ConfigError(f"{where}: data.speed_perturb: expected speeds of 0.5 to 2 other than 1, found {speed:g}")
@@ -395,6 +390,11 @@ def _check_sense(config: Config, where: str) -> None:
         raise ConfigError(
             f"{where}: features: stored filterbanks cannot be augmented as waveforms; set augment.mode: off and "
             "data.speed_perturb: [], or features: computed"
+        )
+    if config.augment.joint_pass and config.augment.mode != "clean_plus_augmented":
+        raise ConfigError(
+            f"{where}: augment.joint_pass: joins the two views of augment.mode clean_plus_augmented, and the mode is "
+            f"{config.augment.mode}; leave it out"
         )
     if config.train.average_last > config.train.epochs:
         raise ConfigError(

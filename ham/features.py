@@ -184,6 +184,9 @@ class Frontend(nn.Module, ABC):
 class MelFrontend(Frontend):
     r"""The published front end of the HAM-Softmax recipe.
 
+    The release lacks its own model.py: this is the front end of the code that it builds on, TaoRuijie's ECAPA-TDNN;
+    that the release has the same is inferred, not read.
+
     Pre-emphasis :math:`y_n = x_n - 0.97 x_{n-1}` with :math:`x_{-1} = x_1`, a Mel spectrogram (FFT of 512, periodic
     Hamming window of 400, hop 160, triangles on the HTK scale), :math:`\log(e + 10^{-6})`, mean over time subtracted.
     Frames are centred on every 160th sample, the waveform reflected at both ends, so a crop of
@@ -351,14 +354,22 @@ def build(name: str, num_mel_bins: int = 80, sample_rate: int = 16000, **options
 
 @dataclass(frozen=True)
 class SpecAugment:
-    """One mask over time and one over the bands of every example, filled with 0, the mean of the features.
+    r"""One mask over time and one over the bands of every example, filled with 0, the mean of the features.
 
-    Widths are uniform on 0 to the maximum, both included, and positions uniform where the mask fits; every example has
-    its own. Source of the defaults: published.md, up to 10 frames and up to 8 bands.
+    Along an axis of ``n`` frames or bands, with the option's value ``W``, every example ``i`` draws a width and, once
+    the longest width of the batch is known, a start, both whole numbers and uniform:
+
+    .. math:: w_i \in \{0, \dots, W - 1\}, \qquad
+              s_i \in \{0, \dots, \max(1, n - \max_j w_j) - 1\}
+
+    and frames :math:`s_i` to :math:`s_i + w_i - 1` are masked. The defaults thus mask 0 to 9 frames and 0 to 7 bands,
+    never the last ones (unless a width is as long as the axis). Source: the code that the released recipe builds on
+    (TaoRuijie's ECAPA-TDNN), widths exclusive as here; the release's own model.py is missing, so that it does the same
+    is inferred, not read.
 
     Attributes:
-        max_time_width: most frames of a mask; 0 for no mask.
-        max_freq_width: most bands of a mask; 0 for no mask.
+        max_time_width: ``W`` of the frames, one more than the most that are masked; 0 for no mask.
+        max_freq_width: ``W`` of the bands, one more than the most that are masked; 0 for no mask.
     """
 
     max_time_width: int = 10
@@ -390,8 +401,9 @@ class SpecAugment:
 
 def _random_span(batch: int, length: int, max_width: int, generator: torch.Generator) -> Tensor:
     """True on one random span a row, shape ``(batch, length)``."""
-    draws = torch.rand(2, batch, 1, generator=generator, device=generator.device)
-    width = (draws[0] * (min(max_width, length) + 1)).floor()
-    start = (draws[1] * (length - width + 1)).floor()
-    position = torch.arange(length, device=generator.device)
+    device = generator.device
+    width = torch.randint(max_width, (batch, 1), generator=generator, device=device)
+    num_starts = (length - width.max()).clamp_min(1)
+    start = (torch.rand(batch, 1, generator=generator, device=device) * num_starts).long()
+    position = torch.arange(length, device=device)
     return (position >= start) & (position < start + width)

@@ -54,7 +54,7 @@ def _system(experiment: Experiment) -> str:
 
 def _results_table(results: Sequence[ListResult]) -> str:
     head, rows = table(results)
-    largest = max((result.eer_high for result in results), default=0.0) or 1.0
+    largest = max((result.eer_high or 0.0 for result in results), default=0.0) or 1.0
     shown = []
     for at, (result, row) in enumerate(zip(results, rows, strict=True)):
         first = at and results[at - 1].trial_list != result.trial_list
@@ -79,6 +79,8 @@ def _kind(head: str, number: str) -> str:
 
 def _whisker(result: ListResult, largest: float) -> str:
     """The EER as a dot on its interval; all rows share one scale, which begins at 0."""
+    if result.eer is None or result.eer_low is None or result.eer_high is None:
+        return ""
     left, width = 100 * result.eer_low / largest, 100 * (result.eer_high - result.eer_low) / largest
     dot = 100 * result.eer / largest
     return (
@@ -92,7 +94,7 @@ class _Figures(html.Figures):
 
     def det_curves(self, experiment: Experiment) -> str:
         """One figure a trial list, with all of its back-ends; a back-end looks the same in all of them."""
-        rates = {(r.trial_list, r.backend): r.eer for r in experiment.results.results}
+        rates = {(r.trial_list, r.backend): r.eer for r in experiment.results.results if r.eer is not None}
         shown = [curve for curve in experiment.curves if (curve.trial_list, curve.backend) in rates]
         order = list(dict.fromkeys(curve.backend for curve in shown))
         figures = []

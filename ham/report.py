@@ -17,9 +17,10 @@ import torch
 import yaml
 
 from ham.errors import DataError
-from ham.score.backends import DEFAULT
+from ham.score.backends import DEFAULT, parse_backend
 from ham.score.curves import Curves, read_curves
 from ham.score.results import PUBLISHED_RULE, ListResult, Results, read_results, rules_differ, table
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ RULES_DIFFER = (
     "differs in a printed digit."
 )
 INTERVAL = (
-    "[95 %]: percentile interval of a bootstrap over the speakers of the list. It covers the choice of speakers and "
-    "not another training run, of which one seed says nothing."
+    "[95 %]: interval over draws of the speakers, on the logit scale with Student's quantile. It covers the choice of "
+    "speakers and not another training run, of which one seed says nothing."
 )
 MIN_DCF = "minDCF: normalised minimum detection cost at a target prior of 0.01 and 0.05, costs 1."
 """How the other numbers are to be read."""
@@ -71,6 +72,7 @@ BACKENDS = {
     "llr": "calibrated on training speakers into log-likelihood ratios, which keeps the order of the trials and so "
     "EER, minDCF and minCllr",
     "qmf": "calibrated on training speakers together with quality measures of both sides",
+    "qmf_wespeaker": "the same with wespeaker's quality measures, for a prior of 0.5",
 }
 """What the parts of a back-end's name mean; the protocol is full utterances wherever no ``crops`` stands."""
 
@@ -217,7 +219,7 @@ def _events(lines: Iterable[str], path: Path) -> list[dict[str, Any]]:
         else:
             damaged += 1
     if damaged:
-        logger.warning("%s: %d lines are no JSON object and are left out", path, damaged)
+        logger.warning("%s: left out, since no JSON object: %s", path, count(damaged, "line"))
     return events
 
 
@@ -234,7 +236,7 @@ def _parsed(text: str, path: Path) -> Mapping[str, Any]:
     try:
         content = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise DataError(f"{path}: expected YAML, found something else; train again, or delete it") from error
+        raise DataError(f"{path}: expected YAML, found something else; delete it to report without") from error
     return content if isinstance(content, dict) else {}
 
 
@@ -306,6 +308,7 @@ def notes(results: Results) -> list[str]:
     rates = {
         (entry.trial_list, entry.backend): (entry.eer, entry.min_dcf_p01, entry.min_dcf_p05)
         for entry in results.results
+        if entry.eer is not None
     }
     same = any(rates.get((name, "cosine")) == found for (name, kind), found in rates.items() if kind == "hyperbolic")
     return [
@@ -314,6 +317,7 @@ def notes(results: Results) -> list[str]:
         *cost_notes(results.results),
         *backend_notes(entry.backend for entry in results.results),
         *([SAME_RANKING] if same else []),
+        *(f"{name}: {note}." for name, found in results.notes.items() for note in found),
     ]
 
 
@@ -326,6 +330,7 @@ def eer_notes(results: Sequence[ListResult]) -> list[str]:
     Returns:
         One or two sentences; nothing is claimed of files that lack the published definition.
     """
+    results = [result for result in results if result.eer is not None]
     if any(map(rules_differ, results)):
         return [EER_RULE, RULES_DIFFER]
     known = bool(results) and all(result.eer_published is not None for result in results)
@@ -354,9 +359,9 @@ def is_calibrated(backend: str) -> bool:
         backend: its name.
 
     Returns:
-        True for ``...+llr``, ``...+qmf`` and every ``fusion``.
+        True for ``...+llr``, ``...+qmf``, ``...+qmf_wespeaker`` and every ``fusion``.
     """
-    return backend.startswith("fusion") or backend.endswith(("+llr", "+qmf"))
+    return parse_backend(backend).calibrated
 
 
 def backend_notes(backends: Iterable[str]) -> list[str]:

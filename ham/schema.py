@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ham.errors import ConfigError
+from ham.words import quote
 
 
 def closest(value: object, names: Iterable[str]) -> str:
@@ -43,7 +44,7 @@ def choose(place: str, value: object, choices: Iterable[str]) -> str:
     names = list(choices)
     if isinstance(value, str) and value in names:
         return value
-    raise ConfigError(f"{place}: expected one of {', '.join(names)}, found {value!r}{closest(value, names)}")
+    raise ConfigError(f"{place}: expected one of {', '.join(names)}, found {quote(value)}{closest(value, names)}")
 
 
 def check_number(
@@ -71,7 +72,7 @@ def check_number(
     bounds = [(f"above {above:g}", above), (f"at least {least:g}", least), (f"at most {most:g}", most)]
     range_ = " and ".join(text for text, bound in bounds if math.isfinite(bound))
     cure = "; write it without quotes and with a decimal point, as in 5.0e-5" if isinstance(value, str) else ""
-    raise ConfigError(f"{place}: expected a finite number {range_}, found {value!r}{cure}")
+    raise ConfigError(f"{place}: expected a finite number {range_}, found {quote(value)}{cure}")
 
 
 def check_count(place: str, value: object, *, least: int = 1, why: str = "") -> int:
@@ -92,7 +93,7 @@ def check_count(place: str, value: object, *, least: int = 1, why: str = "") -> 
     if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= least:
         return int(value)
     reason = f" ({why})" if why else ""
-    raise ConfigError(f"{place}: expected a whole number of at least {least}{reason}, found {value!r}")
+    raise ConfigError(f"{place}: expected a whole number of at least {least}{reason}, found {quote(value)}")
 
 
 def keyword_options(cls: Callable[..., object]) -> dict[str, Any]:
@@ -121,9 +122,9 @@ def check_options(place: str, found: Iterable[str], known: Mapping[str, Any]) ->
     """
     for option in found:
         if not known:
-            raise ConfigError(f"{place}: has no options, found {option!r}")
+            raise ConfigError(f"{place}: has no options, found {quote(option)}")
         if option not in known:
             listed = ", ".join(f"{key} (default {value})" for key, value in known.items())
             raise ConfigError(
-                f"{place}: expected one of the options {listed}, found {option!r}{closest(option, known)}"
+                f"{place}: expected one of the options {listed}, found {quote(option)}{closest(option, known)}"
             )

@@ -17,6 +17,7 @@ from ham.report import (
     fenced,
     markdown_table,
 )
+from ham.score.intervals import few_speakers
 from ham.score.tables import MINUS_PUBLISHED, Cells, Table, cost_table, difference_table, eer_table
 
 _APART = ("loss", "seed", "fingerprint")
@@ -38,7 +39,6 @@ class Comparison:
         tables: one for each choice of back-end.
         systems: experiments of each system, one a training, in the order of the rows.
         reference: the system that the others are compared with.
-        num_resamples: draws of the bootstrap.
         command: what makes this report.
         published_from: file and configuration of the published numbers; empty without them.
     """
@@ -47,7 +47,6 @@ class Comparison:
     tables: tuple[Table, ...]
     systems: Mapping[str, tuple[Experiment, ...]]
     reference: str
-    num_resamples: int
     command: str
     published_from: str = ""
 
@@ -108,19 +107,30 @@ def _seed_notes(comparison: Comparison) -> list[str]:
     trainings = _listed(counts, lambda count: "1 training" if count == 1 else f"{count} trainings")
     found = [
         f"Trainings, each with a seed of its own: {trainings}.",
-        f"[95 %]: percentile interval of {'the mean over the trainings' if several else 'the EER'} from "
-        f"{comparison.num_resamples:,} bootstrap draws of the speakers of the list. It covers the choice of speakers "
-        "with the trainings held fixed; how far further trainings would fall apart it does not cover.",
+        f"[95 %]: interval of {'the mean over the trainings' if several else 'the EER'} over draws of the speakers of "
+        + ("the list and over trainings." if several else "the list; another training would be further away."),
+        *_few_speakers(comparison.tables),
     ]
     if several:
         found.append("(lowest to highest): EER of the single trainings; a few seeds show little of what is possible.")
     if len(comparison.systems) > 1:
         found.append(
             f"Minus {comparison.reference}: paired, over the same draws of speakers for both systems; negative where "
-            "the system of the row errs less. The per cent behind it are the share of the draws in which it does. An "
-            "interval that holds 0 says that these speakers do not tell the two apart."
+            "the system of the row errs less. An interval that holds 0 says that these speakers and trainings do not "
+            "tell the two apart."
         )
     return found
+
+
+def _few_speakers(tables: Sequence[Table]) -> list[str]:
+    """What has to be said of lists of few speakers, each once."""
+    counts = {
+        column.trial_list: entry.summary.num_speakers
+        for table in tables
+        for column in table.columns
+        for entry in column.entries.values()
+    }
+    return [f"{name}: {said}." for name, number in counts.items() if (said := few_speakers(number))]
 
 
 def _published_notes(comparison: Comparison) -> list[str]:

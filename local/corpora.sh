@@ -25,11 +25,13 @@ check_corpora_options() {
   done
 }
 
-# fetch_corpora "SET..." "LIST...": fetch archives, MUSAN and RIRS_NOISES where they are wanted, and trial lists; unpack.
+# fetch_corpora "SET..." "LIST..." "STORED..." [OPTION...]: fetch archives, MUSAN and RIRS_NOISES where they are wanted,
+# and trial lists; unpack. STORED are sets that are there already; like SET their audio will go into the stores.
 fetch_corpora() {
-  local sets lists common name urls addresses=()
+  local sets lists stored common name urls addresses=()
   read -ra sets <<<"$1 ${made_in_stage_1[*]}"
   read -ra lists <<<"$2"
+  read -ra stored <<<"$3"
   common=(--archives "$archives" --corpora_dir "$corpora_dir" --keep_archives "$keep_archives")
   [ -z "$catalogue" ] || common+=(--catalogue "$catalogue")
   for name in mirror_repo lists_url; do # which not every corpus has
@@ -39,7 +41,7 @@ fetch_corpora() {
   [ ${#urls[@]} = 0 ] || addresses+=(--openslr_urls "${urls[@]}")
   [ $((${#sets[@]} + ${#lists[@]})) -gt 0 ] || return 0
   ham download --sets "${sets[@]}" --lists "${lists[@]}" "${common[@]}" "${addresses[@]}" \
-    --num_connections "$num_connections" "${@:3}"
+    --store_dir "$data_dir/store" --stored "${sets[@]}" "${stored[@]}" --num_connections "$num_connections" "${@:4}"
   [ ${#sets[@]} = 0 ] ||
     ham unpack --sets "${sets[@]}" "${common[@]}" --max_missing_files "$max_missing_files" --num_workers "$num_workers"
 }

@@ -11,11 +11,11 @@ corpus=$1
 shift
 corpus_dir=$top/egs/$corpus
 configs=   # tables to make, by their configuration; default: all of the corpus
-losses=    # rows; default: those of the table
-seeds=     # "1 2 3"; default: the corpus's
-backends=  # default: those of the table
+losses=    # losses of the rows; default: those of the table
+seeds=     # seeds of the rows, "1 2 3"; default: the corpus's
+backends=  # ways of scoring; default: those of the table
 reference= # the loss that the others are compared with
-gpus=      # "0 1 2": as many rows at once; default: one row after the other on --device
+gpus=      # numbers of GPUs, "0 1 2": as many rows at once; default: one row after the other on --device
 set=       # changes of every row, as run.sh takes them; the corpus's own for a row come first
 dry_run=false # print every command with its estimated time and disk, and do nothing
 own_options=(configs losses seeds backends reference gpus set dry_run)

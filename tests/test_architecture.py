@@ -14,16 +14,18 @@ MODULES = {
     for path in sorted((REPOSITORY / "ham").rglob("*.py"))
 }
 
-LEAVES = {"ham.errors", "ham.schema", "ham.geometry", "ham.features"}
+LEAVES = {"ham.errors", "ham.words", "ham.schema", "ham.geometry", "ham.features"}
 # What a module of each layer may import; a name stands for itself and all below it, one ending in ":" for itself
 # only. `bases` are what training knows of losses and backbones: the tables of names are for commands alone.
 BASES = {"ham.losses.base", "ham.backbones.base"}
 LAYERS: dict[str, set[str]] = {
     "ham:": set(),
-    "ham.errors": set(),
-    "ham.config": {"ham.errors"},
+    "ham.words": set(),
+    "ham.errors": {"ham.words"},
+    "ham.yaml_core": {"ham.errors", "ham.words"},
+    "ham.config": {"ham.errors", "ham.words", "ham.yaml_core"},
     "ham.geometry": {"ham.errors", "ham.geometry"},
-    "ham.schema": {"ham.errors"},
+    "ham.schema": {"ham.errors", "ham.words"},
     "ham.features": {"ham.errors", "ham.schema"},
     "ham.losses": {"ham.errors", "ham.schema", "ham.geometry", "ham.losses"},
     "ham.backbones": {"ham.errors", "ham.schema", "ham.backbones"},

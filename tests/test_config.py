@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from ham.data.sampler import num_batches
 from ham.errors import ConfigError
 from ham.losses import LOSSES
 from ham.score.published import read_published
+from ham.train.schedules import learning_rate, margin_at
 
 TOP = Path(__file__).parents[1]
 SYSTEMS = sorted((TOP / "conf").glob("*.yaml"))
@@ -74,7 +77,7 @@ def test_published_systems_train_on_every_speaker_with_crops_of_200_frames(name:
     assert (config.data.order, config.train.precision, config.train.clip_grad_norm) == ("shuffle", "float32", 0.0)
     assert build_frontend(config).crop_samples(200) == 32_240
     assert config.frontend.num_mel_bins == 80
-    assert config.augment.kinds == ("reverb", "music", "speech", "noise")
+    assert config.augment.snr == "published"
 
 
 @pytest.mark.parametrize("name", AUTHORS)
@@ -84,7 +87,10 @@ def test_the_authors_recipe(name: str) -> None:
     optimiser, schedule = config.optimiser, config.schedule
     assert (optimiser.name, optimiser.lr, optimiser.weight_decay) == ("adam", 1e-3, 2e-5)
     assert (schedule.name, schedule.gamma, schedule.step_epochs, schedule.warmup_epochs) == ("step", 0.97, 1, 0)
-    assert config.augment.mode == "clean_plus_augmented"
+    assert (config.augment.mode, config.augment.joint_pass) == ("clean_plus_augmented", False)
+    assert (config.augment.kinds, config.augment.weights) == (("reverb", "music", "speech", "noise"), ())
+    assert not config.augment.peak_normalise
+    assert config.data.min_utterance_s == 0
     assert config.augment.probability == 1
     assert (config.frontend.name, config.frontend.options) == ("mel", {"low_freq_hz": 20.0, "high_freq_hz": 7600.0})
     assert (config.spec_augment.max_time_width, config.spec_augment.max_freq_width) == (10, 8)
@@ -96,16 +102,39 @@ def test_the_authors_recipe(name: str) -> None:
     }  # fmt: skip
 
 
+def wespeakers_rate(step: int, batch: int) -> float:
+    """Its exponential decrease, 10 steps an epoch: all of it times batch / 64, which a warm-up of 6 epochs reaches."""
+    ratio = batch / 64
+    coefficient = ratio * step / 60 if step < 60 else ratio
+    return coefficient * 0.1 * math.exp(step / 1500 * math.log(5e-5 / 0.1))
+
+
+def wespeakers_margin(step: int) -> float:
+    """Its margin: epochs are counted from 1, so that those named 20 and 40 begin when 19 and 39 are done."""
+    start, fixed = (20 - 1) * 10, (40 - 1) * 10
+    if step < start:
+        return 0.0
+    return 0.2 if step >= fixed else 0.2 * (1 - math.exp((step - start) / (fixed - start) * math.log(1e-3)))
+
+
 @pytest.mark.parametrize("name", WESPEAKER)
 def test_wespeakers_recipe(name: str) -> None:
     config = system(name)
     assert (config.train.epochs, config.train.average_last) == (150, 10)
     optimiser, schedule, margin = config.optimiser, config.schedule, config.margin
     assert (optimiser.name, optimiser.momentum, optimiser.weight_decay) == ("sgd", 0.9, 1e-4)
-    assert optimiser.lr == pytest.approx(0.1 * config.data.batch_size / 64)
-    assert (schedule.name, schedule.warmup_epochs, schedule.final_lr) == ("exponential", 6, 5e-5)
-    assert (margin.name, margin.start_epoch, margin.end_epoch) == ("exponential", 20, 40)
+    for step in (1, 30, 59, 60, 190, 195, 200, 300, 389, 390, 391, 1499):  # of 10 an epoch
+        epoch, of_loss = step / 10, {"final": 0.2, **asdict(margin)}
+        rate = learning_rate(epoch, num_epochs=150, lr=optimiser.lr, **asdict(schedule))
+        assert rate == pytest.approx(wespeakers_rate(step, config.data.batch_size), rel=1e-12)
+        assert margin_at(epoch, **of_loss) == pytest.approx(wespeakers_margin(step), abs=2.1e-4)
     assert (config.augment.mode, config.augment.probability) == ("replace", 0.6)
+    weight = dict(zip(config.augment.kinds, config.augment.weights, strict=True))
+    # One room or one file, half each; the file is any of MUSAN's, so that a kind counts by its number of files.
+    assert weight["reverb"] == weight["noise"] + weight["music"] + weight["voice"]
+    assert (weight["noise"], weight["music"], weight["voice"]) == (930, 660, 426)
+    assert config.augment.peak_normalise
+    assert config.data.min_utterance_s == 1.0
     assert config.frontend.name == "kaldi_fbank"
     assert config.data.speed_perturb == (0.9, 1.1)
     assert config.backbone.embedding_dim == (256 if name == "resnet34" else 192)
@@ -203,7 +232,11 @@ def test_changes_win_over_the_file(tmp_path: Path) -> None:
         ("optimiser: {lr: true}", ["optimiser.lr", "a number"]),
         ("optimiser: {name: adma}", ["optimiser.name", "did you mean 'adam'"]),
         ("augment: {probability: 1.5}", ["augment.probability", "0 to 1"]),
+        ("augment: {mode: replace, joint_pass: true}", ["augment.joint_pass", "clean_plus_augmented", "replace"]),
         ("augment: {kinds: noise}", ["augment.kinds", "a list"]),
+        ("augment: {weights: [one]}", ["augment.weights[0]", "a number"]),
+        ("augment: {snr: loud}", ["augment.snr", "published, exact"]),
+        ("data: {min_utterance_s: -1}", ["data.min_utterance_s", "at least 0"]),
         ("data: {speed_perturb: [1.0]}", ["data.speed_perturb", "other than 1"]),
         ("features: stored", ["augment.mode: off"]),
         ("margin: {start_epoch: 4, end_epoch: 2}", ["margin.end_epoch"]),

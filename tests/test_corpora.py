@@ -576,6 +576,18 @@ def test_voxceleb_from_unpacked_folders(miniature: Miniature, voxceleb: Finished
     assert not (corpus.data / "corpora").exists() or not any((corpus.data / "corpora").iterdir())
 
 
+def test_speech_that_lacks_a_file_is_counted_before_anything_is_fetched(
+    miniature: Miniature, server: Server, tmp_path: Path
+) -> None:
+    shutil.copytree(miniature.root / "tree", tmp_path / "tree")
+    next((tmp_path / "tree").rglob("id1*/*/*.wav")).unlink()
+    corpus = Corpus("voxceleb", tmp_path, address_book(miniature, server, tmp_path / "catalogue.json"))
+    asked = corpus("--wav_root", tmp_path / "tree", "--vox2_audio", "m4a", "--stop_stage", "1", check=False)
+    assert asked.returncode == 1
+    assert "1 utterance fewer" in asked.stderr
+    assert server.asked() == []
+
+
 def test_packing_killed_at_any_moment_ends_the_same(voxceleb: Finished, tmp_path: Path) -> None:
     corpora, kept = voxceleb.corpus.data / "corpora", voxceleb.corpus.data
 

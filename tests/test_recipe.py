@@ -92,7 +92,7 @@ def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
 
 def test_results_hold_the_contract(tiny: Tiny) -> None:
     results = json.loads((tiny.exp / "results.json").read_text())
-    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", "settings"}
+    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", "settings", "notes"}
     assert results["command"].startswith("./run.sh --train_roots ")
     lists = [(r["list"], r["backend"]) for r in results["results"]]
     assert lists == [(f"mini/{name}", b) for name in ("all", "hard") for b in ("cosine", "hyperbolic")]
@@ -206,7 +206,7 @@ def test_augmentation_material_is_part_of_the_experiment(tiny: Tiny) -> None:
     tiny.recipe("--stage", "3", "--stop_stage", "3", *options)
     done = tiny.recipe("--stage", "4", *options, check=False)
     assert done.returncode == 2
-    assert "materials.rirs: (absent) -> " in done.stderr
+    assert "room responses (--rirs): not used before, but now" in done.stderr
 
 
 def test_a_folder_named_ham_where_the_user_stands_is_not_run(tiny: Tiny) -> None:
@@ -226,6 +226,7 @@ REQUESTS = [
     (["--set", "data.speed_perturb=[0.9, 1.1] data.batch_size=1"], 2, "data.batch_size: expected at least 2"),
     (["--format", "foo"], 2, "npz or ark"),
     (["--batch_size", "0"], 2, "at least 1"),
+    (["--train_chunk_s", "-2"], 2, "--train_chunk_s: expected seconds such as 2.015"),
     (["--device", "gpu"], 2, "--device gpu"),
     (["--train_roots", "/own/speech"], 2, "--corpus folder"),
     (["--exp_name", "x", "--set", "schedule.name=foo"], 2, "schedule.name"),
@@ -295,3 +296,4 @@ def test_a_folder_of_speech_without_lists(tiny: Tiny) -> None:
     changes = [*("--config", "mini", "--set", CHANGES)]
     done = tiny.recipe(*options, *where, *changes)
     assert "mine/all" in done.stdout
+    assert " cosine+as_norm " in done.stdout  # by default, however few speakers there are

@@ -113,7 +113,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     report.main(["--exp_dir", str(experiments[2])])
     shutil.copy(experiments[2] / "report.html", folder)
     table.main([
-        "--data_dir", f"{folder}/data", "--out", str(folder), "--num_resamples", "20",
+        "--data_dir", f"{folder}/data", "--out", str(folder),
         "--systems", *(f"{path.name[:-1]}={path}" for path in experiments),
         "--backends", "published", "cosine", "cosine+mean+as_norm+llr",
         "--published", f"{folder}/published.yaml", "--published_config", "big",

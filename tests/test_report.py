@@ -97,7 +97,7 @@ def test_the_two_rules_of_the_eer_are_compared(results: Results) -> None:
 def test_back_ends_are_explained_once_each() -> None:
     found = report.backend_notes(["cosine", "cosine+as_norm", "hyperbolic+as_norm+llr", "cosine+crops"])
     assert [note.split(":")[0] for note in found] == ["cosine", "hyperbolic", "+crops", "+as_norm", "+llr"]
-    calibrated = ["cosine+llr", "fusion", "fusion+qmf", "cosine+as_norm+qmf"]
+    calibrated = ["cosine+llr", "fusion", "fusion+qmf", "cosine+as_norm+qmf", "cosine+qmf_wespeaker"]
     assert all(map(report.is_calibrated, calibrated))
     assert not any(map(report.is_calibrated, ["cosine", "cosine+mean", "hyperbolic+s_norm"]))
 
@@ -121,7 +121,7 @@ def test_history_tolerates_what_runs_leave_behind(tmp_path: Path, caplog: pytest
     assert history.values("valid_eer") == ([], [])
     assert history.diagnostics() == {"radius": ["diag/radius/q05", "diag/radius/q95"], "clipped": ["diag/clipped"]}
     assert history.facts["hardware"] == "a GPU"
-    assert "1 lines are no JSON object" in caplog.text
+    assert "left out, since no JSON object: 1 line" in caplog.text
 
 
 def test_history_of_no_training(tmp_path: Path) -> None:

@@ -18,11 +18,11 @@ EVIL = "<script>&"
 def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("systems")
     write_lists(folder)
-    (folder / "published.yaml").write_text(PUBLISHED)
+    (folder / "published.yaml").write_text(PUBLISHED.replace("system: b", "system: am_softmax"))
     experiments = [write_system(folder, "a", seed, ("cosine", "hyperbolic")) for seed in (1, 2)]
     systems = [f"a={experiments[0]},{experiments[1]}", f"{EVIL}={write_system(folder, 'b', 1)}"]
     table.main([
-        "--data_dir", f"{folder}/data", "--out", f"{folder}/out", "--systems", *systems, "--num_resamples", "20",
+        "--data_dir", f"{folder}/data", "--out", f"{folder}/out", "--systems", *systems,
         "--backends", "cosine", "hyperbolic", "--title", EVIL,
         "--published", f"{folder}/published.yaml", "--published_config", "big",
     ])  # fmt: skip

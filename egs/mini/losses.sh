@@ -3,6 +3,12 @@
 # 1 2 3. It shares the experiments of tables.sh; what is trained already is not trained again.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+case ${1:-} in
+  -h | --help)
+    sed -n '2,/^set/s/^# //p' "${BASH_SOURCE[0]}"
+    exit 0
+    ;;
+esac
 seeds=("$@")
 [ $# -gt 0 ] || seeds=(1 2 3)
 for seed in "${seeds[@]}"; do

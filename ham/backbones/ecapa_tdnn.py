@@ -1,5 +1,8 @@
 """ECAPA-TDNN (Desplanques et al. 2020) as the HAM-Softmax recipe trains it: ReLU before every batch normalisation.
 
+The release of that recipe lacks its own model.py: this is the network of the code that it builds on, TaoRuijie's
+ECAPA-TDNN; that the release has the same is inferred, not read.
+
 Frames lie in the second dimension, channels in the last, ``(B, T, C)``: a 1x1 convolution is then one matrix product
 and batch normalisation reads memory in order, 1.1 (float32) to 1.3 times (bfloat16) as fast on a CPU as ``(B, C, T)``.
 """

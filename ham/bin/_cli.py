@@ -174,7 +174,7 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     with _logging():
         try:
             main(sys.argv[1:] if argv is None else argv)
-            sys.stdout.flush()
+            _flush()
         except HamError as error:
             return _fail(str(error), error.exit_status)
         except BrokenPipeError:
@@ -186,8 +186,22 @@ def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None
     return 0
 
 
+def _flush() -> None:
+    """Write out what was printed, while a full disk can still be told; the interpreter would try once more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        error.filename = "standard output"
+        raise
+
+
 def _fail(message: str, status: int) -> int:
-    print("error:", " ".join(message.split("\n")), file=sys.stderr)
+    line = " ".join(message.split("\n"))
+    seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    print("error:", seen, file=sys.stderr)
     return status
 
 

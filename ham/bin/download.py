@@ -35,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     catalogue = load_catalogue(options.catalogue)
     sets = [catalogue.sets[choose("--sets", name, catalogue.sets)] for name in dict.fromkeys(options.sets)]
+    stored = [catalogue.sets[choose("--stored", name, catalogue.sets)] for name in dict.fromkeys(options.stored)]
     lists = [catalogue.lists[choose("--lists", name, catalogue.lists)] for name in dict.fromkeys(options.lists)]
     if not sets and not lists:
         raise ConfigError(f"--sets, --lists: expected something to fetch; the sets are {', '.join(catalogue.sets)}")
@@ -47,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
         lists,
         options.archives,
         _ways(options),
-        Room(corpora, options.format, options.keep_archives),
+        Room(corpora, options.format, options.keep_archives, options.store_dir, stored),
         catalogue,
         limits=limits,
         insecure=options.insecure,
@@ -72,6 +73,8 @@ def _parser() -> Parser:
     parser.add_argument("--mirror_repo", help="the Hugging Face data set; its server: HF_ENDPOINT")
     parser.add_argument("--catalogue", type=Path, help="JSON file in place of the built-in table of archives")
     parser.add_argument("--corpora_dir", type=Path, help="folder to unpack into; default: corpora beside the archives")
+    parser.add_argument("--store_dir", type=Path, help="folder of the audio stores, for the check of the disk space")
+    parser.add_argument("--stored", nargs="*", default=[], metavar="SET", help="sets whose audio goes into the stores")
     parser.add_argument("--keep_archives", type=boolean, default=True, help="whether unpacking will keep the archives")
     parser.add_argument("--format", choices=("wav", "flac", "store"), default="wav", help="copy of VoxCeleb2's speech")
     parser.add_argument("--num_connections", type=at_least(1), default=4, help="files loaded at the same time")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._options import add_config, read_config
-from ham.bin._system import build_optimiser, pick_device, resolve
+from ham.bin._system import build_optimiser, pick_device
 from ham.bin.train import build_step
 from ham.config import Config
 from ham.data.dataset import Batch
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
-    config = resolve(read_config(options))
+    config = read_config(options)
     sizes = _sizes(options)
     device = pick_device(options.device)
     speed = None

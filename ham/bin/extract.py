@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,7 +22,7 @@ from ham.backbones.base import Backbone
 from ham.bin._cli import Parser, at_least, run
 from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
 from ham.config import Config, from_dict
-from ham.data.kaldi_dir import all_models, read_data_dir, trial_dirs
+from ham.data.kaldi_dir import DataDir, Trials, all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError
 from ham.score import training
@@ -31,6 +33,7 @@ from ham.score.embeddings import (
     NUM_CROPS,
     Crops,
     JoinedRecordings,
+    RandomChunks,
     Recordings,
     extract,
     read_source,
@@ -38,11 +41,15 @@ from ham.score.embeddings import (
     write_embeddings,
 )
 from ham.train import checkpoint
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 Embeddings = NDArray[np.float32]
+
+LEAST_CHUNK_S = 0.1
+"""Shortest piece of an utterance that is worth an embedding."""
 
 BLOCK_UTTS = 512
 """Training utterances between two steps of the progress bar: 16 s of speech each make 260 MB of samples at most."""
@@ -100,7 +107,10 @@ def main(argv: Sequence[str]) -> None:
     """
     options = _parser().parse_args(argv)
     backends = parse_backends(options.backends)
+    needs_training = any(backend.needs_training for backend in backends)
     model = average_checkpoints(options.exp_dir)
+    if needs_training:
+        training.check_training(backends, read_data_dir(options.data_dir / "train"), model["valid_speakers"])
     config = from_dict(model["config"], f"{options.exp_dir}/average.pt")
     device = pick_device(options.device)
     backbone = build_backbone(config)
@@ -112,8 +122,9 @@ def main(argv: Sequence[str]) -> None:
     plain = [folder for folder in trial_dirs(options.data_dir / "test") if not (folder / "enrol").exists()]
     if plain and any(backend.crops for backend in backends):
         _extract_crops(system, store)
-    if any(backend.needs_training for backend in backends):
-        _extract_training(system, options.data_dir, options.cohort_utts)
+    if needs_training:
+        calibrated = any(backend.calibrated for backend in backends)
+        _extract_training(system, options.data_dir, options.cohort_utts, options.train_chunk_s, calibrated)
 
 
 def _parser() -> Parser:
@@ -132,15 +143,25 @@ def _parser() -> Parser:
     parser.add_argument(
         "--cohort_utts", type=at_least(0), default=0, help="utterances of each training speaker in its mean; 0: all"
     )
+    parser.add_argument(
+        "--train_chunk_s", type=_seconds, default=0.0, help="embed this much of each training utterance; 0: all of it"
+    )
     return parser
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (value == 0 or LEAST_CHUNK_S <= value < math.inf):
+        raise argparse.ArgumentTypeError(f"expected 0 or at least {LEAST_CHUNK_S} seconds, found {text}")
+    return value
 
 
 def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
     models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
-    source = f"{system.digest} {store.meta['files']}" + (f" {json.dumps(models)}" if models else "")
+    source = f"{system.digest} {store.digest}" + (f" {json.dumps(models)}" if models else "")
     target = system.exp_dir / "embeddings.npz"
     if options.format == "npz" and read_source(target) == source:
-        logger.info("%s: up to date, %d utterances", target, len(store))
+        logger.info("%s: up to date, %s", target, count(len(store), "utterance"))
         return
     started = time.perf_counter()
     recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
@@ -151,51 +172,61 @@ def _extract_test(system: System, store: ArrayStore, options: Any) -> None:
         write_ark(system.exp_dir / "embeddings.ark", utts, embeddings)
     took = time.perf_counter() - started
     speech = float(np.sum(store.lengths)) / store.sample_rate
-    counts = f"{len(store)} utterances" + (f" and {len(models)} models of joined recordings" if models else "")
+    counts = count(len(store), "utterance")
+    counts += f" and {count(len(models), 'model')} of joined recordings" if models else ""
     logger.info("%s: %s, %.0f s of speech in %.1f s", target, counts, speech, took)
 
 
 def _extract_crops(system: System, store: ArrayStore) -> None:
     """Embed five crops of every test utterance into ``crops.npz``."""
     target, crops = system.exp_dir / "crops.npz", Crops(store)
-    source = f"{system.digest} {store.meta['files']} {NUM_CROPS} x {CROP_SAMPLES}"
+    source = f"{system.digest} {store.digest} {NUM_CROPS} x {CROP_SAMPLES}"
     if read_source(target) == source:
-        logger.info("%s: up to date, %d crops", target, len(crops.utts))
+        logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
         return
     started = time.perf_counter()
     write_embeddings(target, crops.utts, system.embed(crops, progress="embed crops"), source)
     logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
 
 
-def _extract_training(system: System, data_dir: Path, num_per_speaker: int) -> None:
-    """Embed training speech: ``training/cohort.npz``, ``calibration.npz`` and ``trials``."""
+def _extract_training(system: System, data_dir: Path, num_per_speaker: int, chunk_s: float, calibrated: bool) -> None:
+    """Embed training speech: ``training/cohort.npz``, and ``calibration.npz`` and ``trials`` where they are needed."""
     train, store = read_data_dir(data_dir / "train"), ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     folder, seed = system.exp_dir / training.FOLDER, int(system.model["seed"])
-    source = f"{system.digest} {store.meta['files']} {num_per_speaker}"
+    source = f"{system.digest} {store.digest} {num_per_speaker} {chunk_s:g}"
     aside = list(system.model["valid_speakers"])
     cohort = training.choose_cohort(train.utt2spk, aside, num_per_speaker, str(train.path))
-    made = {read_source(folder / name) for name in ("cohort.npz", "calibration.npz")}
-    if (folder / "trials").exists() and made == {source}:
-        logger.info("%s: up to date, %d training speakers", folder, len(cohort))
+    needed = ["cohort.npz", *(["calibration.npz"] if calibrated else [])]
+    made = {read_source(folder / name) for name in needed}
+    if made == {source} and ((folder / "trials").exists() or not calibrated):
+        logger.info("%s: up to date, %s", folder, count(len(cohort), "training speaker"))
         return
     started = time.perf_counter()
-    speakers, who = training.calibration_speakers(train.utt2spk, aside)
-    trials = training.make_calibration_trials(train, speakers, seed)
+    trials, who = _calibration_trials(train, aside, seed) if calibrated else (None, "")
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = {*trials.enrol, *trials.test}
+    wanted = {*trials.enrol, *trials.test} if trials else set()
     sums = training.SpeakerSums(cohort, system.config.backbone.embedding_dim)
-    kept = _embed_training(system, store, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
-    extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker)}
+    recordings = RandomChunks(store, round(chunk_s * store.sample_rate), seed) if chunk_s else store
+    kept = _embed_training(system, recordings, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
+    extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker), "train_chunk_s": np.array(chunk_s)}
     write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, extra)
-    training.write_calibration_trials(system.exp_dir, trials)
-    write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # last: says done
-    logger.info("%s: cohort of %d speakers in %.1f s", folder, len(cohort), time.perf_counter() - started)
-    logger.info("%s: %d calibration trials of %s", folder, len(trials), who)
+    took = time.perf_counter() - started
+    logger.info("%s: cohort of %s in %.1f s", folder, count(len(cohort), "speaker"), took)
+    if trials:
+        training.write_calibration_trials(system.exp_dir, trials)
+        write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # says done
+        logger.info("%s: %s of %s", folder, count(len(trials), "calibration trial"), who)
+
+
+def _calibration_trials(train: DataDir, aside: Sequence[str], seed: int) -> tuple[Trials, str]:
+    """Trials to calibrate on, and whose they are."""
+    speakers, who = training.calibration_speakers(train.utt2spk, aside)
+    return training.make_calibration_trials(train, speakers, seed), who
 
 
 def _embed_training(
-    system: System, store: ArrayStore, sums: training.SpeakerSums, cohort: set[str], wanted: set[str]
+    system: System, store: Recordings, sums: training.SpeakerSums, cohort: set[str], wanted: set[str]
 ) -> dict[str, NDArray[np.float32]]:
     """Sum up the cohort's embeddings, block by block, and keep those wanted."""
     chosen = np.array([index for index, utt in enumerate(store.utts) if utt in cohort or utt in wanted], np.int64)
@@ -223,7 +254,7 @@ def average_checkpoints(exp_dir: Path) -> dict[str, Any]:
     folder = exp_dir / "checkpoints"
     epochs = checkpoint.saved_epochs(folder)
     if not epochs:
-        raise CheckpointError(f"{folder}: expected checkpoints, found none; run stage 4 first")
+        raise CheckpointError(f"{folder}: expected checkpoints, found none; train first (stage 4)")
     last = checkpoint.load(checkpoint.epoch_path(folder, epochs[-1]))
     block = last["config"]["train"]
     if epochs[-1] < block["epochs"]:

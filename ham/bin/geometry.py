@@ -57,6 +57,7 @@ from ham.score.projector import write_projector
 from ham.score.results import git_commit
 from ham.score.scores import write_text
 from ham.train import checkpoint
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +184,10 @@ def measure(
     utts, speakers = tuple(speech.utt2spk), list(speech.utt2spk.values())
     embeddings = system.table.embeddings[system.table.rows(utts, "the test lists")]
     num_utterances, bands = _bands(system, speech, store, device)
-    logger.info("measuring the tree of %d speakers and delta of %d utterances", len(set(speakers)), len(utts))
+    logger.info(
+        "measuring the tree of %s and delta of %s",
+        *(count(len(set(speakers)), "speaker"), count(len(utts), "utterance")),
+    )
     return Geometry(
         name=system.folder.resolve().name,
         seed=system.seed,

@@ -13,12 +13,13 @@ import numpy as np
 
 from ham.bin._cli import Parser, run
 from ham.bin._options import add_config, boolean, read_config
-from ham.bin._system import SAMPLE_RATE, build_frontend, resolve
+from ham.bin._system import SAMPLE_RATE, build_frontend
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import Segment, read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     options = parser.parse_args(argv)
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
-    config = resolve(read_config(options))
+    config = read_config(options)
     wanted = speech(options.data_dir)
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
         if folder is not None:
@@ -46,10 +47,11 @@ def main(argv: Sequence[str]) -> None:
         store = options.data_dir / "store" / name
         _pack(store, recordings, options.num_workers)
         if options.verify:
-            ArrayStore(store).check_shards(contents=True)
-            logger.info("%s: every shard has its checksum", store)
+            _verify(store)
     if config.features == "stored" and "train" in wanted:
         _pack_features(options.data_dir / "store", config)
+        if options.verify:
+            _verify(options.data_dir / "store" / "train_features")
 
 
 class Recordings(NamedTuple):
@@ -100,6 +102,7 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
 
     Raises:
         ConfigError: if the folder does not hold them.
+        DataError: if two of them would have one id.
     """
     if not folder.is_dir():
         raise ConfigError(f"--{what} {folder}: no such folder")
@@ -110,7 +113,13 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
         raise ConfigError(f"--musan {folder}: expected the folders noise, music and speech; missing: {missing[0]}")
     if not files:
         raise ConfigError(f"--{what} {folder}: expected wav or flac files below it, found none")
-    return {"-".join(p.relative_to(base).with_suffix("").parts).replace(" ", "_"): p.resolve() for p in files}
+    found: dict[str, Path] = {}
+    for file in files:
+        utt = "-".join(file.relative_to(base).with_suffix("").parts).replace(" ", "_")
+        if utt in found:
+            raise DataError(f"{file}: becomes {utt}, as {found[utt]} does; rename or remove one of them")
+        found[utt] = file
+    return {utt: file.resolve() for utt, file in found.items()}
 
 
 def _pack(path: Path, recordings: Recordings, num_workers: int) -> None:
@@ -127,7 +136,13 @@ def _pack(path: Path, recordings: Recordings, num_workers: int) -> None:
     store = ArrayStore(path)
     hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
     took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"
-    logger.info("%s: %d recordings, %.2f h, %s", path, len(store), hours, took)
+    logger.info("%s: %s, %.2f h, %s", path, count(len(store), "recording"), hours, took)
+
+
+def _verify(path: Path) -> None:
+    """Read a whole store and compare every checksum."""
+    ArrayStore(path).check_shards(contents=True)
+    logger.info("%s: every recording has its checksum", path)
 
 
 def _pack_features(stores: Path, config: Config) -> None:

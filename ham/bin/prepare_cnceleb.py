@@ -44,12 +44,13 @@ from ham.data.cnceleb import (
 from ham.data.join import write_joints
 from ham.data.roots import write_root
 from ham.errors import ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
 Data = dict[str, dict[str, str]]
 
-_BUDGET_HELP = "utterances that a corpus may lack; training speakers without a folder; short ones that do not decode"
+_BUDGET_HELP = "utterances that a corpus may lack; training speakers without a folder; files that cannot be read"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -140,16 +141,20 @@ def _check_known_counts(evaluation: Evaluation, num_speakers: int, train_sets: S
 
 
 def _join(trained: Mapping[str, Mapping[str, str]], options: argparse.Namespace) -> Training:
-    """Join what is short; the files are made here, and those whose parts all fail are not trained on."""
+    """Join what is short; the files are made here. What cannot be read is not trained on."""
     seconds = options.join_short_s
     files = [Path(file) for own in trained.values() for file in own.values()]
     options.data_dir.mkdir(parents=True, exist_ok=True)
-    infos, _ = inspect(files, options.data_dir, "header", options.num_workers) if seconds else ({}, {})
+    infos, bad = inspect(files, options.data_dir, "header", options.num_workers) if seconds else ({}, {})
+    trained = {
+        speaker: {stem: file for stem, file in own.items() if Path(file) not in bad} for speaker, own in trained.items()
+    }
     folder = Path(os.path.abspath(options.corpora_dir)) / f"CN-Celeb_joined_{seconds:g}s"  # noqa: PTH100
     training = plan_training(trained, infos, seconds, folder)
     found = write_joints(training.joints, options.num_workers)
     made = list(tqdm(found, "joining utterances", len(training.joints), unit=" files", delay=2.0))
-    _check_decoded([error for one in made for error in one.errors], options.max_missing_files)
+    errors = [*map(str, bad.values()), *(error for one in made for error in one.errors)]
+    _check_decoded(errors, options.max_missing_files)
     if made:
         counts = sum(one.num_parts for one in made), seconds, sum(one.num_parts > 0 for one in made)
         text = "%s: %d utterances below %g s joined to %d files, %d of them now"
@@ -161,11 +166,11 @@ def _join(trained: Mapping[str, Mapping[str, str]], options: argparse.Namespace)
 def _check_decoded(errors: Sequence[str], budget: int) -> None:
     """Name the utterances that were left out, and refuse more than the budget."""
     if len(errors) > budget:
-        said = f"{len(errors)} short utterances cannot be joined and --max_missing_files allows {budget}"
+        said = f"{count(len(errors), 'utterance')} cannot be read and --max_missing_files allows {budget}"
         cure = f"restore them, or leave them out with --max_missing_files {len(errors)}"
         raise DataError(f"{said}: {summarise(errors)}; {cure}")
     for number, error in enumerate(errors, 1):
-        logger.warning("left out of the joined files, %d of %d: %s", number, len(errors), error)
+        logger.warning("left out of the training, %d of %d: %s", number, len(errors), error)
 
 
 def _write(path: Path, training: Training, evaluation: Evaluation) -> None:
@@ -176,10 +181,9 @@ def _write(path: Path, training: Training, evaluation: Evaluation) -> None:
         f"enrol/{LIST}.txt": [f"{model} {' '.join(names)}" for model, names in sorted(evaluation.models.items())],
     }
     write_root(path, {**training.files, **evaluation.files}, lists)
-    logger.info(
-        "%s: %d training files of %d speakers, %d models, %d trials",
-        *(path, len(training.files), len(speakers), len(evaluation.models), len(evaluation.trials)),
-    )
+    trained = f"{count(len(training.files), 'training file')} of {count(len(speakers), 'speaker')}"
+    tested = f"{count(len(evaluation.models), 'model')}, {count(len(evaluation.trials), 'trial')}"
+    logger.info("%s: %s, %s", path, trained, tested)
 
 
 if __name__ == "__main__":

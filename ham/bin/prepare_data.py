@@ -23,10 +23,20 @@ from tqdm import tqdm
 from ham.bin._cli import Parser, at_least, run
 from ham.data.audio import AudioInfo, inspect_audio, inspect_files, inspect_header
 from ham.data.audio_cache import AudioCache
-from ham.data.kaldi_dir import DataDir, Segment, Trials, read_data_dir, remove_data_dir, write_data_dir
+from ham.data.kaldi_dir import (
+    DataDir,
+    Segment,
+    Trials,
+    check_replaceable,
+    read_data_dir,
+    remove_data_dir,
+    write_data_dir,
+)
 from ham.data.plan import Part, Plan, make_plan
+from ham.data.same_audio import same_audio
 from ham.data.segments import OVERSHOOT_S, duration, is_beyond, place, silent
 from ham.errors import ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -43,15 +53,19 @@ def main(argv: Sequence[str]) -> None:
     _check_writable(options.data_dir)
     roots = [*options.train_roots, *options.csv], [*options.test_roots, *options.csv]
     plan = make_plan(*roots, options.seed, options.data_dir / "unpacked")
+    names = [*_by_folder(plan)]
+    for name in (*names, *find_others(options.data_dir, names)):  # before hours of decoding
+        check_replaceable(options.data_dir / name, name)
     infos, bad = inspect(plan_files(plan), options.data_dir, options.check, options.num_workers)
     segments, errors = place_parts(plan, infos, bad)
     if options.check == "decode":
         errors |= find_silent(plan, segments, options.data_dir, options.num_workers)
     plan = without_bad_utts(plan, errors, options.max_bad_train_files)
+    check_same_audio(plan, infos)
     _report_conversions(list(infos.values()), options.sample_rate)
     parts = _by_folder(plan)
     removed = remove_others(options.data_dir, parts)
-    changed = [_write(options.data_dir / name, part, infos, segments) for name, part in sorted(parts.items())]
+    changed = [_write(options.data_dir, name, part, infos, segments) for name, part in sorted(parts.items())]
     if not plan.tests:
         logger.info("%s: no test lists; stages 3 and 4 train, stages 5 to 7 need --test_roots", options.data_dir)
     if not plan.train:
@@ -176,7 +190,10 @@ def place_parts(
                 else:
                     beyond += is_beyond(span, info)
     if beyond:
-        logger.warning("%d parts of files end up to %g s behind their file and are cut there", beyond, OVERSHOOT_S)
+        cut = "1 part of a file ends" if beyond == 1 else f"{beyond} parts of files end"
+        logger.warning(
+            "%s up to %g s behind the file and %s cut there", cut, OVERSHOOT_S, "is" if beyond == 1 else "are"
+        )
     return segments, errors
 
 
@@ -245,12 +262,40 @@ def without_bad_utts(plan: Plan, errors: Mapping[str, str], max_bad_train_files:
     summary = summarise(list(left_out.values()))
     if len(left_out) > max_bad_train_files:
         allowed = f"--max_bad_train_files allows {max_bad_train_files}"
-        raise DataError(f"{len(left_out)} training files cannot be used and {allowed}: {summary}")
+        raise DataError(f"{count(len(left_out), 'training file')} cannot be used and {allowed}: {summary}")
     logger.warning("%d of %d training files are left out: %s", len(left_out), len(plan.train.wav), summary)
     train = _without(plan.train, left_out)
     if len(set(train.utt2spk.values())) < 2:
         raise DataError("training needs at least 2 speakers, and the files left out leave fewer; replace them")
     return replace(plan, train=train)
+
+
+def check_same_audio(plan: Plan, infos: Mapping[Path, AudioInfo]) -> None:
+    """Warn of recordings that occur under two speakers, and refuse a file that is trained on and tested.
+
+    Args:
+        plan: what is trained and tested on.
+        infos: what is known of its files.
+
+    Raises:
+        DataError: if a test file is, by a link or another name, a training file. Copies are said: a corpus may hold
+            some that its user cannot change.
+    """
+    parts = _by_folder(plan).values()
+    speakers = {file: part.utt2spk[utt] for part in parts for utt, file in part.wav.items()}
+    found = same_audio(speakers, infos)
+    trained = frozenset(plan.train.wav.values()) if plan.train else frozenset[Path]()
+    both = [(one, other) for one, other in found if (one in trained) != (other in trained)]
+    if same := [f"{one} is {other}" for one, other in both if one.samefile(other)]:
+        raise DataError(f"trained on and tested, under two speakers' names: {summarise(same)}; leave one of each out")
+    if found:
+        pairs = summarise([f"{one} is {other}" for one, other in found])
+        logger.warning(
+            "%d recordings are there under two speakers' names, %d of them trained on and tested: %s",
+            len(found),
+            len(both),
+            pairs,
+        )
 
 
 def _without(part: Part, utts: Collection[str]) -> Part:
@@ -267,12 +312,28 @@ def _report_conversions(infos: Sequence[AudioInfo], sample_rate: int) -> None:
     rates = Counter(info.sample_rate for info in infos if info.sample_rate != sample_rate)
     if rates:
         counts = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
-        logger.info("%d files are resampled to %d Hz when they are read: %s", rates.total(), sample_rate, counts)
+        found = count(rates.total(), "file")
+        logger.info("resampled to %d Hz when read: %s, %s", sample_rate, found, counts)
     if several := sum(info.num_channels > 1 for info in infos):
-        logger.info("%d files have more than one channel; the average of the channels is read", several)
+        logger.info("%s of more than one channel: the average of the channels is read", count(several, "file"))
 
 
-def remove_others(data_dir: Path, names: Collection[str]) -> list[Path]:
+def find_others(data_dir: Path, names: Collection[str]) -> list[str]:
+    """Find what lies where data directories do and was not asked for.
+
+    Args:
+        data_dir: the data folder.
+        names: the directories that are asked for, ``train`` and ``test/<root>/<list>``.
+
+    Returns:
+        Names of the same kind, sorted; hidden ones are none.
+    """
+    found = [*data_dir.glob("train"), *data_dir.glob("test/*/*")]
+    others = (path.relative_to(data_dir).as_posix() for path in found if not path.name.startswith("."))
+    return sorted(name for name in others if name not in names)
+
+
+def remove_others(data_dir: Path, names: Collection[str]) -> list[str]:
     """Remove the directories of an earlier request, so that no stage goes on with them.
 
     Args:
@@ -280,32 +341,32 @@ def remove_others(data_dir: Path, names: Collection[str]) -> list[Path]:
         names: the directories to keep, ``train`` and ``test/<root>/<list>``.
 
     Returns:
-        What was removed.
+        The names of what was removed.
 
     Raises:
-        DataError: if one of them holds files that are not those of a data directory.
+        DataError: if one of them is not as stage 2 wrote it.
     """
-    keep = {data_dir / name for name in names}
-    found = [*data_dir.glob("train"), *data_dir.glob("test/*/*")]
-    stale = sorted(path for path in found if path not in keep and not path.name.startswith("."))
-    for path in stale:
-        remove_data_dir(path)
-        logger.info("%s: removed, it was not asked for this time", path)
+    others = find_others(data_dir, names)
+    for name in others:
+        remove_data_dir(data_dir / name, name)
+        logger.info("%s: removed, it was not asked for this time", data_dir / name)
     for root in data_dir.glob("test/*"):
         if root.is_dir() and not any(root.iterdir()):
             root.rmdir()
-    return stale
+    return others
 
 
-def _write(path: Path, part: Part, infos: Mapping[Path, AudioInfo], segments: Mapping[str, Segment]) -> bool:
+def _write(
+    data_dir: Path, name: str, part: Part, infos: Mapping[Path, AudioInfo], segments: Mapping[str, Segment]
+) -> bool:
     """Write a directory unless it is there with the same content; returns whether it was written."""
     own = {utt: segments[utt] for utt in part.wav} if part.spans else {}
     utt2dur = {utt: round(_seconds(infos[file], own.get(utt)), 6) for utt, file in part.wav.items()}
-    new = DataDir(path, part.wav, part.utt2spk, utt2dur, part.trials, own, part.sessions)
+    new = DataDir(data_dir / name, part.wav, part.utt2spk, utt2dur, part.trials, own, part.sessions)
     same = _is_same(new)
     if not same:
-        write_data_dir(path, new.wav, new.utt2spk, new.utt2dur, new.trials, new.segments, new.sessions)
-    logger.info("%s: %s%s", path, _describe(new), " (unchanged)" if same else "")
+        write_data_dir(new.path, new.wav, new.utt2spk, new.utt2dur, new.trials, name, new.segments, new.sessions)
+    logger.info("%s: %s%s", new.path, _describe(new), " (unchanged)" if same else "")
     return not same
 
 
@@ -325,16 +386,16 @@ def _is_same(new: DataDir) -> bool:
 def _are_same_trials(one: Trials | None, other: Trials | None) -> bool:
     if one is None or other is None:
         return one is other
-    same_utts = (one.enrol, one.test, one.models) == (other.enrol, other.test, other.models)
-    return same_utts and np.array_equal(one.labels, other.labels)
+    same_rest = (one.enrol, one.test, one.models, one.notes) == (other.enrol, other.test, other.models, other.notes)
+    return same_rest and np.array_equal(one.labels, other.labels)
 
 
 def _describe(content: DataDir) -> str:
     hours = sum(content.utt2dur.values()) / 3600
-    text = f"{len(content.wav)} utterances of {len(content.spk2utt)} speakers, {hours:.2f} h"
+    text = f"{count(len(content.wav), 'utterance')} of {count(len(content.spk2utt), 'speaker')}, {hours:.2f} h"
     if content.trials is None:
         return text
-    models = f", {len(content.trials.models)} models" if content.trials.models else ""
+    models = f", {count(len(content.trials.models), 'model')}" if content.trials.models else ""
     return f"{text}{models}, {content.trials.num_target} target and {content.trials.num_nontarget} non-target trials"
 
 

@@ -2,7 +2,8 @@
 
 Written are <data_dir>/roots/vox1 and, if it is trained on, <data_dir>/roots/vox2: tables of the files, which stay where
 they are, and trials/. Stage 2 takes them like any other root. With --needs nothing is written: two lines name the
-archives and the list files that a request needs.
+archives and the list files that a request needs. With --count nothing is written either: the speech alone is counted,
+before anything is fetched that would be of no use without it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ham.data.catalogue import Catalogue, load_catalogue
 from ham.data.roots import write_root
 from ham.data.voxceleb import (
     LISTS,
+    TEST_SPEAKERS,
     TRAIN_SETS,
     Request,
     check_counts,
@@ -32,6 +34,7 @@ from ham.data.voxceleb import (
     unpacked_places,
 )
 from ham.errors import ConfigError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -48,17 +51,21 @@ def main(argv: Sequence[str]) -> None:
         print(" ".join(request.sets), " ".join(request.files), sep="\n")
         return
     catalogue = load_catalogue(options.catalogue)
-    lists = _read_lists(options.archives, request, catalogue)
+    lists = _read_lists(options.archives, request, catalogue, only_there=options.count)
     tested = {name: listed_speakers(lines) for name, lines in lists.items()}
     found = find_speakers(_places(options, request))
-    speakers = choose_speakers(found, request, set().union(*tested.values()))
+    named = set().union(*tested.values()) if tested else set(found) & TEST_SPEAKERS
+    speakers = choose_speakers(found, request, named)
     files = {root: list_files(folders, options.num_workers) for root, folders in speakers.items()}
-    test_speakers = tested.get("vox1_o_clean", tested.get("vox1_o", set()))
+    test_speakers = tested.get("vox1_o_clean", tested.get("vox1_o", set() if tested else named))
     check_counts(files, request, catalogue, test_speakers, options.max_missing_files)
+    if options.count:
+        return
     trials = {f"trials/{name}.txt": lines for name, lines in lists.items()}
     for root, table in files.items():
         write_root(options.data_dir / "roots" / root, table, trials if root == "vox1" else {})
-        logger.info("%s: %d files of %d speakers", options.data_dir / "roots" / root, len(table), len(speakers[root]))
+        size = f"{count(len(table), 'file')} of {count(len(speakers[root]), 'speaker')}"
+        logger.info("%s: %s", options.data_dir / "roots" / root, size)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -68,6 +75,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--trial_lists", nargs="*", default=[], help=f"of {' '.join(LISTS)}; the cleaned ones that can be"
     )
     parser.add_argument("--needs", action="store_true", help="say which archives and lists are needed, and stop")
+    parser.add_argument("--count", action="store_true", help="count the speech, also without the lists, and stop")
     parser.add_argument("--corpora_dir", type=Path, help="unpacked speech, as stage 1 leaves it")
     parser.add_argument("--wav_root", type=Path, help="unpacked speech in any layout, instead of --corpora_dir")
     parser.add_argument("--vox2_audio", choices=("flac", "wav", "m4a"), default="flac", help="m4a: not converted")
@@ -84,12 +92,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def _read_lists(archives: Path, request: Request, catalogue: Catalogue) -> dict[str, list[str]]:
-    """The lines of each trial list."""
+def _read_lists(archives: Path, request: Request, catalogue: Catalogue, *, only_there: bool) -> dict[str, list[str]]:
+    """The lines of each trial list, or of those whose file is there."""
     unknown = [file for file in request.files if file not in catalogue.lists]
     if unknown:
         raise ConfigError(f"--catalogue: expected the trial list {unknown[0]}, found no such entry")
-    return {name: read_list(archives, name, catalogue.lists[LISTS[name]]) for name in request.lists}
+    names = [name for name in request.lists if not only_there or (archives / LISTS[name]).is_file()]
+    return {name: read_list(archives, name, catalogue.lists[LISTS[name]]) for name in names}
 
 
 def _places(options: argparse.Namespace, request: Request) -> list[Path]:

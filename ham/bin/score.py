@@ -6,7 +6,7 @@ import argparse
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,30 @@ from tqdm import tqdm
 
 import ham
 import ham.losses
-from ham.bin._cli import Parser, at_least, run
+from ham.bin._cli import Parser, run
+from ham.bin._options import top_n
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
+from ham.data.store import ArrayStore
+from ham.data.trial_remarks import NO_RATES
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backend import read_embeddings
-from ham.score.backends import DEFAULT, FORM, Backend, Measure, Scorer, Side, parse_backends
+from ham.score.backends import (
+    DEFAULT,
+    FORM,
+    Backend,
+    Measure,
+    Scorer,
+    Side,
+    Training,
+    fitting_backends,
+    parse_backends,
+    possible_backends,
+)
 from ham.score.calibration import write_calibration
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embeddings import ENROL, read_source
-from ham.score.intervals import NUM_RESAMPLES
+from ham.score.intervals import few_speakers
 from ham.score.norm import TOP_N
 from ham.score.results import (
     ListResult,
@@ -38,10 +52,11 @@ from ham.score.results import (
     write_results,
 )
 from ham.score.scores import Scores, write_scores
-from ham.score.training import FOLDER as TRAINING
+from ham.score.training import FOLDER as TRAINING_FOLDER
 from ham.score.training import read_training
 from ham.train import checkpoint
 from ham.train.checkpoint import weights_digest
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +68,18 @@ class TrialList:
     name: str
     data: DataDir
     trials: Trials
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What its numbers cannot tell."""
+        if self.trials.one_kind and not self.trials.notes:  # a data directory from elsewhere
+            return (NO_RATES,)
+        return self.trials.notes
+
+    @property
+    def num_speakers(self) -> int:
+        """Speakers of both sides."""
+        return len({*self.speakers(self.trials.enrol), *self.speakers(self.trials.test)})
 
     def speakers(self, utts: Sequence[str]) -> list[str]:
         """The speaker of each utterance or enrolment model.
@@ -76,20 +103,24 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     wanted = parse_backends(options.backends)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
+    notes = {trial_list.name: trial_list.notes for trial_list in lists if trial_list.notes}
+    for name, found in notes.items():
+        logger.warning("%s: %s", name, "; ".join(found))
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
-    check_sources(options.exp_dir, wanted)
+    check_sources(options.exp_dir, options.data_dir, wanted)
     backends = _possible(wanted, loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
-    needs_training = any(backend.needs_training for backend in backends)
     scorer = Scorer(
         Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        read_training(options.exp_dir, read_data_dir(options.data_dir / "train")) if needs_training else None,
+        _training(options, backends),
         top_n=options.top_n,
         p_target=options.p_target,
     )
     for backend in backends:  # before anything is written
         scorer.check(backend)
+    plans = [_fitting(backends, trial_list) for trial_list in lists]
+    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     numbers: list[ListResult] = []
     curves: list[Curves] = []
     with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
@@ -98,13 +129,14 @@ def main(argv: Sequence[str]) -> None:
                 scores = scorer.scores(backend, side)
                 path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
                 write_scores(path, Scores(trial_list.trials.enrol, trial_list.trials.test, scores))
-                number, curve = _measure(trial_list, backend, scores, options.num_resamples)
+                number, drawn = _measure(trial_list, backend, scores)
                 numbers.append(number)
-                curves.append(curve)
+                curves += drawn
                 bar.update()
             scorer.forget(side)
             files = f"{options.exp_dir}/scores/{trial_list.name}.*"
-            logger.info("%s: %d trials scored by %d back-ends", files, len(trial_list.trials), len(plan))
+            what = f"{count(len(trial_list.trials), 'trial')} scored by {count(len(plan), 'back-end')}"
+            logger.info("%s: %s", files, what)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
@@ -115,10 +147,17 @@ def main(argv: Sequence[str]) -> None:
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
         settings=_settings(options, lists, backends, scorer),
+        notes={**notes, **_with_few_speakers(lists, notes)},
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
     print(text_table(*table(results.results)))
+
+
+def _with_few_speakers(lists: Sequence[TrialList], notes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """The notes of lists whose intervals are rough, with a sentence that says so."""
+    said = {one.name: few_speakers(one.num_speakers) for one in lists if not one.trials.one_kind}
+    return {name: (*notes.get(name, ()), text) for name, text in said.items() if text}
 
 
 def _parser() -> Parser:
@@ -137,11 +176,13 @@ def _parser() -> Parser:
     parser.add_argument(
         "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', 's_norm|+as_norm')}, or all"
     )
-    parser.add_argument("--top_n", type=at_least(2), default=TOP_N, help="highest cohort scores that as_norm keeps")
-    parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
     parser.add_argument(
-        "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
+        "--top_n",
+        type=top_n,
+        default=TOP_N,
+        help="highest cohort scores that as_norm keeps; 0: of a third of the speakers",
     )
+    parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
     parser.add_argument(
         "--command", default="", help="command that results.json names if the model does not say how it was trained"
     )
@@ -198,6 +239,30 @@ def read_list(data_dir: Path, name: str) -> TrialList:
     return TrialList(name, data, data.trials)
 
 
+def rated_lists(data_dir: Path, wanted: Sequence[str]) -> list[TrialList]:
+    """Read the trial lists that have an error rate; those of one kind of trials are said and left out.
+
+    Args:
+        data_dir: folder that holds ``test/<root>/<list>/``.
+        wanted: as in :func:`find_lists`.
+
+    Returns:
+        The lists, sorted by their names.
+
+    Raises:
+        DataError: if none is left.
+        ConfigError: if a name is not among the lists.
+    """
+    lists = [read_list(data_dir, name) for name in find_lists(data_dir, wanted)]
+    kept = [trial_list for trial_list in lists if not trial_list.trials.one_kind]
+    left_out = ", ".join(trial_list.name for trial_list in lists if trial_list not in kept)
+    if not kept:
+        raise DataError(f"{data_dir}/test: expected targets and non-targets, found one kind in {left_out}; add trials")
+    if left_out:
+        logger.info("left out, with trials of one kind and so no error rate: %s", left_out)
+    return kept
+
+
 def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
     """Read what scoring needs of a trained system.
 
@@ -221,15 +286,20 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
         raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from error
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{place}: the loss does not fit its configuration ({reason}); train again") from error
+        raise CheckpointError(
+            f"{place}: the loss does not fit its configuration ({reason}); train under another --exp_name"
+        ) from error
     return seed, str(state.get("command", "")), loss.eval()
 
 
-def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
-    """Refuse embeddings that were not made by the model that is there now; a file that does not say is believed.
+def check_sources(exp_dir: Path, data_dir: Path, backends: Sequence[Backend]) -> None:
+    """Refuse embeddings that were not made by the model and from the audio that are there now.
+
+    A file that does not say what it was made from is believed, and so is one whose audio store is gone.
 
     Args:
         exp_dir: the experiment's folder.
+        data_dir: folder that holds ``store/``.
         backends: what will be scored.
 
     Raises:
@@ -237,16 +307,19 @@ def check_sources(exp_dir: Path, backends: Sequence[Backend]) -> None:
     """
     names = ["embeddings.npz"]
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
-    if any(backend.needs_training for backend in backends):
-        names += [f"{TRAINING}/cohort.npz", f"{TRAINING}/calibration.npz"]
+    names += [f"{TRAINING_FOLDER}/cohort.npz"] if any(backend.needs_training for backend in backends) else []
+    names += [f"{TRAINING_FOLDER}/calibration.npz"] if any(backend.calibrated for backend in backends) else []
     digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
     said = {name: read_source(exp_dir / name) for name in names}
     for name, source in said.items():
         if source and source.split()[0] != digest:
             raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
-    cohort, calibration = (said.get(f"{TRAINING}/{name}.npz") for name in ("cohort", "calibration"))
+        store = data_dir / "store" / ("train" if name.startswith(TRAINING_FOLDER) else "test")
+        if source and (store / "meta.json").exists() and source.split()[1] != ArrayStore(store).digest:
+            raise DataError(f"{exp_dir / name}: made from other audio than {store} holds; extract again (stage 5)")
+    cohort, calibration = (said.get(f"{TRAINING_FOLDER}/{name}.npz") for name in ("cohort", "calibration"))
     if cohort and calibration and cohort != calibration:
-        place = exp_dir / TRAINING
+        place = exp_dir / TRAINING_FOLDER
         raise DataError(f"{place}: cohort.npz and calibration.npz were made apart; extract again (stage 5)")
 
 
@@ -258,33 +331,36 @@ def _settings(
     if any(trial_list.trials.models for trial_list in lists):
         found["enrol"] = options.enrol
     if any(backend.uses_top_n for backend in backends):
-        found["top_n"] = options.top_n
-    if any(backend.needs_training for backend in backends):
-        found["cohort_utts"] = scorer.cohort_utts
-    if any(backend.calibrated for backend in backends):
+        found["top_n"] = scorer.top_n
+    found |= scorer.training_settings
+    if any(backend.uses_p_target for backend in backends):
         found["p_target"] = options.p_target
     return found
 
 
 def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
-    """The back-ends that a loss allows: without a distance there is no hyperbolic one."""
-    kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
-    left_out = [backend.name for backend in backends if backend not in kept]
-    if not kept:
-        raise ConfigError(f"--backends {' '.join(left_out)}: the loss {loss.name} has no distance; use cosine")
-    if left_out:
-        logger.info("left out, since %s has no distance: %s", loss.name, " ".join(left_out))
+    """The back-ends that a loss allows; says which are left out."""
+    kept = possible_backends(backends, loss)
+    if len(kept) < len(backends):
+        left_out = " ".join(backend.name for backend in backends if backend not in kept)
+        logger.info("left out, since %s has no distance: %s", loss.name, left_out)
     return kept
 
 
 def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend]:
-    """The back-ends that a list allows: crops are of two recordings, not of enrolment models."""
-    kept = [backend for backend in backends if not (backend.crops and trial_list.trials.models)]
-    if not kept:
-        raise ConfigError(f"--backends cosine+crops: {trial_list.name} has models of several recordings; use cosine")
+    """The back-ends that a list allows; says which are left out."""
+    kept = fitting_backends(backends, trial_list.name, bool(trial_list.trials.models))
     if len(kept) < len(backends):
         logger.info("left out for %s, since it has enrolment models: cosine+crops", trial_list.name)
     return kept
+
+
+def _training(options: Any, backends: Sequence[Backend]) -> Training | None:
+    """What the back-ends need to know of the training speakers."""
+    if not any(backend.needs_training for backend in backends):
+        return None
+    calibrated = any(backend.calibrated for backend in backends)
+    return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"), calibrated)
 
 
 def _sides(lists: Sequence[TrialList], options: Any, crops: bool) -> list[Side]:
@@ -311,9 +387,7 @@ def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
     return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}
 
 
-def _measure(
-    trial_list: TrialList, backend: Backend, scores: NDArray[np.float32], num_resamples: int
-) -> tuple[ListResult, Curves]:
+def _measure(trial_list: TrialList, backend: Backend, scores: NDArray[np.float32]) -> tuple[ListResult, list[Curves]]:
     trials = trial_list.trials
     speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
     number = evaluate(
@@ -322,10 +396,11 @@ def _measure(
         scores,
         trials.labels,
         *speakers,
-        num_resamples=num_resamples,
         calibrated=backend.calibrated,
     )
-    return number, summarise_scores(trial_list.name, backend.name, scores, trials.labels)
+    if trials.one_kind:
+        return number, []
+    return number, [summarise_scores(trial_list.name, backend.name, scores, trials.labels)]
 
 
 if __name__ == "__main__":

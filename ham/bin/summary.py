@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ham.bin._cli import Parser, at_least, run
-from ham.bin.score import TrialList, find_lists, read_list
+from ham.bin._cli import Parser, run
+from ham.bin.score import TrialList, rated_lists
 from ham.errors import ConfigError, DataError
 from ham.score.compare import markdown_table
-from ham.score.intervals import NUM_RESAMPLES
 from ham.score.scores import read_scores
 from ham.score.summary import SeedSummary, summarise_seeds, summary_table
 
@@ -38,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     reference = options.reference or next(iter(systems))
     if reference not in systems:
         raise ConfigError(f"--reference: expected one of {', '.join(systems)}, found '{reference}'")
-    lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
+    lists = rated_lists(options.data_dir, options.test_sets)
     columns: dict[str, Sequence[SeedSummary]] = {}
     for trial_list in tqdm(lists, desc="lists", unit="list"):
         for backend in options.backends:
@@ -48,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
             trials = trial_list.trials
             speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
             columns[f"{trial_list.name} {backend}"] = summarise_seeds(
-                scores, trials.labels, *speakers, reference=reference, num_resamples=options.num_resamples
+                scores, trials.labels, *speakers, reference=reference
             )
     print(markdown_table(*summary_table(columns, reference)))
 
@@ -60,9 +59,6 @@ def _parser() -> Parser:
     parser.add_argument("--reference", default="", help="system that the others are compared with; the first")
     parser.add_argument("--test_sets", nargs="+", default=["all"], help="lists (<root>/<list>), roots, or all")
     parser.add_argument("--backends", nargs="+", default=["cosine"], help="cosine, hyperbolic")
-    parser.add_argument(
-        "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
-    )
     return parser
 
 

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham import report, table_page, table_report
-from ham.bin._cli import Parser, at_least, run
-from ham.bin.score import TrialList, find_lists, read_list
+from ham.bin._cli import Parser, run
+from ham.bin.score import TrialList, rated_lists
 from ham.bin.summary import Systems, parse_systems
 from ham.errors import ConfigError, DataError
+from ham.losses import LOSSES
 from ham.report import Experiment
 from ham.score.backends import parse_backend
-from ham.score.intervals import NUM_RESAMPLES
 from ham.score.published import Published, read_published
 from ham.score.results import ListResult, per_cent, text_table
 from ham.score.scores import read_scores, write_text
@@ -54,13 +54,14 @@ def main(argv: Sequence[str]) -> None:
     reference = options.reference or next(iter(systems))
     if reference not in systems:
         raise ConfigError(f"--reference: expected one of {', '.join(systems)}, found '{reference}'")
-    published = _read_published(options)
-    names = _in_order(find_lists(options.data_dir, options.test_sets), published)
+    published = _read_published(options, systems)
+    found = {trial_list.name: trial_list for trial_list in rated_lists(options.data_dir, options.test_sets)}
+    names = _in_order(list(found), published)
     trainings = {name: tuple(map(report.read_experiment, folders)) for name, folders in systems.items()}
     plans = _plans(options.backends, names, published, trainings)
-    lists = {name: read_list(options.data_dir, name) for name in names}
+    lists = {name: found[name] for name in names}
     _check_lists(systems, trainings, lists)
-    builder = _Builder(systems, trainings, published, reference, options.num_resamples)
+    builder = _Builder(systems, trainings, published, reference)
     with tqdm(total=sum(map(len, plans.values())), desc="lists", unit="list") as progress:
         tables = tuple(builder.table(title, plan, lists, progress) for title, plan in plans.items())
     comparison = Comparison(
@@ -68,7 +69,6 @@ def main(argv: Sequence[str]) -> None:
         tables=tables,
         systems=trainings,
         reference=reference,
-        num_resamples=options.num_resamples,
         command=shlex.join(["python", "-m", "ham.bin.table", *argv]),
         published_from=f"{options.published}, {options.published_config}" if options.published else "",
     )
@@ -91,13 +91,10 @@ def _parser() -> Parser:
     parser.add_argument("--published_config", default="", help="configuration whose published numbers are shown")
     parser.add_argument("--title", default="Systems compared", help="heading of both files")
     parser.add_argument("--out", type=Path, required=True, help="folder for RESULTS.md and table.html")
-    parser.add_argument(
-        "--num_resamples", type=at_least(1), default=NUM_RESAMPLES, help="bootstrap draws of an interval"
-    )
     return parser
 
 
-def _read_published(options: Any) -> list[Published]:
+def _read_published(options: Any, systems: Systems) -> list[Published]:
     if bool(options.published) != bool(options.published_config):
         raise ConfigError("--published and --published_config: expected both or neither, found one of them")
     if not options.published:
@@ -107,6 +104,9 @@ def _read_published(options: Any) -> list[Published]:
     if options.published_config not in names:
         choices = f"one of {', '.join(names) or 'none'} ({options.published})"
         raise ConfigError(f"--published_config: expected {choices}, found '{options.published_config}'")
+    if strange := sorted({entry.system for entry in every} - {*LOSSES, *systems}):
+        place = f"{options.published}: system {strange[0]}"
+        raise DataError(f"{place}: expected a loss ({', '.join(LOSSES)}) or a system of the table, found neither")
     # None of ours is fine-tuned.
     return [entry for entry in every if entry.config == options.published_config and not entry.finetuned]
 
@@ -189,11 +189,10 @@ class _Builder:
         trainings: Trainings,
         published: Sequence[Published],
         reference: str,
-        num_resamples: int,
     ) -> None:
         self._systems, self._trainings = systems, trainings
         self._published = {(entry.system, entry.trial_list, entry.backend): entry for entry in published}
-        self._reference, self._num_resamples = reference, num_resamples
+        self._reference = reference
 
     def table(self, title: str, plan: Mapping[str, str], lists: Mapping[str, TrialList], progress: tqdm[Any]) -> Table:
         """One table; a list that no system has scores of is named and left out."""
@@ -220,7 +219,6 @@ class _Builder:
             trial_list.speakers(trials.enrol),
             trial_list.speakers(trials.test),
             reference=self._reference,
-            num_resamples=self._num_resamples,
         )
         entries = {}
         for summary in summaries:
@@ -252,7 +250,7 @@ class _Builder:
 
     def _check_eers(self, system: str, eers: Sequence[float], results: Sequence[ListResult]) -> None:
         for folder, eer, result in zip(self._systems[system], eers, results, strict=True):
-            if not abs(eer - result.eer) <= ROUNDING:
+            if result.eer is None or not abs(eer - result.eer) <= ROUNDING:
                 raise DataError(
                     f"{folder / 'results.json'}: {result.trial_list} by {result.backend}: expected the EER of the "
                     f"scores, {per_cent(eer)} %, found {per_cent(result.eer)} %; score it again (stage 6)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from ham.bin._cli import Parser, at_least, run
-from ham.bin._options import add_config, boolean, read_config
+from ham.bin._options import add_config, boolean, read_config, top_n
 from ham.bin._system import (
     build_augmenter,
     build_backbone,
@@ -29,20 +29,26 @@ from ham.bin._system import (
 from ham.config import Config, differences, from_dict, to_dict
 from ham.data.checksums import lock_folder
 from ham.data.dataset import TrainingSet, training_set
+from ham.data.identity import Identity, changes, identity, read_sums, write_sums
 from ham.data.kaldi_dir import read_data_dir
-from ham.data.pack import content_fingerprint
 from ham.data.speed import SpeedPerturbation
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.features import SpecAugment
 from ham.report import hardware
+from ham.score.backends import DEFAULT, fitting_backends, parse_backends
+from ham.score.training import check_training
 from ham.train import checkpoint
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import curvature_at, learning_rate, margin_at
 from ham.train.step import TrainingStep
 from ham.train.validation import choose_speakers, validation_eer, validation_set
+from ham.words import count
 
 logger = logging.getLogger(__name__)
+
+MATERIALS = {"musan": "noise (--musan)", "rirs": "room responses (--rirs)"}
+"""Stores beside the training speech that an option takes into use, and what messages call them."""
 
 
 @dataclass(frozen=True)
@@ -53,23 +59,26 @@ class Prepared:
     utt2spk: dict[str, str]
     data: TrainingSet
     aside: tuple[str, ...]
-    fingerprint: str
+    fingerprint: Identity
 
 
 def main(argv: Sequence[str]) -> None:
     """Train, or go on training, or say that it is done."""
     options = _parser().parse_args(argv)
-    config = resolve(read_config(options))
+    config = read_config(options)
     device = pick_device(options.device)
     prepared = prepare(options.data_dir, config, options.seed)
-    request = describe(config, options, prepared)
+    _check_backends(options, prepared.aside)
+    stores = {"train": prepared.store, **_materials(options, config)}
+    request = describe(config, options.seed, prepared, stores)
     folder = options.exp_dir
-    last, step = _last_place(folder, request, options.resume)
+    last, step = _last_place(folder, request, stores, options.resume)
     if last == config.train.epochs and step is None:
-        logger.info("%s: trained already, all %d epochs; nothing to do", folder, last)
+        logger.info("%s: trained already, %s; nothing to do", folder, count(last, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, "train"):
+        write_sums(folder, stores)
         _write_request(folder, request)
         torch.manual_seed(options.seed)
         torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
@@ -93,8 +102,19 @@ def _parser() -> Parser:
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
+    parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="what will score it; checked before training")
+    parser.add_argument("--top_n", type=top_n, default=0, help="cohort scores that as_norm will keep, likewise")
     add_config(parser)
     return parser
+
+
+def _check_backends(options: Any, aside: Sequence[str]) -> None:
+    """Refuse back-ends that will not be able to score, before the training."""
+    backends = parse_backends(options.backends)
+    for models in sorted((options.data_dir / "test").glob("*/*/enrol")):
+        fitting_backends(backends, str(models.parent), has_models=True)
+    if any(backend.needs_training for backend in backends):
+        check_training(backends, read_data_dir(options.data_dir / "train"), aside, top_n=options.top_n)
 
 
 def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
@@ -108,24 +128,36 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
     store = ArrayStore(data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     _check_shards(store, config.data.max_bad_crops)
-    aside = choose_speakers(utt2spk, config.data.valid_speakers, seed=seed)
-    data = training_set(store, utt2spk, aside)
+    aside = choose_speakers(utt2spk, config.data.valid_speakers, share=config.data.valid_share, seed=seed)
+    shortest = config.data.min_utterance_s
+    data = training_set(store, utt2spk, aside, min_utterance_s=shortest)
+    if data.num_short:
+        logger.info("%d utterances below %g s are left out (data.min_utterance_s)", data.num_short, shortest)
     if len(data.speakers) < 2:
         raise DataError(
             f"{data_dir}/train: expected at least 2 speakers besides the {len(aside)} kept aside for validation "
-            f"(data.valid_speakers), found {len(data.speakers)}"
+            f"(data.valid_speakers, data.valid_share), found {len(data.speakers)}"
+            + (f"; {data.num_short} utterances are below {shortest:g} s (data.min_utterance_s)" if shortest else "")
         )
-    return Prepared(store, utt2spk, data, aside, content_fingerprint(store, utt2spk))
+    return Prepared(store, utt2spk, data, aside, identity(store, utt2spk))
 
 
 def _check_shards(store: ArrayStore, max_bad_crops: int) -> None:
-    """Find a missing or cut shard now and not in the middle of an epoch; with a budget it is only told."""
+    """Find a missing, cut or damaged shard now and not in the middle of an epoch; with a budget it is only told."""
     try:
         store.check_shards()
     except DataError as error:
         if not max_bad_crops:
             raise
         logger.warning("%s; up to %d crops of an epoch may be unreadable (data.max_bad_crops)", error, max_bad_crops)
+
+
+def _materials(options: Any, config: Config) -> dict[str, ArrayStore]:
+    """The stores of noise and room responses that the augmentation is asked to use."""
+    stores = {name: ArrayStore(options.data_dir / "store" / name) for name in MATERIALS if getattr(options, name)}
+    for store in stores.values():
+        _check_shards(store, config.data.max_bad_crops)
+    return stores
 
 
 def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.device) -> Loop:
@@ -139,9 +171,11 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
     store = prepared.store
     if config.features == "stored":
         store = ArrayStore(options.data_dir / "store" / "train_features")
-        same = (prepared.store.utts, prepared.store.meta.get("files"), to_dict(config)["frontend"])
-        if (store.utts, store.meta.get("files"), store.meta.get("frontend")) != same:
-            raise DataError(f"{store.path}: made from other audio or by another front end; run stage 3 again")
+        same = (prepared.store.utts, prepared.store.digest, to_dict(config)["frontend"])
+        if (store.utts, store.meta.get("audio"), store.meta.get("frontend")) != same:
+            raise DataError(
+                f"{store.path}: made from other audio or by another front end; run stage 3 with this configuration"
+            )
         _check_shards(store, config.data.max_bad_crops)
     _announce(prepared, config, step, num_speakers, device)
     return Loop(
@@ -178,6 +212,7 @@ def build_step(
             stores / "rirs" if options.rirs else None,
         ),
         keep_clean=config.augment.mode == "clean_plus_augmented",
+        joint_pass=config.augment.joint_pass,
         speed=speed,
         crop_samples=frontend.crop_samples(config.data.crop_frames),
         precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,
@@ -277,23 +312,25 @@ def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_speake
     """Say what is trained on what."""
     size = sum(p.numel() for p in step.backbone.parameters()) / 1e6
     logger.info(
-        "%s (%.2f M parameters) with %s on %s: %d utterances of %d speakers (%d classes), %d kept for validation",
+        "%s (%.2f M parameters) with %s on %s: %s of %s (%s), %d kept for validation",
         config.backbone.name,
         size,
         config.loss.name,
         device,
-        len(prepared.data.indices),
-        len(prepared.data.speakers),
-        num_speakers,
+        count(len(prepared.data.indices), "utterance"),
+        count(len(prepared.data.speakers), "speaker"),
+        count(num_speakers, "class", "classes"),
         len(prepared.aside),
     )
 
 
-def _last_place(folder: Path, request: dict[str, Any], resume: bool) -> tuple[int, int | None]:
+def _last_place(
+    folder: Path, request: dict[str, Any], stores: Mapping[str, ArrayStore], resume: bool
+) -> tuple[int, int | None]:
     """The epoch after which to go on, 0 to begin; or the epoch within which, and the steps that are done.
 
     Raises:
-        ConfigError: if another configuration made the experiment, showing the difference, or if it was stopped
+        ConfigError: if another configuration or other audio made the experiment, saying which, or if it was stopped
             half way and ``--resume`` is missing.
         CheckpointError: if its last checkpoint cannot be read.
     """
@@ -303,11 +340,12 @@ def _last_place(folder: Path, request: dict[str, Any], resume: bool) -> tuple[in
         last, step = within[-1]
     if not last:
         return 0, None
-    lines = differences(_decisive(_in_full(_read_request(folder))), _decisive(request))
+    old = _in_full(_read_request(folder))
+    lines = [*differences(_decisive(old), _decisive(request)), *_changes_of_audio(folder, old, request, stores)]
     if lines:
         raise ConfigError(
-            f"{folder}: another configuration made this experiment ({'; '.join(lines)}); choose another --exp_name "
-            "or delete the folder"
+            f"{folder}: another configuration or other audio made this experiment ({'; '.join(lines)}); choose another "
+            "--exp_name or delete the folder"
         )
     epochs = int(request["train"]["epochs"])
     if (last < epochs or step is not None) and not resume:
@@ -322,37 +360,58 @@ def _place_words(epoch: int, step: int | None) -> str:
     return f"after epoch {epoch}" if step is None else f"after step {step}, in epoch {epoch}"
 
 
-def describe(config: Config, options: Any, prepared: Prepared) -> dict[str, Any]:
+def describe(config: Config, seed: int, prepared: Prepared, stores: Mapping[str, ArrayStore]) -> dict[str, Any]:
     """All that an experiment is made of; another one in any of it is another experiment."""
-    stores = {name: options.data_dir / "store" / name for name in ("musan", "rirs") if getattr(options, name)}
-    materials = {name: content_fingerprint(ArrayStore(path)) for name, path in stores.items()}
     return {
         **to_dict(config),
-        "seed": options.seed,
+        "seed": seed,
         "fingerprint": prepared.fingerprint,
-        "materials": materials,
+        "materials": {name: identity(store) for name, store in stores.items() if name in MATERIALS},
     }
+
+
+def _changes_of_audio(
+    folder: Path, old: Mapping[str, Any], request: Mapping[str, Any], stores: Mapping[str, ArrayStore]
+) -> list[str]:
+    """How the training audio, the noise and the room responses differ from those that the experiment was made from."""
+    before, now = ({"train": tree["fingerprint"], **tree["materials"]} for tree in (_audio_of(old), request))
+    if not all(isinstance(one, Mapping) for one in before.values()):
+        return ["its audio is not described, an earlier release made it"]
+    sums = read_sums(folder)
+    lines = []
+    for name, what in {"train": "training", **MATERIALS}.items():
+        if name in before and name in now:
+            lines += changes(what, before[name], stores[name], now[name], sums.get(name))
+        elif name in before or name in now:
+            lines.append(f"{what}: {'used before, not now' if name in before else 'not used before, but now'}")
+    return lines
+
+
+def _audio_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request that describes audio."""
+    materials = tree.get("materials")
+    return {"fingerprint": tree.get("fingerprint"), "materials": materials if isinstance(materials, Mapping) else {}}
 
 
 def _in_full(request: dict[str, Any]) -> dict[str, Any]:
     """A request of an older release with the options that it did not know yet, at their defaults."""
     others = {key: value for key, value in request.items() if key not in Config.__dataclass_fields__}
-    if isinstance(others.get("materials"), dict):  # materials that were not used once stood there as false
-        others["materials"] = {name: used for name, used in others["materials"].items() if used}
+    tree = {k: v for k, v in request.items() if k not in others}
     try:
-        return {**to_dict(resolve(from_dict({k: v for k, v in request.items() if k not in others}))), **others}
+        return {**to_dict(resolve(from_dict(tree))), **others}
     except ConfigError:
         return request  # an option is gone: the difference will be shown
 
 
 def _decisive(request: dict[str, Any]) -> dict[str, Any]:
-    """The request without what changes no number: gathering processes, checkpoints within epochs, the budget."""
+    """The configuration without what changes no number: gathering processes, checkpoints within epochs, the budget."""
     free = {"data": ("num_workers", "max_bad_crops"), "train": ("checkpoint_steps",)}
     kept = {
         block: {key: value for key, value in request.get(block, {}).items() if key not in keys}
         for block, keys in free.items()
     }
-    return {**request, **kept}
+    settings = {key: value for key, value in request.items() if key not in ("fingerprint", "materials")}
+    return {**settings, **kept}
 
 
 def _read_request(folder: Path) -> dict[str, Any]:
@@ -362,14 +421,13 @@ def _read_request(folder: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{path}: cannot be read ({reason}), but there are checkpoints; delete {folder}"
-        ) from None
+        found = f"cannot be read ({reason}), but there are checkpoints"
+        raise CheckpointError(f"{path}: {found}; choose another --exp_name or delete {folder}") from None
     return dict(tree) if isinstance(tree, dict) else {}
 
 
 def _write_request(folder: Path, request: dict[str, Any]) -> None:
-    """Write the resolved configuration, with seed and fingerprint of the data."""
+    """Write the resolved configuration, with seed and description of the audio."""
     part = folder / ".config.yaml.part"
     part.write_text(yaml.safe_dump(request, sort_keys=False, default_flow_style=None), encoding="utf-8")
     part.replace(folder / "config.yaml")

@@ -42,6 +42,7 @@ from ham.data.in_order import in_order
 from ham.data.layouts import LAYOUTS, Layout, Sorter
 from ham.data.parts import Parts
 from ham.errors import ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -379,7 +380,7 @@ class _Job:
         if num_missing > self.max_missing:
             is_done = is_unpacked(self.archive, self.corpora)
             first = f"remove {_record_path(self.archive, self.corpora)} and " if is_done else ""
-            accept = f"accept {num_missing} missing files with --max_missing_files {num_missing}"
+            accept = f"accept {count(num_missing, 'missing file')} with --max_missing_files {num_missing}"
             raise DataError(f"{said}; {first}load the archive again, or {accept}")
         if files is not None or missing:
             logger.warning("%s", said)
@@ -387,8 +388,8 @@ class _Job:
 
 
 def _count(num_files: int | None, num_speakers: int | None) -> str:
-    files = "any number of files" if num_files is None else f"{num_files} files"
-    return f"{files} of {num_speakers} speakers" if num_speakers else files
+    files = "any number of files" if num_files is None else count(num_files, "file")
+    return f"{files} of {count(num_speakers, 'speaker')}" if num_speakers else files
 
 
 def _describe(done: Unpacked, place: Path) -> str:

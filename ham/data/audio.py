@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-import struct
-import zlib
+import stat
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ham.data.flac import check_flac
 from ham.data.m4a import Samples, open_m4a
+from ham.data.ogg import check_ogg
+from ham.data.riff import check_wav
 from ham.errors import DataError
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".m4a")
@@ -37,10 +38,11 @@ SILENCE_PEAK = 1e-4
 LARGEST_PEAK = 8.0
 """18 dB above full scale: beyond, a float file does not hold samples in [-1, 1] but, most often, integers."""
 
+RATES = (4000, 768_000)
+"""Hz: below, there is no voice; beyond, no recorder. A header of 1 Hz makes hours of a second of speech."""
+
 _BLOCK = 1 << 20  # samples decoded at a time, so that an hour of audio is inspected in 4 MiB
-_STREAMED = 0x7FFFF000  # sizes from here on (sox, ffmpeg, Kaldi in a pipe) mean "until the end of the file"
-_OGG_LAST = 0x04  # bit of the header type that marks the last page of a stream (RFC 3533, section 6)
-_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # the bits of a byte, backwards
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def inspect_audio(path: Path) -> AudioInfo:
 def inspect_header(path: Path) -> AudioInfo:
     """Believe the header of a file whose container is whole; what :func:`inspect_audio` finds by decoding is not found.
 
+    Header and content are compared in the same way (:mod:`ham.data.riff`, :mod:`ham.data.flac`, :mod:`ham.data.ogg`).
     The header of an M4A file does not say how many samples come out of it: such a file is decoded (2 ms for 8 s).
 
     Args:
@@ -146,7 +149,7 @@ def inspect_header(path: Path) -> AudioInfo:
         Its length, rate and number of channels.
 
     Raises:
-        DataError: if the file is missing, empty, not audio, too short, or a truncated WAV or OGG file.
+        DataError: if the file is missing, empty, not audio, too short, or its header and content disagree.
     """
     with _opened(path) as file:
         num_samples = file.num_samples if file.num_samples is not None else sum(map(len, file.blocks))
@@ -216,36 +219,69 @@ def _inspect_or_error(path: Path, inspect: Callable[[Path], AudioInfo]) -> Audio
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Samples]:
-    """Open a file whose container is whole."""
+    """Open a file whose container is whole and whose rate is one of sound."""
     if path.suffix.lower() not in EXTENSIONS:
         raise DataError(f"{path}: expected {', '.join(EXTENSIONS)}, found {path.suffix!r}; {CONVERT}")
+    check_regular(path)
     try:
         if path.suffix.lower() == ".m4a":
             with open_m4a(path) as samples:
-                yield samples
+                yield _checked_rate(path, samples)
         else:
             with _sound_file(path) as file:
-                yield Samples(file.samplerate, file.channels, _blocks(path, file), file.frames)
+                yield _checked_rate(path, Samples(file.samplerate, file.channels, _blocks(path, file), file.frames))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {_cure(path)}") from error
 
 
+def check_regular(path: Path) -> os.stat_result:
+    """Refuse what is no file before it is opened: opening a pipe that nobody writes to never returns.
+
+    Args:
+        path: what is to be read; links are followed.
+
+    Returns:
+        What the system says of the file.
+
+    Raises:
+        DataError: if it is anything but a regular file: nothing, a link that leads nowhere, a folder, a pipe.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116 - a million times
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); {_cure(path)}") from error
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "device")
+        raise DataError(f"{path}: expected a file, found a {kind}; remove or rename it")
+    return status
+
+
+def _checked_rate(path: Path, samples: Samples) -> Samples:
+    if not RATES[0] <= samples.sample_rate <= RATES[1]:
+        raise DataError(
+            f"{path}: expected a sample rate of {RATES[0]:,} to {RATES[1]:,} Hz, found {samples.sample_rate:,} Hz; "
+            "write it again with its true rate"
+        )
+    return samples
+
+
 def _sound_file(path: Path) -> soundfile.SoundFile:
-    source = _whole_container(path)
+    """Open a file, and hold libsndfile's number of samples against the container's."""
+    source, expected = _whole_container(path)
     try:
         file = soundfile.SoundFile(source)
     except soundfile.LibsndfileError as error:
         raise DataError(f"{path}: is not audio, or damaged ({_reason(error)}); {CONVERT}, or remove it") from error
-    if file.frames >= 1 << 62:
+    if expected is None:
         raise DataError(f"{path}: its header does not say how long it is; {CONVERT}")
+    if file.frames != expected:
+        raise DataError(f"{path}: expected {expected} samples, by its bytes, found {file.frames}; {CONVERT}")
     return file
 
 
 def _cure(path: Path) -> str:
     if path.is_symlink():
         return f"the link points to {path.readlink()}: mend it or remove it"
-    if path.is_dir():
-        return "rename the folder"
     return "give yourself permission to read it" if path.exists() else "restore it, or remove it from the lists"
 
 
@@ -288,74 +324,22 @@ def _resample(waveform: NDArray[np.float32], rate: int, new_rate: int) -> NDArra
     return resampled
 
 
-def _whole_container(path: Path) -> Path | io.BytesIO:
-    """The file, or its mended content, once it has all the bytes that it announces.
+def _whole_container(path: Path) -> tuple[Path | io.BytesIO, int | None]:
+    """The file, or its mended content, and the number of samples by its container; None if it says none.
 
-    libsndfile reads what is left of a truncated WAV or OGG file without a word, so that the sizes are compared
-    here; a truncated FLAC file fails when it is decoded.
+    libsndfile reads what it can of a file that is cut, or announces less than it holds, without a word, so that
+    header and content are compared here. Containers that nobody compares are not accepted.
     """
     with path.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size == 0:
             raise DataError(f"{path}: is empty (0 bytes); remove or replace it")
-        magic = stream.read(4)
-        if magic == b"RIFF":
-            return _whole_wav(path, stream, size)
-        if magic == b"OggS":
-            _check_ogg(path, magic + stream.read())
-    return path
-
-
-def _whole_wav(path: Path, stream: BinaryIO, size: int) -> Path | io.BytesIO:
-    """Compare the size of the data chunk with the bytes there are; mend a header that was never completed."""
-    (riff_size,) = struct.unpack("<I4x", stream.read(8).ljust(8, b"\0"))
-    length = _seek_data_chunk(stream)
-    if length is None or length >= _STREAMED:
-        return path
-    start = stream.tell()
-    if length > size - start:
-        raise DataError(
-            f"{path}: is truncated: expected {length} bytes of samples, found {size - start}; copy it again"
-        )
-    # A writer that could not seek back leaves 0 here and a RIFF size that does not fit the file either.
-    if length == 0 and start < size and riff_size + 8 < size:
-        stream.seek(0)
-        content = bytearray(stream.read())
-        content[4:8], content[start - 4 : start] = struct.pack("<I", size - 8), struct.pack("<I", size - start)
-        return io.BytesIO(content)
-    return path
-
-
-def _seek_data_chunk(stream: BinaryIO) -> int | None:
-    """Go to the first sample of a WAV file; returns the announced number of bytes, None without such a chunk."""
-    while len(header := stream.read(8)) == 8:
-        name, length = struct.unpack("<4sI", header)
-        if name == b"data":
-            return int(length)
-        stream.seek(length + length % 2, os.SEEK_CUR)
-    return None
-
-
-def _check_ogg(path: Path, content: bytes) -> None:
-    """Refuse an Ogg file with a damaged page or without the page that ends its stream; junk behind is nothing."""
-    start, is_last = 0, False
-    while content.startswith(b"OggS", start):
-        is_last = False
-        num_segments = int.from_bytes(content[start + 26 : start + 27], "little")
-        end = start + 27 + num_segments + sum(content[start + 27 : start + 27 + num_segments])
-        if end > len(content):
-            break
-        page = content[start:end]
-        if _ogg_checksum(page) != int.from_bytes(page[22:26], "little"):
-            raise DataError(f"{path}: is damaged: the page at byte {start} breaks its checksum; copy it again")
-        is_last = bool(page[5] & _OGG_LAST)
-        start = end
-    if not is_last:
-        raise DataError(f"{path}: is truncated: expected a page that ends the stream; copy it again")
-
-
-def _ogg_checksum(page: bytes) -> int:
-    """CRC-32 of RFC 3533, section 6: zlib's polynomial, but bits in the other order, from 0 and not inverted."""
-    without = page[:22] + bytes(4) + page[26:]
-    reflected = zlib.crc32(without.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{reflected:032b}"[::-1], 2)
+        magic = stream.read(10)
+        if magic.startswith((b"RIFF", b"RF64")):
+            num_samples, mended = check_wav(path, stream, size)
+            return path if mended is None else io.BytesIO(mended), num_samples
+        if magic.startswith(b"OggS"):
+            return path, check_ogg(path, magic + stream.read())
+        if magic.startswith(b"fLaC"):
+            return path, check_flac(path, stream, 0, size)
+    raise DataError(f"{path}: is not audio of the kinds WAV, FLAC or Ogg (begins with {magic!r}); {CONVERT}")

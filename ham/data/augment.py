@@ -7,18 +7,19 @@ its own rows only. With MUSAN and RIRS_NOISES in audio stores all four published
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ham.data import noise, reverb
 from ham.data.channel import Channel
-from ham.data.draws import integers, uniform
+from ham.data.draws import Range, integers, uniform, weighted
 from ham.data.store import ArrayStore
-from ham.data.waveforms import Crops
+from ham.data.waveforms import PUBLISHED_ADDED_POWER, Crops, normalise_peak
 from ham.errors import ConfigError, DataError
 
 UNTOUCHED = -1
@@ -33,7 +34,7 @@ class Effect(Protocol):
 
 
 class Augmenter:
-    """Gives each row of a batch, with some probability, one kind of augmentation drawn uniformly.
+    """Gives each row of a batch, with some probability, one kind of augmentation.
 
     The published recipe trains on the clean crop and on an augmented copy of it: call this with ``probability=1`` on
     the batch and use both. Others replace a crop with its augmented version: ``probability=0.6``.
@@ -41,18 +42,30 @@ class Augmenter:
     Args:
         kinds: names and effects, at least one; the order takes part in the draw.
         probability: that a row is augmented, from 0 to 1.
+        weights: how often each kind is drawn, in proportion to the others; none for all equally often.
+        peak_normalise: scale every augmented row to a peak of full scale, see ``normalise_peak``.
 
     Raises:
-        ConfigError: if there is no kind or the probability is none.
+        ConfigError: if there is no kind, the probability is none, or the weights do not fit.
     """
 
-    def __init__(self, kinds: Mapping[str, Effect], *, probability: float) -> None:
+    def __init__(
+        self,
+        kinds: Mapping[str, Effect],
+        *,
+        probability: float,
+        weights: Sequence[float] = (),
+        peak_normalise: bool = False,
+    ) -> None:
         if not kinds:
             raise ConfigError("augmentation: expected at least one kind, found none; switch it off instead")
         if not 0.0 <= probability <= 1.0:
             raise ConfigError(f"augmentation: probability must be from 0 to 1, found {probability:g}")
+        check_weights(tuple(kinds), weights)
         self.names = tuple(kinds)
         self.probability = probability
+        self.weights = tuple(weights)
+        self.peak_normalise = peak_normalise
         self._effects = tuple(kinds.values())
 
     def draw(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
@@ -66,14 +79,18 @@ class Augmenter:
         Returns:
             Indices into ``names``, or ``UNTOUCHED``, shape ``(B,)``, int64.
         """
-        kinds = integers((num,), 0, len(self.names) - 1, generator, device)
+        if self.weights:
+            kinds = weighted(num, self.weights, generator, device)
+        else:
+            kinds = integers((num,), 0, len(self.names) - 1, generator, device)
         touched = uniform((num,), (0.0, 1.0), generator, device) < self.probability
         return kinds.masked_fill(~touched, UNTOUCHED)
 
     def __call__(self, waveforms: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         """Augment a batch; the same generator state gives the same result.
 
-        Babble is made of the rows as they came in. The result is not clipped: its values may leave [-1, 1].
+        Babble is made of the rows as they came in. The result is not clipped: without ``peak_normalise`` its values
+        may leave [-1, 1].
 
         Args:
             waveforms: shape ``(B, N)``, in [-1, 1]; not changed.
@@ -89,7 +106,8 @@ class Augmenter:
         for index, effect in enumerate(self._effects):
             rows = torch.nonzero(drawn == index).squeeze(1)
             if len(rows):
-                result.index_copy_(0, rows, effect(crops, rows, generator))
+                changed = effect(crops, rows, generator)
+                result.index_copy_(0, rows, normalise_peak(changed) if self.peak_normalise else changed)
         return result
 
 
@@ -101,11 +119,24 @@ class Materials:
         sample_rate: in Hz.
         noise_store: MUSAN, ids beginning with ``noise``, ``music`` and ``speech``; None to do without.
         room_store: room impulse responses; None to do without.
+        snr: rule of the ratio to the recordings of ``noise_store``: ``published`` adds 1e-4 to both powers first, so
+            that quiet noise ends quieter than asked; ``exact`` does not (see ``ham.data.waveforms.snr_gain``). Noise
+            that is made here and babble of the batch always have the exact ratio.
     """
 
     sample_rate: int = 16000
     noise_store: ArrayStore | None = None
     room_store: ArrayStore | None = None
+    snr: Literal["published", "exact"] = "published"
+
+
+def _recordings(
+    materials: Materials, store: ArrayStore, kind: str, snr_db: Range, num_files: tuple[int, int] = (1, 1)
+) -> Effect:
+    """Recordings of the noise store whose ids begin with ``kind``."""
+    source = noise.StoreNoise(store, kind)
+    added_power = PUBLISHED_ADDED_POWER if materials.snr == "published" else 0.0
+    return noise.AddNoise(source, snr_db=snr_db, num_files=num_files, added_power=added_power)
 
 
 def _reverb(materials: Materials) -> Effect:
@@ -120,22 +151,28 @@ def _music(materials: Materials) -> Effect:
     """Music of the store; there is no stand-in."""
     if materials.noise_store is None:
         raise ConfigError("augmentation: kind 'music' needs the MUSAN store; pack it or leave 'music' out")
-    return noise.AddNoise(noise.StoreNoise(materials.noise_store, "music"), snr_db=noise.MUSIC_SNR_DB)
+    return _recordings(materials, materials.noise_store, "music", noise.MUSIC_SNR_DB)
 
 
 def _speech(materials: Materials) -> Effect:
     """Voices of the store, or of the batch."""
     if materials.noise_store is None:
         return noise.BatchBabble()
-    source = noise.StoreNoise(materials.noise_store, "speech")
-    return noise.AddNoise(source, snr_db=noise.SPEECH_SNR_DB, num_files=noise.SPEECH_NUM_FILES)
+    return _recordings(materials, materials.noise_store, "speech", noise.SPEECH_SNR_DB, noise.SPEECH_NUM_FILES)
+
+
+def _voice(materials: Materials) -> Effect:
+    """One voice of the store, or of the batch."""
+    if materials.noise_store is None:
+        return noise.BatchBabble(snr_db=noise.VOICE_SNR_DB, num_voices=(1, 1))
+    return _recordings(materials, materials.noise_store, "speech", noise.VOICE_SNR_DB)
 
 
 def _noise(materials: Materials) -> Effect:
     """Noises of the store, or coloured noise."""
     if materials.noise_store is None:
         return noise.AddNoise(noise.ColouredNoise(sample_rate=materials.sample_rate))
-    return noise.AddNoise(noise.StoreNoise(materials.noise_store, "noise"))
+    return _recordings(materials, materials.noise_store, "noise", noise.NOISE_SNR_DB)
 
 
 def _channel(materials: Materials) -> Effect:
@@ -148,13 +185,14 @@ KINDS: Mapping[str, Callable[[Materials], Effect]] = {
     "music": _music,
     "speech": _speech,
     "noise": _noise,
+    "voice": _voice,
     "channel": _channel,
 }
-"""Every kind by its name; the first four are the published ones."""
+"""Every kind by its name; the first four are HAM-Softmax's, ``voice`` is wespeaker's, ``channel`` is ours."""
 
 
 def available_kinds(materials: Materials) -> tuple[str, ...]:
-    """Names of the published kinds that can be made.
+    """Names of HAM-Softmax's kinds that can be made.
 
     Args:
         materials: what there is.
@@ -182,6 +220,23 @@ def check_kinds(names: Sequence[str]) -> None:
         raise ConfigError(f"augmentation: every kind may be listed once, found {', '.join(names)}")
 
 
+def check_weights(names: Sequence[str], weights: Sequence[float]) -> None:
+    """Check the weights of kinds.
+
+    Args:
+        names: the kinds.
+        weights: none, or one for each, at least 0 and not all 0.
+
+    Raises:
+        ConfigError: if they do not fit.
+    """
+    if weights and not (len(weights) == len(names) and min(weights) >= 0.0 and 0.0 < sum(weights) < math.inf):
+        raise ConfigError(
+            f"augmentation: weights: expected a number of at least 0 for each of {', '.join(names)}, not all 0, "
+            f"found {', '.join(f'{weight:g}' for weight in weights)}"
+        )
+
+
 def build_kinds(names: Sequence[str], materials: Materials) -> dict[str, Effect]:
     """Make effects with the published settings.
 
@@ -200,5 +255,5 @@ def build_kinds(names: Sequence[str], materials: Materials) -> dict[str, Effect]
     for store in (materials.noise_store, materials.room_store):
         if store is not None and store.sample_rate != materials.sample_rate:
             place, rate = store.path, store.sample_rate
-            raise DataError(f"{place}: expected {materials.sample_rate} Hz, found {rate} Hz; pack it again")
+            raise DataError(f"{place}: expected {materials.sample_rate} Hz, found {rate} Hz; delete it and run stage 3")
     return {name: KINDS[name](materials) for name in names}

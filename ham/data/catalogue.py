@@ -48,6 +48,11 @@ class Part:
         """The best guess of its size in bytes; 0 where nothing is known."""
         return self.size or self.about_size or 0
 
+    @property
+    def most_bytes(self) -> int | None:
+        """More than this is another file: twice a rough size and a megabyte; None where nothing is known."""
+        return self.size or (2 * self.about_size + 10**6 if self.about_size else None)
+
 
 @dataclass(frozen=True)
 class ArchiveSet:
@@ -91,6 +96,14 @@ class ArchiveSet:
         """About what the unpacked files will take on the disk."""
         size = self.archive_bytes if self.unpacked_size is None else self.unpacked_size
         return size + BLOCK_WASTE_BYTES * (self.num_files or self.num_utts or 0)
+
+    @property
+    def store_bytes(self) -> int:
+        """About what its audio takes in the stores of stage 3, as 16-bit samples at 16 kHz."""
+        if self.hours is not None:
+            return round(WAV_BYTES_PER_HOUR * self.hours)
+        size = self.archive_bytes if self.unpacked_size is None else self.unpacked_size
+        return round(size / (1.0 if self.audio == "wav" else FLAC_RATIO))
 
     def converted_bytes(self, audio_format: str) -> int:
         """About what the copy of m4a speech takes as ``wav`` or ``flac``; 0 for other words and other speech."""

@@ -20,6 +20,7 @@ from ham.data.catalogue import ArchiveSet
 from ham.data.join import SAMPLE_RATE, Joint, group_short
 from ham.data.kaldi_dir import read_lines
 from ham.errors import SHOWN, ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -146,7 +147,7 @@ def check_counts(
         DataError: if there is a larger difference.
     """
     num_utts = sum(map(len, data.values()))
-    text = f"{folder}/data: {len(data)} speakers, {num_utts} utterances"
+    text = f"{folder}/data: {count(len(data), 'speaker')}, {count(num_utts, 'utterance')}"
     speakers, utts = (entry.num_speakers, entry.num_utts) if entry else (None, None)
     if (speakers or len(data), utts or num_utts) == (len(data), num_utts):
         logger.info("%s", text)

@@ -31,6 +31,7 @@ from ham.data.checksums import lock_folder
 from ham.data.in_order import in_order
 from ham.data.store import to_int16
 from ham.errors import ConfigError, DataError, summarise
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ def _without_source(source: Path, target: Path, audio_format: str, max_bad: int)
             f"{target}: expected {made.num_files} files, found {num_files}, and the M4A files are gone; "
             f"remove {record} to load them again (stage 1)"
         )
-    logger.info("%s: %d files, %.2f h, was already converted", target, made.num_files, made.hours)
+    logger.info("%s: %s, %.2f h, was already converted", target, count(made.num_files, "file"), made.hours)
     return made
 
 
@@ -174,7 +175,7 @@ def _convert_all(
     _write_text(_beside(target, DURATIONS), "".join(lines))
     _write(target, RECORD, made)
     done = f"{len(todo) - len(bad)} converted now" if todo else "was already converted"
-    logger.info("%s: %d files, %.2f h, %s", target, made.num_files, made.hours, done)
+    logger.info("%s: %s, %.2f h, %s", target, count(made.num_files, "file"), made.hours, done)
     return made
 
 

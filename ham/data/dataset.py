@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -30,16 +30,24 @@ class Batch:
         labels: ``(B,)`` int64, 0 <= label < number of speakers before speed perturbation.
         entries: ``(B,)`` int64, the utterances, to name a batch that went wrong.
         bad: what was wrong with the crops that could not be read and were replaced, a line for each.
+        places: ``(B,)`` float, where each row begins, as a fraction of its utterance's possible starts.
+        lengths: ``(B,)`` int64, samples of each row before its utterance repeats. Only a change of speed needs
+            these two; see ``SpeedPerturbation`` for what it does without.
     """
 
     rows: Tensor
     labels: Tensor
     entries: Tensor
     bad: tuple[str, ...] = ()
+    places: Tensor | None = None
+    lengths: Tensor | None = None
 
     def pin_memory(self) -> Batch:
         """The batch in page-locked memory, from which a copy to a GPU does not wait; the loader calls this."""
-        return Batch(self.rows.pin_memory(), self.labels.pin_memory(), self.entries.pin_memory(), self.bad)
+        parts: dict[str, Any] = {
+            name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **parts)
 
 
 @dataclass(frozen=True)
@@ -50,30 +58,38 @@ class TrainingSet:
         indices: their positions in the store, int64.
         labels: their speakers' numbers, int64.
         speakers: the speakers in the order of their numbers.
+        num_short: utterances of theirs that were left out for being too short.
     """
 
     indices: NDArray[np.int64]
     labels: NDArray[np.int64]
     speakers: tuple[str, ...]
+    num_short: int = 0
 
 
-def training_set(store: ArrayStore, utt2spk: Mapping[str, str], leave_out: Sequence[str] = ()) -> TrainingSet:
+def training_set(
+    store: ArrayStore, utt2spk: Mapping[str, str], leave_out: Sequence[str] = (), *, min_utterance_s: float = 0.0
+) -> TrainingSet:
     """Number the speakers in the order of their names and label every utterance of the store.
 
     Args:
         store: the store of the training data directory.
         utt2spk: the speaker of each of its utterances.
         leave_out: speakers that are kept aside.
+        min_utterance_s: shorter utterances are left out, and with them speakers who have no longer one.
     """
     number = {spk: k for k, spk in enumerate(sorted(set(utt2spk.values())))}
     every = np.fromiter((number[utt2spk[utt]] for utt in store.utts), np.int64, len(store))
     aside = np.isin(every, [number[spk] for spk in leave_out if spk in number])
-    kept, labels = np.unique(every[~aside], return_inverse=True)
+    short = ~aside & (store.lengths < min_utterance_s * store.sample_rate)
+    taken = ~aside & ~short
+    kept, labels = np.unique(every[taken], return_inverse=True)
     names = list(number)
     return TrainingSet(
-        indices=np.flatnonzero(~aside).astype(np.int64, copy=False),
+        indices=np.flatnonzero(taken).astype(np.int64, copy=False),
         labels=labels.astype(np.int64, copy=False),
         speakers=tuple(names[k] for k in kept.tolist()),
+        num_short=int(short.sum()),
     )
 
 
@@ -141,6 +157,8 @@ class CropBatches(Dataset[Batch]):
             labels=torch.from_numpy(self.data.labels[entries]),
             entries=torch.from_numpy(entries),
             bad=tuple(bad),
+            places=torch.tensor(places),
+            lengths=torch.from_numpy(self.store.lengths[self.data.indices[entries]]).clamp(max=self.num_rows),
         )
 
     def _crop(self, entry: int, place: float) -> NDArray[Any]:

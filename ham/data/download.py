@@ -23,7 +23,7 @@ from tqdm import tqdm
 from ham.data.archives import is_unpacked
 from ham.data.catalogue import VOXCELEB_PAGE, ArchiveSet, Catalogue, Part, TrialListFile
 from ham.data.checksums import ChecksumBook, lock_folder, md5_of, set_aside
-from ham.data.fetch import Fetcher, Limits, StoppedError, state_path
+from ham.data.fetch import Fetcher, Limits, StoppedError, UnreachableError, state_path
 from ham.data.space import Room, check_room, gigabytes
 from ham.data.web import PLACEHOLDER, Address, RefusedError, Secret
 from ham.errors import ConfigError, DownloadError, summarise
@@ -327,8 +327,8 @@ def mirror_address(repo: str, folder: str, name: str, endpoint: str | None = Non
 class _Fetch:
     """Loads one file, checks it, and gives it its name; one for all threads.
 
-    A server that refuses a key or a login before it has given anything is asked for no further file: it would refuse
-    that too. Any other refusal concerns one file only, and so the rest is loaded.
+    A server that refuses a key or a login before it has given anything, or that cannot be connected to, is asked for
+    no further file: it would refuse that too. Any other refusal concerns one file only, and so the rest is loaded.
     """
 
     def __init__(
@@ -349,7 +349,7 @@ class _Fetch:
         """Load one file.
 
         Raises:
-            StoppedError: if its server has refused the key.
+            StoppedError: if its server has refused the key, or cannot be connected to.
             DownloadError: if it cannot be had, or is wrong.
         """
         part = file.unfinished
@@ -368,7 +368,7 @@ class _Fetch:
         addresses = self._addresses[file.part.name]
         host, cure = addresses[-1].host, addresses[-1].login_cure
         if host in self._refusing and host not in self._giving:
-            raise StoppedError(f"{file.part.name}: {host}: not asked, since it refuses the key")
+            raise StoppedError(f"{file.part.name}: {host}: not asked, since it gives nothing")
 
         def _advance(num_bytes: int) -> None:
             if num_bytes > 0:
@@ -376,7 +376,11 @@ class _Fetch:
             advance(num_bytes)
 
         try:
-            return self._fetcher.fetch(addresses, file.unfinished, file.part.size, _advance if cure else advance)
+            part = file.part
+            return self._fetcher.fetch(addresses, file.unfinished, part.size, _advance, part.most_bytes)
+        except UnreachableError:
+            self._refusing.add(host)
+            raise
         except RefusedError as error:
             if cure and cure in str(error):
                 self._refusing.add(host)

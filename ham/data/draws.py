@@ -64,6 +64,42 @@ def integers(shape: Sequence[int], low: int, high: int, generator: torch.Generat
     return torch.randint(low, high + 1, tuple(shape), generator=generator, device=generator.device).to(device)
 
 
+def weighted(num: int, weights: Sequence[float], generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw numbers of choices, each with a probability in proportion to its weight.
+
+    Args:
+        num: how many.
+        weights: of each choice, at least 0, their sum above 0.
+        generator: source of the randomness.
+        device: where the result is wanted.
+
+    Returns:
+        An int64 tensor of shape ``(num,)`` with values from 0 to ``len(weights) - 1``.
+    """
+    edges = torch.tensor(weights, dtype=torch.float64, device=generator.device).cumsum(0)
+    draw = torch.rand(num, dtype=torch.float64, generator=generator, device=generator.device)
+    return torch.searchsorted(edges / edges[-1], draw, right=True).to(device)
+
+
+def distinct(num: int, count: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Draw numbers from 0 to ``total - 1`` without repeating one within a row; every such row is equally likely.
+
+    Args:
+        num: number of rows.
+        count: numbers a row; at most ``total`` are given.
+        total: how many there are to draw from.
+        generator: source of the randomness.
+        device: where the result is wanted.
+
+    Returns:
+        An int64 tensor of shape ``(num, min(count, total))``.
+    """
+    if count == 1:
+        return integers((num, 1), 0, total - 1, generator, device)  # nothing can repeat: ``total`` draws fewer
+    order = torch.rand((num, total), generator=generator, device=generator.device)
+    return order.topk(min(count, total), dim=1).indices.to(device)
+
+
 def check_range(name: str, bounds: Range, *, lowest: float = float("-inf")) -> Range:
     """Give ``bounds`` back if they are in order and not below ``lowest``.
 

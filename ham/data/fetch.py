@@ -27,7 +27,7 @@ from pathlib import Path
 import httpx2
 
 from ham.data.checksums import md5_of
-from ham.data.web import PLACEHOLDER, Address, PassingError, RefusedError, Web, check_answer, judge
+from ham.data.web import PLACEHOLDER, Address, NoConnectionError, PassingError, RefusedError, Web, check_answer, judge
 from ham.errors import DownloadError
 
 logger = logging.getLogger(__name__)
@@ -38,6 +38,10 @@ ATTEMPTS_BEFORE_NEXT = 3
 
 class StoppedError(DownloadError):
     """Loading was ended from outside; what has come is kept."""
+
+
+class UnreachableError(DownloadError):
+    """No server could be connected to: there is no network, or not to there."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,7 @@ class Fetcher:
         self._limits = limits
         self._web = Web(limits.stall_s, insecure=insecure, num_connections=num_connections)
         self._stop = threading.Event()
+        self._reached = False  # whether any server has answered: only then is a lost connection worth waiting for
         self._open: set[httpx2.Response] = set()
         self._guard = threading.Lock()
 
@@ -112,24 +117,34 @@ class Fetcher:
         if self._stop.is_set():
             raise StoppedError("stopped")
 
-    def fetch(self, addresses: Sequence[Address], part: Path, size: int | None, advance: Callable[[int], None]) -> str:
-        """Load a file, going on from what is there.
+    def fetch(
+        self,
+        addresses: Sequence[Address],
+        part: Path,
+        size: int | None,
+        advance: Callable[[int], None],
+        most: int | None = None,
+    ) -> str:
+        """Load a file, going on from what is there; no answer can write more than is known to be right.
 
         Args:
             addresses: where it is, in the order to try.
             part: where it is collected, ``NAME.part``.
             size: its length in bytes if that is known; another length is refused before anything is loaded.
             advance: called with the number of bytes as they come; a negative one where loading begins again.
+            most: bytes that it has at the most, where ``size`` is not known; without either, a server must say the
+                length.
 
         Returns:
             The md5 of the whole file.
 
         Raises:
             RefusedError: if no server gives the file, with the cure.
+            UnreachableError: if no connection to the last server could be made, and none to any server before.
             DownloadError: if the servers failed too often; the next call goes on from here.
             StoppedError: after :meth:`stop`.
         """
-        transfer = _Transfer(part, size, advance)
+        transfer = _Transfer(part, size, most, advance)
         errors: list[DownloadError] = []
         for number, address in enumerate(addresses, start=1):
             is_last = number == len(addresses)
@@ -139,8 +154,8 @@ class Fetcher:
             errors.append(error)
             if not is_last:
                 logger.warning("%s; trying %s", error, addresses[number].host)
-        kind = RefusedError if all(isinstance(error, RefusedError) for error in errors) else DownloadError
-        raise kind("; ".join(map(str, errors)))
+        kinds = {type(error) for error in errors}
+        raise (kinds.pop() if len(kinds) == 1 else DownloadError)("; ".join(map(str, errors)))
 
     def _exhaust(self, transfer: _Transfer, address: Address, num_attempts: int) -> DownloadError | None:
         """Load from one server until the file is whole (None), or the server has failed for good."""
@@ -154,6 +169,9 @@ class Fetcher:
             if problem is None:
                 continue
             self.check()
+            if isinstance(problem, NoConnectionError) and not self._reached:
+                cure = "look at this machine's network and at HTTPS_PROXY; the next run goes on from here"
+                return UnreachableError(f"{place}: {problem}; {cure}")
             failures = 1 if transfer.offset >= best + self._limits.progress_bytes else failures + 1
             best = max(best, transfer.offset)
             if failures >= num_attempts:
@@ -178,6 +196,7 @@ class Fetcher:
     @contextlib.contextmanager
     def _answer(self, transfer: _Transfer, address: Address) -> Iterator[httpx2.Response]:
         response = self._web.get(address, transfer.range_headers(address.host))
+        self._reached = True
         with self._guard:
             self._open.add(response)
         try:
@@ -233,13 +252,14 @@ class _Edition:
 class _Transfer:
     """The file on the disk while it grows: its bytes, edition and md5."""
 
-    def __init__(self, part: Path, size: int | None, advance: Callable[[int], None]) -> None:
+    def __init__(self, part: Path, size: int | None, most: int | None, advance: Callable[[int], None]) -> None:
         self.name = part.name.removesuffix(".part")
         self.offset = part.stat().st_size if part.exists() else 0
         self.complete = False
         self._part = part
         self._state = state_path(part)
         self._size = size
+        self._most = most if size is None else size
         self._advance = advance
         self._edition = _read_state(self._state)
         self._digest = None if self.offset else hashlib.md5(usedforsecurity=False)
@@ -249,7 +269,7 @@ class _Transfer:
     def _look_back(self) -> None:
         """What an earlier run left: whole, a beginning, or bytes of which nobody knows what they are."""
         total = self._edition.total if self._edition else None
-        if total is None or self.offset > total or self._size not in (None, total):
+        if total is None or self.offset > total or self._misfit(total):
             self.restart()
         self.complete = self.offset == total
 
@@ -274,9 +294,8 @@ class _Transfer:
     def accept(self, address: Address, response: httpx2.Response) -> None:
         """Take note of what the answer holds, and begin again unless it continues what is loaded."""
         found = _edition(address, response)
-        if self._size is not None and found.total not in (None, self._size):
-            expected = f"{address.host}: expected {self._size} bytes, found {found.total}"
-            raise RefusedError(f"{expected}; {address.login_cure or address.moved}")
+        if problem := self._misfit(found.total):
+            raise RefusedError(f"{address.host}: {problem}; {address.login_cure or address.moved}")
         if response.status_code == HTTPStatus.PARTIAL_CONTENT:
             if _range_start(response) == self.offset and self._edition is not None and self._edition.fits(found):
                 return
@@ -290,6 +309,16 @@ class _Transfer:
         part.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
         os.replace(part, self._state)  # noqa: PTH105 - the pair to the temporary name above
 
+    def _misfit(self, total: int | None) -> str:
+        """What speaks against a file of the length that a server says, None where it says none."""
+        if total is None:
+            return "" if self._most is not None else "expected an answer that says its length, found one without"
+        if self._size is not None and total != self._size:
+            return f"expected {self._size} bytes, found {total}"
+        if self._most is not None and total > self._most:
+            return f"expected at most {self._most} bytes, found {total}"
+        return ""
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[Callable[[bytes], None]]:
         """Gives what appends bytes to the file; a full disk is reported with the file's name."""
@@ -302,6 +331,11 @@ class _Transfer:
             raise OSError(error.errno or errno.EIO, error.strerror or str(error), str(self._part)) from None
 
     def _append(self, write: Callable[[bytes], int], piece: bytes) -> None:
+        total = self._edition.total if self._edition else None
+        most = self._most if total is None else total
+        if most is not None and self.offset + len(piece) > most:
+            self.restart()
+            raise PassingError(f"expected at most {most} bytes, found more")
         write(piece)
         if self._digest is not None:
             self._digest.update(piece)
@@ -314,9 +348,6 @@ class _Transfer:
         wanted = self._size if total is None else total
         if wanted is not None and self.offset < wanted:
             raise PassingError(f"the answer ended at byte {self.offset} of {wanted}")
-        if wanted is not None and self.offset > wanted:
-            self.restart()
-            raise PassingError(f"expected {wanted} bytes, found more")
         self.complete = True
 
     def md5(self, check: Callable[[], None]) -> str:

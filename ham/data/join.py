@@ -119,10 +119,10 @@ def _decode(parts: Sequence[Path]) -> tuple[list[NDArray[np.int16]], tuple[str, 
 
 
 def _is_current(joint: Joint, num_samples: int) -> bool:
-    """Whether the file is there, as long as it should be and no older than its parts."""
+    """Whether the file is there, as long as it should be and no part has changed since (`cp -p` sets no ctime back)."""
     try:
-        newest = max(part.stat().st_mtime_ns for part in joint.parts)
-        is_newer = joint.target.stat().st_mtime_ns >= newest
+        stats = [part.stat() for part in joint.parts]
+        is_newer = joint.target.stat().st_ctime_ns >= max(max(one.st_mtime_ns, one.st_ctime_ns) for one in stats)
         return is_newer and inspect_header(joint.target).num_samples == num_samples
     except (OSError, DataError):
         return False

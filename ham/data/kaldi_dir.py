@@ -1,25 +1,28 @@
-"""Kaldi data directories: ``wav.scp utt2spk spk2utt utt2dur [trials [enrol]]``, every rule checked, written whole.
+"""Kaldi data directories: ``wav.scp utt2spk spk2utt utt2dur [trials [enrol] [notes]]``, checked and written whole.
 
 ===========  =====================================  =====================================================
 file         line                                   rule
 ===========  =====================================  =====================================================
 wav.scp      ``<utt> <path>``                       a path, which may hold spaces; no pipe
 segments     ``<utt> <recording> <start> <end>``    optional; seconds; wav.scp then has the recordings
-utt2spk      ``<utt> <spk>``                        the utterance begins with the speaker
+utt2spk      ``<utt> <spk>``                        the utterance begins with the speaker; sorted by both at once
 spk2utt      ``<spk> <utt> <utt> ...``              says what utt2spk says
 utt2dur      ``<utt> <seconds>``                    a number above 0
 utt2session  ``<utt> <session>``                    optional; where the folders of the files do not tell it
-trials       ``<enrol> <test> target|nontarget``    utterances of utt2spk, or models of ``enrol`` on the left; both
-                                                    labels occur; a repeated trial repeats its label
+trials       ``<enrol> <test> target|nontarget``    utterances of utt2spk, or models of ``enrol`` on the left; a
+                                                    repeated trial repeats its label
 enrol        ``<model> <utt> [<utt> ...]``          a model's recordings, of one speaker; no utterance has its name
+notes        a sentence                             what the numbers of these trials cannot tell
 ===========  =====================================  =====================================================
 
-Identifiers have no white space; all files but ``trials`` are sorted in C order; all but ``trials``, ``enrol`` and, with
-``segments``, ``wav.scp`` hold the same utterances. A recording is named by the first utterance that is a part of it.
+Identifiers have no white space; all files but ``trials`` and ``notes`` are sorted in C order; all but ``trials``,
+``enrol``, ``notes`` and, with ``segments``, ``wav.scp`` hold the same utterances. A recording is named by the first
+utterance that is a part of it. A hidden mark says that stage 2 wrote the directory (:mod:`ham.data.ownership`).
 """
 
 from __future__ import annotations
 
+import codecs
 import gc
 import math
 import operator
@@ -36,13 +39,25 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ham.data.names import quoted
+from ham.data.ownership import check_ours, move_in, write_mark
 from ham.errors import DataError, summarise
 
-FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials", "enrol", "segments", "utt2session")
-"""The files of a data directory; all but the first four may be missing."""
+FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials", "enrol", "notes", "segments", "utt2session")
+"""The files of a data directory; only the first four must be there."""
+
+STAGE = 2
+"""The stage of run.sh that writes them."""
 
 _LABELS = {"nontarget": 0, "target": 1}
 _PREPARE = "prepare it again (stage 2)"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as the mark of UTF-16 does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _Value = TypeVar("_Value")
 
 
@@ -58,13 +73,15 @@ class Trials:
     """A list of trials in its file's order; a repeated trial is kept.
 
     ``labels`` is int8, shape ``(num_trials,)``: 1 where the two utterances are one speaker's (target), else 0. A
-    name on the enrolment side is an utterance or one of ``models``, which maps it to its recordings.
+    name on the enrolment side is an utterance or one of ``models``, which maps it to its recordings. ``notes`` are
+    sentences about what the list cannot tell.
     """
 
     enrol: tuple[str, ...]
     test: tuple[str, ...]
     labels: NDArray[np.int8]
     models: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.enrol)
@@ -78,6 +95,11 @@ class Trials:
     def num_nontarget(self) -> int:
         """Number of non-target trials."""
         return len(self) - self.num_target
+
+    @property
+    def one_kind(self) -> bool:
+        """Whether there are only targets or only non-targets: no error rate is defined then."""
+        return not 0 < self.num_target < len(self)
 
     @cached_property
     def utts(self) -> frozenset[str]:
@@ -144,13 +166,13 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read a text file; Windows line ends, a byte-order mark and empty last lines are dropped.
+    """Read a text file: UTF-8, or UTF-16 or UTF-32 with the byte-order mark that Windows writes; any line ends.
 
     Args:
-        path: a UTF-8 file.
+        path: the file.
 
     Returns:
-        The lines without their ends.
+        The lines without their ends; empty last lines are dropped.
 
     Raises:
         DataError: if the file is missing or in another encoding.
@@ -162,27 +184,41 @@ def _lines(path: Path) -> Iterator[str]:
     """The lines of ``read_lines`` one by one, so that a large file is never in memory as a whole."""
     blank: list[str] = []  # they count only once another line follows
     try:
-        with path.open("rb") as stream:
+        with path.open(encoding=_encoding(path)) as stream:  # \n, \r\n and \r end lines
             for number, content in enumerate(stream, 1):
-                line = _decoded(path, number, content)
+                if "\0" in content:
+                    cure = "if it is UTF-16 without a mark, `iconv -f UTF-16LE -t UTF-8 OLD > NEW`"
+                    raise DataError(f"{path}:{number}: expected text, found a byte 0; {cure}")
+                line = content.removesuffix("\n")
                 blank.append(line)
                 if line.strip():
                     yield from blank
                     blank.clear()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file") from error
+    except UnicodeError as error:
+        raise _encoding_error(path) from error
 
 
-def _decoded(path: Path, number: int, content: bytes) -> str:
-    """One line without its end."""
-    try:
-        line = content.decode("utf-8-sig" if number == 1 else "utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}:{number}: expected UTF-8, found byte 0x{content[error.start]:02x}; "
-            "convert it, for example with `iconv -f LATIN1 -t UTF-8`"
-        ) from error
-    return line[: -2 if line.endswith("\r\n") else -1] if line.endswith("\n") else line
+def _encoding(path: Path) -> str:
+    """What the first bytes say."""
+    with path.open("rb") as stream:
+        start = stream.read(4)
+    return next((name for mark, name in _MARKS if start.startswith(mark)), "utf-8")
+
+
+def _encoding_error(path: Path) -> DataError:
+    """Where the first wrong byte is, which a decoder that reads ahead cannot say."""
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            line.decode(_encoding(path) if number == 1 else "utf-8")
+        except UnicodeError as error:
+            found = f"byte 0x{error.object[error.start]:02x}" if isinstance(error, UnicodeDecodeError) else "others"
+            return DataError(
+                f"{path}:{number}: expected UTF-8, found {found}; convert it from its encoding, for example that of "
+                "Windows in western Europe with `iconv -f CP1252 -t UTF-8 OLD > NEW`"
+            )
+    return DataError(f"{path}: expected UTF-8, found bytes that are not; save it as UTF-8")
 
 
 def trial_dirs(base: Path) -> list[Path]:
@@ -221,6 +257,7 @@ def read_data_dir(path: Path) -> DataDir:
     _check_complete(path)
     with _collector_paused():
         utt2spk = _read_table(path / "utt2spk", "<utt> <spk>", _speaker)
+        _check_speaker_order(path / "utt2spk", list(utt2spk.values()))
         wav = _read_table(path / "wav.scp", "<utt> <path>", _path_text, utt2spk, max_splits=1)
         utt2dur = _read_table(path / "utt2dur", "<utt> <seconds>", _seconds, utt2spk)
         parts = _read_segments(path / "segments", wav, utt2spk)
@@ -281,7 +318,9 @@ def _read_trials(path: Path, utt2spk: Mapping[str, str]) -> Trials | None:
         if enrol.exists():
             raise DataError(f"{enrol}: expected trials of these models, found no {trials}; {_PREPARE}")
         return None
-    return read_trials(trials, utt2spk, read_models(enrol, utt2spk) if enrol.exists() else None)
+    found = read_trials(trials, utt2spk, read_models(enrol, utt2spk) if enrol.exists() else None)
+    notes = path / "notes"
+    return replace(found, notes=tuple(read_lines(notes))) if notes.exists() else found
 
 
 def read_models(path: Path, utt2spk: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -321,15 +360,15 @@ def model_problem(model: str, utts: Sequence[str], utt2spk: Mapping[str, str]) -
         The problem; None if there is none.
     """
     if not utts:
-        return f"expected '<model> <utt> [<utt> ...]', found {model!r} alone; {_PREPARE}"
+        return f"expected '<model> <utt> [<utt> ...]', found {quoted(model)} alone; {_PREPARE}"
     if unknown := [utt for utt in utts if utt not in utt2spk]:
-        return f"expected utterances of utt2spk, found {unknown[0]!r}; {_PREPARE}"
+        return f"expected utterances of utt2spk, found {quoted(unknown[0])}; {_PREPARE}"
     if model in utt2spk:
-        return f"the model {model!r} has the name of an utterance; rename it"
+        return f"the model {quoted(model)} has the name of an utterance; rename it"
     if len(set(utts)) != len(utts):
-        return f"the model {model!r} names a recording twice; name each once"
+        return f"the model {quoted(model)} names a recording twice; name each once"
     if len({utt2spk[utt] for utt in utts}) > 1:
-        return f"expected recordings of one speaker, found those of {utt2spk[utts[0]]!r} and others; correct the line"
+        return f"expected recordings of one speaker, found {quoted(utt2spk[utts[0]])} and others; correct the line"
     return None
 
 
@@ -387,20 +426,22 @@ def _read_table(
 
 
 def _fields_problem(form: str, line: str) -> str:
-    return f"expected {form!r}, found {len(line.split())} fields: {line!r}"
+    return f"expected {form!r}, found {len(line.split())} fields: {quoted(line)}"
 
 
 def _speaker(utt: str, spk: str) -> str:
     if utt.startswith(spk):
         return sys.intern(spk)
-    raise ValueError(f"expected an utterance that begins with its speaker {spk!r}, found {utt!r}; {_PREPARE}")
+    raise ValueError(
+        f"expected an utterance that begins with its speaker {quoted(spk)}, found {quoted(utt)}; {_PREPARE}"
+    )
 
 
 def _path_text(_: str, text: str) -> str:
     if not text.rstrip().endswith("|"):
         return text
     raise ValueError(
-        f"expected the path of an audio file, found a pipe: {text!r}; "
+        f"expected the path of an audio file, found a pipe: {quoted(text)}; "
         "run its command once, keep the output in a file and name that"
     )
 
@@ -412,7 +453,7 @@ def _seconds(_: str, text: str) -> float:
         duration_s = math.nan
     if 0 < duration_s < math.inf:
         return duration_s
-    raise ValueError(f"expected seconds above 0, found {text!r}; {_PREPARE}")
+    raise ValueError(f"expected seconds above 0, found {quoted(text)}; {_PREPARE}")
 
 
 def _check_order(path: Path, keys: Sequence[str]) -> None:
@@ -425,17 +466,35 @@ def _check_order(path: Path, keys: Sequence[str]) -> None:
 
 def _order_problem(path: Path, before: str, key: str) -> str:
     if before == key:
-        return f"expected one line for {key!r}, found a second one; remove one"
+        return f"expected one line for {quoted(key)}, found a second one; remove one"
     cure = f"`LC_ALL=C sort -u -o {path.name} {path.name}`"
-    return f"expected C order, found {key!r} after {before!r}; sort it with {cure}"
+    return f"expected C order, found {quoted(key)} after {quoted(before)}; sort it with {cure}"
+
+
+def _check_speaker_order(path: Path, speakers: Sequence[str]) -> None:
+    """The lines are in the order of the speakers too, as Kaldi's validator wants it."""
+    if all(map(operator.le, speakers, speakers[1:])):
+        return
+    pairs = enumerate(pairwise(speakers), 2)
+    _raise_all(
+        [
+            f"{path}:{number}: expected speakers in C order too, found {quoted(spk)} after {quoted(before)}; rename one"
+            for number, (before, spk) in pairs
+            if before > spk
+        ]
+    )
 
 
 def _check_same_utts(path: Path, table: Mapping[str, object], utt2spk: Mapping[str, str]) -> None:
     if table.keys() == utt2spk.keys():
         return
     _raise_all(
-        [f"{path}:{n}: {utt!r} is not in utt2spk; {_PREPARE}" for n, utt in enumerate(table, 1) if utt not in utt2spk]
-        + [f"{path}: no line for {utt!r} of utt2spk; {_PREPARE}" for utt in utt2spk if utt not in table]
+        [
+            f"{path}:{n}: {quoted(utt)} is not in utt2spk; {_PREPARE}"
+            for n, utt in enumerate(table, 1)
+            if utt not in utt2spk
+        ]
+        + [f"{path}: no line for {quoted(utt)} of utt2spk; {_PREPARE}" for utt in utt2spk if utt not in table]
     )
 
 
@@ -451,7 +510,7 @@ def _check_spk2utt(path: Path, spk2utt: Mapping[str, Sequence[str]]) -> None:
 
 
 def _shortened(words: Sequence[str]) -> str:
-    return repr(" ".join(words[:4]) + (f" ... ({len(words) - 4} more)" if len(words) > 4 else ""))
+    return quoted(" ".join(words[:4]) + (f" ... ({len(words) - 4} more)" if len(words) > 4 else ""))
 
 
 def read_trials(
@@ -469,7 +528,7 @@ def read_trials(
 
     Raises:
         DataError: if a line has another form or names an unknown utterance, if a repeated trial changes its
-            label, or if one of the labels does not occur.
+            label, or if there is none.
     """
     names: dict[str, str] = {}  # one string for each name: a million trials name few utterances
     enrol, test, labels = [], [], []
@@ -477,12 +536,12 @@ def read_trials(
     for number, line in enumerate(read_lines(path), 1):
         fields = line.split()
         if len(fields) != 3 or fields[2] not in _LABELS:
-            problems.append(f"{path}:{number}: expected '<enrol> <test> target|nontarget', found {line!r}")
+            problems.append(f"{path}:{number}: expected '<enrol> <test> target|nontarget', found {quoted(line)}")
             continue
         enrol.append(names.setdefault(fields[0], fields[0]))
         test.append(names.setdefault(fields[1], fields[1]))
         labels.append(_LABELS[fields[2]])
-    _raise_all(problems)
+    _raise_all(problems if problems or labels else [f"{path}: is empty; {_PREPARE}"])
     trials = Trials(tuple(enrol), tuple(test), np.array(labels, dtype=np.int8), models or {})
     if utts is not None:
         _check_known(path, trials, frozenset(names).difference(utts))
@@ -496,7 +555,7 @@ def _check_known(path: Path, trials: Trials, unknown: frozenset[str]) -> None:
         expected = "utterances of utt2spk" + (" (or, on the left, models of enrol)" if trials.models else "")
         _raise_all(
             [
-                f"{path}:{number}: expected {expected}, found {' '.join(pair)!r}; {_PREPARE}"
+                f"{path}:{number}: expected {expected}, found {quoted(' '.join(pair))}; {_PREPARE}"
                 for number, pair in enumerate(zip(trials.enrol, trials.test, strict=True), 1)
                 if pair[0] in wrong[0] or pair[1] in wrong[1]
             ]
@@ -504,7 +563,7 @@ def _check_known(path: Path, trials: Trials, unknown: frozenset[str]) -> None:
 
 
 def label_problems(path: Path, trials: Trials) -> list[str]:
-    """Say what is wrong with the labels as a whole: one does not occur, or two lines of a pair disagree.
+    """Say which lines contradict each other: the same two utterances, in any order, with another label.
 
     Args:
         path: the file, for the message.
@@ -513,21 +572,24 @@ def label_problems(path: Path, trials: Trials) -> list[str]:
     Returns:
         The problems, one for each line that contradicts an earlier one.
     """
-    if trials.num_target == 0 or trials.num_nontarget == 0:
-        counts = f"{trials.num_target} target and {trials.num_nontarget} non-target"
-        return [f"{path}: expected trials of both kinds, found {counts}; an error rate needs both"]
     return [
-        f"{path}:{second + 1}: {trials.enrol[second]!r} and {trials.test[second]!r} have the other label in line "
-        f"{first + 1}; correct one of them"
+        f"{path}:{second + 1}: {quoted(trials.enrol[second])} and {quoted(trials.test[second])} have the other label "
+        f"in line {first + 1}; correct one of them"
         for first, second in _contradictions(trials)
     ]
 
 
-def _contradictions(trials: Trials) -> list[tuple[int, int]]:
-    """Positions of an earlier and a later trial of the same two utterances, in any order, with other labels."""
+def pair_keys(trials: Trials) -> NDArray[np.int64]:
+    """A number for each trial, equal for the same two names in any order, shape ``(num_trials,)``."""
     codes = {name: code for code, name in enumerate(dict.fromkeys(trials.enrol + trials.test))}
     pairs = np.array([[codes[name] for name in side] for side in (trials.enrol, trials.test)], dtype=np.int64)
-    keys = pairs.min(axis=0) * len(codes) + pairs.max(axis=0)
+    keys: NDArray[np.int64] = pairs.min(axis=0) * len(codes) + pairs.max(axis=0)
+    return keys
+
+
+def _contradictions(trials: Trials) -> list[tuple[int, int]]:
+    """Positions of an earlier and a later trial of the same two utterances, in any order, with other labels."""
+    keys = pair_keys(trials)
     order = np.argsort(keys, kind="stable")
     same = (np.diff(keys[order]) == 0) & (np.diff(trials.labels[order]) != 0)
     return [(int(order[n]), int(order[n + 1])) for n in np.flatnonzero(same)]
@@ -550,7 +612,7 @@ def all_models(base: Path) -> dict[str, tuple[str, ...]]:
         trials = read_data_dir(folder).trials if (folder / "enrol").exists() else None
         for model, utts in trials.models.items() if trials else ():
             if together.setdefault(model, utts) != utts:
-                raise DataError(f"{folder}/enrol: {model!r} has other recordings in another list; {_PREPARE}")
+                raise DataError(f"{folder}/enrol: {quoted(model)} has other recordings in another list; {_PREPARE}")
     return dict(sorted(together.items()))
 
 
@@ -572,10 +634,11 @@ def write_data_dir(
     utt2spk: Mapping[str, str],
     utt2dur: Mapping[str, float],
     trials: Trials | None = None,
+    name: str = "",
     segments: Mapping[str, Segment] | None = None,
     sessions: Mapping[str, str] | None = None,
 ) -> DataDir:
-    """Write a data directory beside its place, validate it there, and move it in; an older one is replaced.
+    """Write a data directory beside its place, validate it there, and move it in; an older one of ours is replaced.
 
     Args:
         path: the directory; its parents are made.
@@ -583,6 +646,7 @@ def write_data_dir(
         utt2spk: speaker of each utterance.
         utt2dur: duration of each utterance in seconds.
         trials: the trials, if the directory is a trial list.
+        name: what its mark calls it, ``train`` or ``test/<root>/<list>``; the folder's name where it is missing.
         segments: the part of its file that each utterance is, if some are not the whole.
         sessions: session of each utterance, if the folders of the files do not tell it.
 
@@ -590,11 +654,12 @@ def write_data_dir(
         The directory as :func:`read_data_dir` has read it back.
 
     Raises:
-        DataError: if the content breaks a rule, or if ``path`` holds files that are not those of a data
-            directory; ``path`` is then as it was.
+        DataError: if the content breaks a rule, or if ``path`` holds what stage 2 did not write; it is then as it
+            was.
     """
     place = path.resolve()
-    _check_replaceable(place)
+    name = name or place.name
+    check_replaceable(place, name)
     new = place.with_name(f".{place.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
@@ -612,8 +677,11 @@ def write_data_dir(
             write_trials(new / "trials", trials)
             if trials.models:
                 _write_table(new / "enrol", {model: " ".join(utts) for model, utts in trials.models.items()})
+            if trials.notes:
+                _write_lines(new / "notes", trials.notes)
         written = read_data_dir(new)
-        _swap(new, place)
+        write_mark(new, STAGE, name)
+        move_in(new, place)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return replace(written, path=path)
@@ -629,34 +697,42 @@ def _write_segments(folder: Path, wav: Mapping[str, Path], segments: Mapping[str
     _write_table(folder / "segments", lines)
 
 
-def remove_data_dir(path: Path) -> None:
+def remove_data_dir(path: Path, name: str = "") -> None:
     """Delete a data directory.
 
     Args:
         path: the directory; nothing happens if there is none.
+        name: as in :func:`write_data_dir`.
 
     Raises:
-        DataError: if it holds files that are not those of a data directory.
+        DataError: if it holds what stage 2 did not write.
     """
     if path.exists():
-        _check_replaceable(path)
-        shutil.rmtree(path.resolve())
+        place = path.resolve()
+        check_replaceable(place, name or place.name)
+        shutil.rmtree(place)
 
 
-def _check_replaceable(path: Path) -> None:
-    others = [entry.name for entry in path.iterdir() if entry.name not in FILES] if path.is_dir() else []
-    if others or (path.exists() and not path.is_dir()):
-        held = f"it also holds {min(others)!r}" if others else "it is a file"
-        raise DataError(f"{path}: expected a data directory to replace, but {held}; move it away")
+def check_replaceable(path: Path, name: str) -> None:
+    """Refuse to replace a directory that stage 2 did not write, or that somebody has worked on since.
+
+    Args:
+        path: the directory; there need not be one.
+        name: as in :func:`write_data_dir`.
+
+    Raises:
+        DataError: saying what is in the way.
+    """
+    check_ours(path.resolve(), STAGE, name, _is_damaged)
 
 
-def _swap(new: Path, place: Path) -> None:
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)
+def _is_damaged(path: Path) -> bool:
+    """Whether a directory breaks a rule: the cure of that is to prepare it again."""
+    try:
+        read_data_dir(path)
+    except DataError:
+        return True
+    return False
 
 
 def _write_table(path: Path, table: Mapping[str, object]) -> None:

@@ -8,6 +8,9 @@ What comes out is what ``ffmpeg -i IN.m4a`` hears, sample by sample:
 - The last frame (1,024 samples, 64 ms at 16 kHz) is kept whole, so that a recording can be up to one frame longer
   than its source. FFmpeg's command does the same.
 
+Whether all of it is heard is settled before that: the tables of the container (how many frames there are, how long each
+is, how long all are together, which part the edit list plays) must agree, and what is decoded must be what they say.
+
 The decoder runs inside the process: 2 ms for 8 s of speech, where starting a command alone costs ten times that, and
 one version of one decoder for everybody who has the versions of requirements.txt. So a system's ``ffmpeg`` is not used.
 """
@@ -15,6 +18,7 @@ one version of one decoder for everybody who has the versions of requirements.tx
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 _BLOCK = 1 << 17  # samples handed on at a time
-_SLACK_FRAMES = 2  # an edit list and a damaged file differ by more
+_SLACK_FRAMES = 2  # decoders keep the last frame whole, lengths are rounded to the container's clock
+_HIDDEN_FRAMES = 4  # an encoder's delay (at most 2,112 samples of frames of 1,024) and the filled-up last frame
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,14 @@ class Samples:
     num_channels: int
     blocks: Iterator[NDArray[np.float32]]
     num_samples: int | None = None
+
+
+@dataclass(frozen=True)
+class _Played:
+    """What the tables announce: seconds in all, and of one frame."""
+
+    duration_s: float
+    frame_s: float
 
 
 @contextmanager
@@ -69,9 +82,11 @@ def open_m4a(path: Path) -> Iterator[Samples]:
 
     with path.open("rb") as file:
         _check_boxes(path, file)
+        played = _played(path, file)
+        file.seek(0)
         try:
             with av.open(file, mode="r", format="mp4") as container:
-                yield _samples(path, container)
+                yield _samples(path, container, played)
         except av.error.FFmpegError as error:
             raise DataError(f"{path}: is not M4A audio, or damaged ({_reason(error)}); copy it again") from error
 
@@ -83,34 +98,115 @@ def _check_boxes(path: Path, file: BinaryIO) -> None:
         raise DataError(f"{path}: is empty (0 bytes); remove or replace it")
     while start < size:
         file.seek(start)
-        header = file.read(16)
-        length = int.from_bytes(header[:4], "big")
-        if length == 1:  # the size did not fit and stands behind the name
-            length = int.from_bytes(header[8:16], "big")
-        elif length == 0:  # up to the end of the file
-            break
-        if start == 0 and header[4:8] != b"ftyp":
+        name, length, _ = _box(file.read(16), size - start)
+        if start == 0 and name != b"ftyp":
             raise DataError(f"{path}: is not M4A audio (found no file type at its start); remove or replace it")
         if length < 8 or start + length > size:
             raise DataError(f"{path}: is truncated: expected at least {start + length} bytes, found {size}")
         start += length
+
+
+def _box(head: bytes, rest: int) -> tuple[bytes, int, int]:
+    """Name and length of a box, and where its content begins; ``rest`` is what is left of what it lies in."""
+    length = int.from_bytes(head[:4], "big")
+    if length == 1:  # the size did not fit and stands behind the name
+        return head[4:8], int.from_bytes(head[8:16], "big"), 16
+    return head[4:8], length or rest, 8  # 0: up to the end
+
+
+def _boxes(content: bytes, *names: bytes) -> Iterator[bytes]:
+    """The contents of all boxes that lie at a path of names."""
+    start = 0
+    while names and start + 8 <= len(content):
+        name, length, begin = _box(content[start : start + 16], len(content) - start)
+        if length < begin:
+            return
+        if name == names[0]:
+            yield from _boxes(content[start + begin : start + length], *names[1:])
+        start += length
+    if not names:
+        yield content
+
+
+def _played(path: Path, file: BinaryIO) -> _Played:
+    """What the tables of the only track of sound say, once they agree."""
     file.seek(0)
+    size = os.fstat(file.fileno()).st_size
+    moov, start = b"", 0
+    while start < size:
+        file.seek(start)
+        name, length, begin = _box(file.read(16), size - start)
+        if name == b"moof":
+            raise DataError(f"{path}: is in fragments, whose lengths are not checked; copy it with `ffmpeg -c copy`")
+        if name == b"moov":
+            file.seek(start + begin)
+            moov = file.read(length - begin)
+        start += length
+    tracks = [track for track in _boxes(moov, b"trak") if _is_sound(track)]
+    if not tracks:
+        raise DataError(f"{path}: is not M4A audio, or damaged (no track of sound); copy it again")
+    if len(tracks) > 1:
+        raise DataError(f"{path}: expected one track of sound, found {len(tracks)}; write each to its own file")
+    try:
+        return _checked_tables(path, moov, tracks[0])
+    except (struct.error, StopIteration):
+        raise DataError(f"{path}: is damaged: the tables of its frames are not whole; copy it again") from None
 
 
-def _samples(path: Path, container: InputContainer) -> Samples:
-    if not container.streams.audio:
-        raise DataError(f"{path}: holds no audio stream; remove or replace it")
+def _is_sound(track: bytes) -> bool:
+    return any(handler[8:12] == b"soun" for handler in _boxes(track, b"mdia", b"hdlr"))
+
+
+def _checked_tables(path: Path, moov: bytes, track: bytes) -> _Played:
+    """Hold the tables of a track against each other; lengths are in units of its own clock."""
+    rate, announced = _clock(next(_boxes(track, b"mdia", b"mdhd")))
+    times = next(_boxes(track, b"mdia", b"minf", b"stbl", b"stts"))
+    runs = [struct.unpack_from(">II", times, 8 + 8 * i) for i in range(struct.unpack_from(">I", times, 4)[0])]
+    num_frames, held, frame = sum(n for n, _ in runs), sum(n * d for n, d in runs), max((d for _, d in runs), default=0)
+    (sizes,) = struct.unpack_from(">I", next(_boxes(track, b"mdia", b"minf", b"stbl", b"stsz")), 8)
+    if sizes != num_frames:
+        raise DataError(f"{path}: is damaged: expected {num_frames} frames, found the sizes of {sizes}; copy it again")
+    played = _edited(track, _clock(next(_boxes(moov, b"mvhd")))[0], rate)
+    for what, length, most in (("header", announced, _SLACK_FRAMES), ("edit list", played, _HIDDEN_FRAMES)):
+        if length is not None and not -_SLACK_FRAMES * frame <= held - length <= most * frame:
+            raise DataError(
+                f"{path}: expected {length / max(rate, 1):.3f} s, as its {what} says, found frames of "
+                f"{held / max(rate, 1):.3f} s; write it again, all of it: `ffmpeg -ignore_editlist 1 -i IN OUT.flac`"
+            )
+    return _Played((held if played is None else played) / max(rate, 1), frame / max(rate, 1))
+
+
+def _clock(header: bytes) -> tuple[int, int]:
+    """Units a second and length in units, of a ``mvhd`` or ``mdhd`` box; version 1 has 64-bit times."""
+    place, form = (20, ">IQ") if header[:1] == b"\1" else (12, ">II")
+    rate, length = struct.unpack_from(form, header, place)
+    return rate, length
+
+
+def _edited(track: bytes, movie_rate: int, rate: int) -> float | None:
+    """Units of the track's clock that its edit list plays; None if it plays all."""
+    lists = list(_boxes(track, b"edts", b"elst"))
+    if not lists:
+        return None
+    form = ">QqI" if lists[0][:1] == b"\1" else ">IiI"
+    (number,) = struct.unpack_from(">I", lists[0], 4)
+    entries = [struct.unpack_from(form, lists[0], 8 + struct.calcsize(form) * i) for i in range(number)]
+    units: int = sum(length for length, begin, _ in entries if begin >= 0)
+    return units * rate / max(movie_rate, 1) or None  # 0: all there is
+
+
+def _samples(path: Path, container: InputContainer, played: _Played) -> Samples:
     stream = container.streams.audio[0]
     stream.codec_context.thread_count = 1
-    frames = _frames(path, container, stream)
+    frames = _frames(path, container, stream, played)
     first = next(frames, None)
     if first is None:
         return Samples(stream.codec_context.sample_rate, stream.codec_context.channels, iter(()))
     return Samples(first.sample_rate, first.layout.nb_channels, _blocks(first, frames))
 
 
-def _frames(path: Path, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
-    """Decode to the end; refuse another rate on the way, and fewer samples than the container announces."""
+def _frames(path: Path, container: InputContainer, stream: AudioStream, played: _Played) -> Iterator[AudioFrame]:
+    """Decode to the end; refuse another rate on the way, and another number of samples than the tables say."""
     import av
 
     decoded, rate = 0, 0
@@ -125,10 +221,9 @@ def _frames(path: Path, container: InputContainer, stream: AudioStream) -> Itera
         raise DataError(
             f"{path}: cannot be decoded beyond sample {decoded} ({_reason(error)}); copy it again"
         ) from error
-    if stream.duration is not None and stream.time_base is not None:
-        expected = int(stream.duration * stream.time_base * rate)
-        if decoded < expected - _SLACK_FRAMES * (stream.codec_context.frame_size or 1024):
-            raise DataError(f"{path}: is damaged: expected {expected} samples, found {decoded}; copy it again")
+    if abs(decoded - played.duration_s * rate) > _SLACK_FRAMES * played.frame_s * rate:
+        expected = round(played.duration_s * rate)
+        raise DataError(f"{path}: is damaged: expected {expected} samples, found {decoded}; copy it again")
 
 
 def _blocks(first: AudioFrame, frames: Iterator[AudioFrame]) -> Iterator[NDArray[np.float32]]:

@@ -27,6 +27,7 @@ from ham.data.layouts import name_problem as member_problem
 from ham.data.speech import Span, Speech, Utterance, extension_of, name_problem, raise_all
 from ham.data.tables import Row, base_of, json_objects, speech_of, text_lines
 from ham.errors import DataError
+from ham.words import count
 
 _FIX = "Kaldi: `utils/fix_data_dir.sh {folder}`"
 
@@ -74,7 +75,8 @@ def _mapped(utts: Mapping[str, Utterance]) -> str:
     if not changed:
         return ""
     utt, made = changed[0]
-    return f"; {len(changed)} ids that do not begin with their speaker get it in front: {utt!r} becomes {made!r}"
+    ids = count(len(changed), "id")
+    return f"; in front of {ids} without their speaker at the beginning it is written: {utt!r} becomes {made!r}"
 
 
 def _table(path: Path, form: str) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """Noise to add to speech: recordings from an audio store, coloured noise made on the spot, babble from the batch.
 
-Powers and ratios follow ``ham.data.waveforms.snr_gain``. Where several recordings are added to one crop, each
-of them is set to a ratio of its own and then they are summed, as in the published recipe (and in Kaldi's): with the
-published 13 to 20 dB for each of 3 to 8 voices, the babble as a whole lies about 8 to 12 dB below the speech.
+Powers and ratios follow ``ham.data.waveforms.snr_gain``. Noise made on the spot has no level of
+its own, and babble from the batch is not a published kind: there the ratio is always exact. Where several recordings
+are added to one crop, each of them is set to a ratio of its own and then they are summed, as in the published recipe
+(and in Kaldi's): with the published 13 to 20 dB for each of 3 to 8 voices, the babble as a whole lies about 8 to 12 dB
+below the speech.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ham.data.draws import Range, check_range, integers, normal, uniform
+from ham.data.draws import Range, check_range, distinct, integers, normal, uniform
 from ham.data.store import INT16_SCALE, ArrayStore
 from ham.data.waveforms import Crops, fast_fft_length, mean_power, roll_rows, snr_gain
 from ham.errors import ConfigError, DataError
@@ -26,15 +28,20 @@ MUSIC_SNR_DB: Range = (5.0, 15.0)
 """Published ratio for music, one recording."""
 SPEECH_SNR_DB: Range = (13.0, 20.0)
 """Published ratio for each voice of babble."""
+VOICE_SNR_DB: Range = (10.0, 30.0)
+"""wespeaker's ratio for speech, one recording."""
 SPEECH_NUM_FILES = (3, 8)
 """Published number of voices in babble."""
 
 
 class NoiseSource(Protocol):
-    """Anything that can be asked for a number of noises; their scale has no meaning."""
+    """Anything that can be asked for noises, each of which has a number."""
 
-    def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw noises of shape ``(num, num_samples)``, depending on nothing but the generator."""
+    def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:
+        """Draw the numbers of ``num_files`` noises (or of all there are) for each of ``num`` crops, none twice."""
+
+    def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Give the noises of some numbers ``(R,)``, shape ``(R, num_samples)``, depending on the generator only."""
 
 
 class StoreNoise:
@@ -55,24 +62,39 @@ class StoreNoise:
         lengths = store.lengths
         self._indices = [i for i, utt in enumerate(store.utts) if utt.startswith(prefix) and lengths[i] > 0]
         if not self._indices:
-            raise DataError(f"noise store: expected recordings named '{prefix}*', found none; pack them again")
+            raise DataError(
+                f"noise store: expected recordings named '{prefix}*', found none; mend --musan and run stage 3"
+            )
 
-    def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw crops of recordings; recordings may repeat.
+    def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:
+        """Draw recordings; those of one crop are different ones, those of different crops may be the same.
 
         Args:
-            num: how many.
-            num_samples: length of each.
+            num: number of crops.
+            num_files: recordings for each.
+            generator: source of the randomness.
+
+        Returns:
+            Their numbers, on the central processor, shape ``(num, num_files)``, or fewer columns where the store
+            holds fewer recordings.
+        """
+        return distinct(num, num_files, len(self._indices), generator, torch.device("cpu"))
+
+    def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Read a crop of each recording, from a random place.
+
+        Args:
+            picks: numbers of the recordings, shape ``(R,)``, int64.
+            num_samples: length of each crop.
             generator: source of the randomness.
             device: where the result is wanted.
 
         Returns:
-            Shape ``(num, num_samples)``, in [-1, 1].
+            Shape ``(R, num_samples)``, in [-1, 1].
         """
-        host = torch.device("cpu")
-        picks = integers((num,), 0, len(self._indices) - 1, generator, host).tolist()
-        places = uniform((num,), (0.0, 1.0), generator, host).tolist()
-        rows = [self._read(self._indices[pick], place, num_samples) for pick, place in zip(picks, places, strict=True)]
+        places = uniform((len(picks),), (0.0, 1.0), generator, torch.device("cpu")).tolist()
+        indices = [self._indices[pick] for pick in picks.tolist()]
+        rows = [self._read(index, place, num_samples) for index, place in zip(indices, places, strict=True)]
         samples = np.stack(rows) if rows else np.zeros((0, num_samples), np.int16)
         return torch.from_numpy(samples).to(device).float().mul_(1 / INT16_SCALE)  # a power of 2: exact, in place
 
@@ -118,6 +140,14 @@ class ColouredNoise:
         self._corner_hz, self._sample_rate = corner_hz, sample_rate
         self._modulation_db, self._modulation_hz = modulation_db, modulation_hz
 
+    def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:  # noqa: ARG002
+        """Number the noises, shape ``(num, num_files)``: each will be a new one, so nothing is drawn."""
+        return torch.arange(num * num_files).view(num, num_files)
+
+    def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Make a noise for each of some numbers ``(R,)``, shape ``(R, num_samples)``."""
+        return self.sample(len(picks), num_samples, generator, device)
+
     def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Make noises.
 
@@ -152,19 +182,28 @@ class ColouredNoise:
 class AddNoise:
     """The effect of noise from a source on a crop.
 
+    The noises of one crop are different recordings; their number is drawn uniformly and cut to what the source has.
+
     Args:
         source: where the noise comes from.
         snr_db: range of the signal-to-noise ratio, drawn uniformly in dB for every noise added.
-        num_files: fewest and most noises added to one crop, drawn uniformly.
+        num_files: fewest and most noises added to one crop.
+        added_power: see ``ham.data.waveforms.snr_gain``; 0 for the exact ratio.
 
     Raises:
         ConfigError: if a range is not one.
     """
 
     def __init__(
-        self, source: NoiseSource, *, snr_db: Range = NOISE_SNR_DB, num_files: tuple[int, int] = (1, 1)
+        self,
+        source: NoiseSource,
+        *,
+        snr_db: Range = NOISE_SNR_DB,
+        num_files: tuple[int, int] = (1, 1),
+        added_power: float = 0.0,
     ) -> None:
         self._source = source
+        self._added_power = added_power
         self._snr_db = check_range("snr_db", snr_db)
         self._num_files = num_files
         check_range("num_files", num_files, lowest=1)
@@ -183,13 +222,15 @@ class AddNoise:
         mixed = crops.waveforms[rows]
         power = mean_power(mixed)
         low, high = self._num_files
-        counts = integers((len(rows),), low, high, generator, mixed.device)
+        counts = integers((len(rows),), low, high, generator, torch.device("cpu"))
+        picks = self._source.pick(len(rows), high, generator)
         # One noise a turn for every row that wants as many keeps the memory at R x N.
-        for turn in range(high):
-            members = torch.nonzero(counts > turn).squeeze(1)
-            noise = self._source.sample(len(members), mixed.shape[1], generator, mixed.device)
+        for turn in range(picks.shape[1]):
+            wanting = torch.nonzero(counts > turn).squeeze(1)
+            members = wanting.to(mixed.device)
+            noise = self._source.read(picks[wanting, turn], mixed.shape[1], generator, mixed.device)
             snr_db = uniform((len(members),), self._snr_db, generator, mixed.device)
-            gains = snr_gain(power[members], mean_power(noise), snr_db).unsqueeze(1)
+            gains = snr_gain(power[members], mean_power(noise), snr_db, added_power=self._added_power).unsqueeze(1)
             if turn < low:
                 mixed.addcmul_(noise, gains)
             else:

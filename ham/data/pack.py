@@ -31,6 +31,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham.data import store as stores
+from ham.data.audio import check_regular
+from ham.data.audio_cache import file_stamp
 from ham.data.kaldi_dir import Segment
 from ham.data.segments import reader
 from ham.data.store import INT16_SCALE, ArrayStore, ShardWriter, is_whole, read_meta, shard_name, to_int16
@@ -67,19 +69,8 @@ class _Note:
 
     files: str
     num_bytes: int
-    crc32: int
     lengths: list[int]
-
-
-def content_fingerprint(store: ArrayStore, utt2spk: Mapping[str, str] | None = None) -> str:
-    """A digest of what a store holds (ids, lengths and, where they are given, speakers), wherever it lies."""
-    digest = hashlib.sha256()
-    rows = zip(store.utts, store.lengths.tolist(), strict=True)
-    while part := "".join(
-        f"{utt} {length} {utt2spk[utt] if utt2spk else ''}\n" for utt, length in islice(rows, 10_000)
-    ):
-        digest.update(part.encode())
-    return digest.hexdigest()
+    sums: list[int]
 
 
 def is_current(path: Path, request: Mapping[str, Any]) -> bool:
@@ -122,6 +113,7 @@ def pack_audio(
     request = {"kind": "audio", "sample_rate": sample_rate, "files": files}
     if is_current(path, request):
         return False
+    stores.check_replaceable(path)
     part = stores.part_folder(path)
     with _claimed(part):
         if not is_current(part, request):
@@ -144,9 +136,9 @@ def _plan(
     jobs: list[_Job] = []
     job, own, total = _Job(), hashlib.sha256(), 0
     for utt in sorted(wav):
-        status = os.stat(wav[utt])  # noqa: PTH116 - a million times
+        status = check_regular(wav[utt])
         part = " {:.6f} {:.6f}".format(*segments[utt]) if utt in segments else ""
-        line = f"{utt} {wav[utt]}{part} {status.st_size} {status.st_mtime_ns}\n".encode()
+        line = f"{utt} {wav[utt]}{part} {file_stamp(status)}\n".encode()
         whole.update(line)
         own.update(line)
         job.utts.append(utt)
@@ -212,8 +204,9 @@ def _link_old(path: Path, part: Path, wanted: Mapping[str, int], notes: dict[int
                 os.link(path / shard_name(old), part / shard_name(new))
             except OSError:
                 return
-            lengths = store.shard_lengths(old)
-            notes[new] = _Note(files, meta["shard_bytes"][old], meta["shard_crc32"][old], lengths)
+            utts = store.shard_range(old)
+            lengths, sums = (rows[utts.start : utts.stop].tolist() for rows in (store.lengths, store.sums))
+            notes[new] = _Note(files, meta["shard_bytes"][old], lengths, sums)
             _write_note(part, new, notes[new])
 
 
@@ -268,23 +261,21 @@ def _pack(
     total, done = sum(len(job.utts) for job in jobs), sum(len(note.lengths) for note in notes.values())
     with tqdm(total=total, initial=done, desc=f"pack {part.name[1:-5]}", unit="utt", delay=2) as bar:
         for number in todo:
-            lengths = []
             with ShardWriter(part / shard_name(number)) as shard:
                 for rows in islice(decoded, len(jobs[number].utts)):
                     shard.add(rows)
-                    lengths.append(len(rows))
                     bar.update()
             size = (part / shard_name(number)).stat().st_size
-            notes[number] = _Note(jobs[number].files, size, shard.crc32, lengths)
+            notes[number] = _Note(jobs[number].files, size, shard.lengths, shard.sums)
             _write_note(part, number, notes[number])
 
 
 def _complete(part: Path, jobs: Sequence[_Job], notes: Mapping[int, _Note], request: Mapping[str, Any]) -> None:
     """Write index and ``meta.json`` of a folder that has all its shards."""
     ordered = [notes[number] for number in range(len(jobs))]
-    stores.write_index(part, [utt for job in jobs for utt in job.utts], [note.lengths for note in ordered])
-    made = {"shard_files": [note.files for note in ordered], "shard_crc32": [note.crc32 for note in ordered]}
-    stores.write_meta(part, {**request, **made})
+    utts = [utt for job in jobs for utt in job.utts]
+    stores.write_index(part, utts, [note.lengths for note in ordered], [note.sums for note in ordered])
+    stores.write_meta(part, {**request, "shard_files": [note.files for note in ordered]})
 
 
 def pack_features(
@@ -301,7 +292,7 @@ def pack_features(
     Returns:
         False if the store was there already, made from the same samples and settings.
     """
-    request = {**described, "kind": "features", "sample_rate": audio.sample_rate, "files": audio.meta["files"]}
+    request = {**described, "kind": "features", "sample_rate": audio.sample_rate, "audio": audio.digest}
     if is_current(path, request):
         return False
 

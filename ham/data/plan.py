@@ -18,19 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ham.data.kaldi_dir import Trials
+from ham.data.names import extensions, plain_word
 from ham.data.roots import (
     Root,
     clashes,
     open_root,
-    plain_word,
-    read_sexes,
     read_train_list,
-    read_trial_list,
     root_name,
 )
 from ham.data.speech import Span
+from ham.data.trial_list import read_trial_list, with_remarks
 from ham.data.trials import generate_trials
 from ham.errors import SHOWN, ConfigError, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int
     train = [roots[path] for path in _places(train_roots)]
     test = [roots[path] for path in _places(test_roots)]
     _check_distinct(roots.values())
+    _check_order(train)
     lists = {root.name: _test_lists(root, is_train=root in train, seed=seed) for root in test}
     train_paths = {root.name: _train_paths(root, lists.get(root.name)) for root in train}
     plan = Plan(
@@ -142,6 +143,17 @@ def _have_own_ids(*roots: Root) -> bool:
     return all(root.speech.has_own_ids for root in roots)
 
 
+def _check_order(roots: Sequence[Root]) -> None:
+    """Kaldi sorts by utterance and by speaker at once; within a root the words of the speakers see to it."""
+    place = {speaker: root.path for root in roots for speaker in root.speakers.values()}
+    for longer, shorter in extensions(place):
+        raise ConfigError(
+            f"{place[shorter]} and {place[longer]} give the speakers {shorter!r} and {longer!r}, whose utterances "
+            "cannot be sorted by speaker too, as Kaldi wants it; rename one of the "
+            f"{'speakers' if place[longer] == place[shorter] else 'roots'}"
+        )
+
+
 def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
     """The trial lists of a test root by name: its own, or generated ones."""
     if files := root.trial_lists:
@@ -149,7 +161,8 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
             raise DataError(f"{one} and {other} would both be the list {plain_word(one.stem)!r}; rename one")
         lists = {plain_word(file.stem): read_trial_list(root, file) for file in files}
         _check_models(root, lists)
-        return lists
+        places = {plain_word(file.stem): str(file) for file in files}
+        return {name: with_remarks(root, places[name], trials) for name, trials in lists.items()}
     utts = _test_speakers(root, is_train, seed)
     if not utts and root.speech.splits and is_train:
         logger.info("%s: no row has the split test, and there are no trial lists: nothing of it is tested", root.path)
@@ -159,16 +172,16 @@ def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
 
 def _made_lists(root: Root, utts: Mapping[str, Sequence[str]], seed: int) -> dict[str, Trials]:
     """Generated lists over speakers with their paths."""
-    sexes = read_sexes(root.lists / "speakers.tsv") or root.speech.sexes
     try:
         lists = generate_trials(
             {spk: _by_session(root, paths) for spk, paths in utts.items()},
             seed,
-            {root.speakers[speaker]: sex for speaker, sex in sexes.items() if speaker in root.speakers},
+            {root.speakers[speaker]: sex for speaker, sex in root.sexes.items() if speaker in root.speakers},
         )
     except DataError as error:
         raise DataError(f"{root.path}: has no trials/*.txt, and {error}; add speech, or trial lists") from error
-    made = ", ".join(f"{name!r} of {len(trials)} trials" for name, trials in lists.items())
+    lists = {name: with_remarks(root, f"{root.path}, list {name!r}", trials) for name, trials in lists.items()}
+    made = ", ".join(f"{name!r} of {count(len(trials), 'trial')}" for name, trials in lists.items())
     why = "" if "hard" in lists else " (no list 'hard': speakers.tsv names no two speakers of one sex)"
     logger.info("%s: no trials/*.txt, made %s over %d speakers, seed %d%s", root.path, made, len(utts), seed, why)
     return lists

@@ -18,6 +18,7 @@ from ham.data.manifests import lhotse_pair, read_kaldi, read_lhotse, read_shards
 from ham.data.speech import Span, Speech, raise_all
 from ham.data.tables import read_csv, read_json_lines, text_lines
 from ham.errors import SHOWN, DataError
+from ham.words import count
 
 logger = logging.getLogger(__name__)
 
@@ -86,10 +87,10 @@ def read_speech(path: Path, unpacked: Path | None = None) -> Speech:
     if speech.is_table:
         _check_files_once(speech)
     speakers = {utt.speaker for utt in speech.utts.values()}
-    logger.info("%s: layout: %s, %d speakers", path, speech.says, len(speakers))
+    logger.info("%s: layout: %s, %s", path, speech.says, count(len(speakers), "speaker"))
     if empty := without_audio(path, speech):
         shown = ", ".join(empty[:SHOWN]) + (f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else "")
-        logger.warning("%s: %d folders hold no audio and are left aside: %s", speech.place, len(empty), shown)
+        logger.warning("%s: left aside without audio: %s, %s", speech.place, count(len(empty), "folder"), shown)
     return speech
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ham.data.draws import Range, check_range, integers, normal, uniform
-from ham.data.store import INT16_SCALE, ArrayStore
+from ham.data.store import ArrayStore
 from ham.data.waveforms import Crops, convolve, normalise_energy
 from ham.errors import ConfigError, DataError
 
@@ -21,10 +21,10 @@ DIRECT_PATH_S = 0.003
 
 
 class RoomSource(Protocol):
-    """Anything that can be asked for a number of room responses; their scale has no meaning."""
+    """Anything that can be asked for a number of room responses of energy 1."""
 
-    def sample(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw responses of shape ``(num, L)``, depending on nothing but the generator."""
+    def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Draw the first taps of responses, shape ``(num, L)``, L <= ``num_taps``, depending on the generator only."""
 
 
 class StoreRooms:
@@ -33,41 +33,43 @@ class StoreRooms:
     Args:
         store: where the responses are.
         prefix: only responses whose id begins with it.
-        max_length_s: longer responses are cut; the transform grows with it.
 
     Raises:
-        ConfigError: if ``max_length_s`` is not positive.
         DataError: if the store holds no such response.
     """
 
-    def __init__(self, store: ArrayStore, prefix: str = "", *, max_length_s: float = 1.0) -> None:
-        if not max_length_s > 0:
-            raise ConfigError(f"augmentation: max_length_s must be above 0, found {max_length_s:g}")
+    def __init__(self, store: ArrayStore, prefix: str = "") -> None:
         self._store = store
         self._indices = [i for i, utt in enumerate(store.utts) if utt.startswith(prefix) and store.lengths[i] > 0]
         if not self._indices:
-            raise DataError(f"room store: expected responses named '{prefix}*', found none; pack them again")
-        longest = int(store.lengths[self._indices].max())
-        self._taps = min(longest, max(1, round(max_length_s * store.sample_rate)))
+            raise DataError(
+                f"room store: expected responses named '{prefix}*', found none; mend --rirs and run stage 3"
+            )
+        self._longest = int(store.lengths[self._indices].max())
 
-    def sample(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Draw responses; they may repeat.
 
         Args:
             num: how many.
+            num_taps: taps that are wanted; what comes later still counts in the energy.
             generator: source of the randomness.
             device: where the result is wanted.
 
         Returns:
-            Shape ``(num, L)``, shorter responses filled up with zeros.
+            Responses of energy 1, shape ``(num, L)`` with L the longest of the store but at most ``num_taps``;
+            shorter responses are filled up with zeros.
         """
         picks = integers((num,), 0, len(self._indices) - 1, generator, torch.device("cpu")).tolist()
-        responses = np.zeros((num, self._taps), np.int16)
-        for row, pick in zip(responses, picks, strict=True):
-            index = self._indices[pick]
-            taps = min(self._taps, int(self._store.lengths[index]))
-            row[:taps] = self._store.read(index, 0, taps)
-        return torch.from_numpy(responses).to(device).float() / INT16_SCALE
+        responses = np.zeros((num, min(self._longest, num_taps)), np.int16)
+        energy = np.zeros(num, np.float32)
+        # Only the taps wanted are kept, so that one long response does not make the whole batch as long.
+        for row, pick in enumerate(picks):
+            whole = self._store.read(self._indices[pick])
+            first = whole[:num_taps]
+            responses[row, : len(first)] = first
+            energy[row] = np.square(whole, dtype=np.float64).sum()
+        return normalise_energy(torch.from_numpy(responses).to(device).float(), torch.from_numpy(energy).to(device))
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,11 @@ class DecayingRooms:
         self._taps = 1 + math.ceil(max(size.rt60_s[1] for size in sizes) * sample_rate)
         self._early = min(self._taps, 1 + math.ceil(max(size.mixing_s[1] for size in sizes) * sample_rate))
 
-    def sample(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:
+        """Make responses of energy 1 and give their first ``num_taps`` taps, see ``responses``."""
+        return normalise_energy(self.responses(num, generator, device))[:, :num_taps]
+
+    def responses(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
         """Make responses.
 
         Args:
@@ -165,7 +171,7 @@ class DecayingRooms:
 
 
 class Reverberate:
-    """The effect of a room on a crop: convolution with a response of energy 1, cut to the crop's length.
+    """The effect of a room on a crop: convolution with a whole response of energy 1, cut to the crop's length.
 
     Args:
         rooms: where the responses come from.
@@ -185,5 +191,5 @@ class Reverberate:
         Returns:
             The treated rows, shape ``(R, N)``.
         """
-        responses = self._rooms.sample(len(rows), generator, crops.waveforms.device)
-        return convolve(crops.waveforms[rows], normalise_energy(responses))
+        clean = crops.waveforms[rows]
+        return convolve(clean, self._rooms.sample(len(rows), clean.shape[1], generator, clean.device))

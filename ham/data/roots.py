@@ -3,7 +3,7 @@
 Where the speech lies, and how it is named, is the business of :mod:`ham.data.recognise`. A root's lists are::
 
     splits/train_list.txt     optional; lines `<speaker> <path>`: the training part
-    trials/<list>.txt         optional; lines `1|0 <path> <path>`: one test list each, 1 for the same speaker
+    trials/<list>.txt         optional; lines `1|0 <path> <path>` or others: one test list each, 1 for the same speaker
     enrol/<list>.txt          optional; lines `<model> <path> [<path> ...]`: speakers enrolled with several recordings,
                               whose models the first path of a trial may name
     speakers.tsv              optional; columns `speaker` and `sex` or `sex_estimated`: for the list `hard`
@@ -12,31 +12,33 @@ They lie in the root; those of a table `<name>.csv` lie in a folder `<name>` bes
 own `trials`. Lists name files by their paths below ``wav/``, where there is no such folder below the root, and the
 utterances of a table as the table does. Ids are ``<root>-<speaker>`` and ``<root>-<speaker>-<session>-<utterance>``,
 so that equal folder names in two roots are two people; Kaldi directories keep their ids, by which equal names are one
-person. White space in a name becomes ``_``. Hidden files (names that begin with a dot) are not looked at.
+person. How names become words of ids says :mod:`ham.data.names`. Hidden files (names that begin with a dot) are not
+looked at. Trial lists and models are read by :mod:`ham.data.trial_list`, which says what other forms their lines have.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from ham.data.audio import EXTENSIONS
 from ham.data.folders import FILES_TABLE
-from ham.data.kaldi_dir import Trials, label_problems, model_problem, read_lines
+from ham.data.kaldi_dir import read_lines
+from ham.data.names import Spellings, halves, plain_spelling, plain_word, quoted, speaker_words
+from ham.data.ownership import check_ours, move_in, write_mark
 from ham.data.recognise import home, read_speech
 from ham.data.speech import Speech, Utterance, is_writable, raise_all
 from ham.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-_LABELS = {"0": 0, "1": 1}
+STAGE = 1
+"""The stage of run.sh that writes roots."""
 
 _Item = TypeVar("_Item")
 
@@ -56,7 +58,32 @@ class Root:
         folders = dict.fromkeys(utt.speaker for utt in self.speech.utts.values())
         if self.speech.has_own_ids:
             return {folder: folder for folder in folders}
-        return {folder: f"{self.name}-{plain_word(folder)}" for folder in folders}
+        return {folder: f"{self.name}-{word}" for folder, word in speaker_words(folders).items()}
+
+    @cached_property
+    def sexes(self) -> Mapping[str, str]:
+        """The sexes of speakers, from ``speakers.tsv`` or, without it, as far as the layout has them."""
+        return read_sexes(self.lists / "speakers.tsv") or self.speech.sexes
+
+    @cached_property
+    def _spellings(self) -> Spellings:
+        return Spellings(self.utts)
+
+    @cached_property
+    def lowered(self) -> dict[str, str]:
+        """Names by themselves in small letters, for those who write lists where that is the same."""
+        return {path.lower(): path for path in self.utts}
+
+    def find(self, text: str) -> str | None:
+        """Find the file that a list means.
+
+        Args:
+            text: a name; its letters may be composed otherwise, its folders end in backslashes.
+
+        Returns:
+            The name as it is; None if there is none, or if several look like it.
+        """
+        return text if text in self.utts else self._spellings.find(text)
 
     @property
     def place(self) -> str:
@@ -122,18 +149,6 @@ def clashes(items: Iterable[_Item], key: Callable[[_Item], str]) -> Iterator[tup
             yield earlier, item
 
 
-def plain_word(name: str) -> str:
-    """Write a name without white space, which would end an id in a Kaldi file.
-
-    Args:
-        name: the name of a file or folder.
-
-    Returns:
-        Its words joined by ``_``; ``_`` if there is none.
-    """
-    return "_".join(name.split()) or "_"
-
-
 def open_root(path: Path, unpacked: Path | None = None) -> Root:
     """Find the utterances of a root.
 
@@ -151,10 +166,10 @@ def open_root(path: Path, unpacked: Path | None = None) -> Root:
     if not is_writable(str(path)):
         raise DataError(f"{str(path)!a}: expected a name in UTF-8 without line ends; rename the folder")
     name, speech = root_name(path), read_speech(path, unpacked)
+    words = speaker_words(dict.fromkeys(utt.speaker for utt in speech.utts.values()))
     own = speech.has_own_ids
-    root = Root(
-        path, name, speech, {key: utt.words[0] if own else _utt_id(name, utt) for key, utt in speech.utts.items()}
-    )
+    ids = {key: utt.words[0] if own else _utt_id(name, words, utt) for key, utt in speech.utts.items()}
+    root = Root(path, name, speech, ids)
     raise_all(
         [
             f"{root.place}: {one!r} and {other!r} would both be utterance {root.utts[one]!r}; rename or remove one"
@@ -181,7 +196,7 @@ def root_name(path: Path) -> str:
 
 
 def write_root(path: Path, files: Mapping[str, str], lists: Mapping[str, Iterable[str]]) -> None:
-    """Write a root of files that lie elsewhere, beside its place, and move it in; an older one is replaced.
+    """Write a root of files that lie elsewhere, beside its place, and move it in; an older one of ours is replaced.
 
     Args:
         path: the root; its parents are made.
@@ -189,20 +204,16 @@ def write_root(path: Path, files: Mapping[str, str], lists: Mapping[str, Iterabl
         lists: lines by the name of their file, ``splits/train_list.txt``, ``trials/<list>.txt``, ``enrol/<list>.txt``.
 
     Raises:
-        DataError: if ``path`` holds something else than such a root.
+        DataError: if ``path`` holds what stage 1 did not write.
     """
-    if path.exists() and not (path / FILES_TABLE).exists():
-        raise DataError(f"{path}: expected a root with {FILES_TABLE} to replace, found something else; move it away")
-    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    check_ours(path, STAGE, path.name)
+    new = path.with_name(f".{path.name}.new")
     shutil.rmtree(new, ignore_errors=True)
-    shutil.rmtree(old, ignore_errors=True)
     _write_lines(new / FILES_TABLE, (f"{name}\t{files[name]}" for name in sorted(files)))
     for name, lines in lists.items():
         _write_lines(new / name, lines)
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    write_mark(new, STAGE, path.name)
+    move_in(new, path)
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -211,8 +222,8 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
         stream.writelines(f"{line}\n" for line in lines)
 
 
-def _utt_id(name: str, utt: Utterance) -> str:
-    return "-".join(map(plain_word, (name, utt.speaker, *utt.words)))
+def _utt_id(name: str, words: Mapping[str, str], utt: Utterance) -> str:
+    return "-".join((name, words[utt.speaker], *map(plain_word, utt.words)))
 
 
 def read_train_list(root: Root) -> list[str]:
@@ -230,120 +241,61 @@ def read_train_list(root: Root) -> list[str]:
     """
     path, problems, paths = root.train_list, [], dict[str, int]()
     for number, line in enumerate(read_lines(path), 1):
-        fields = line.strip().split(None, 1)
-        if problem := _train_line_problem(root, line, fields):
-            problems.append(f"{path}:{number}: {problem}")
-        elif paths.setdefault(fields[1], number) != number:
-            problems.append(f"{path}:{number}: {fields[1]!r} is in line {paths[fields[1]]} too; remove one")
+        if not line.strip():
+            continue
+        file = _train_file(root, line)
+        if file is None:
+            problems.append(f"{path}:{number}: {_train_line_problem(root, line)}")
+        elif paths.setdefault(file, number) != number:
+            problems.append(f"{path}:{number}: {file!r} is in line {paths[file]} too; remove one")
     raise_all(problems if paths or problems else [f"{path}: is empty; list the training files, or remove it"])
     return list(paths)
 
 
-def _train_line_problem(root: Root, line: str, fields: Sequence[str]) -> str | None:
-    if len(fields) != 2:
-        return f"expected '<speaker> <path>', found {line!r}"
-    speaker, path = fields
-    if path not in root.utts:
-        return _missing(root, path)
-    if root.speaker(path) != speaker:
-        return f"expected the speaker of {path!r}, {root.speaker(path)!r}, found {speaker!r}; correct the line"
+def _train_file(root: Root, line: str) -> str | None:
+    """The file that a line of the training list names together with its speaker."""
+    fields = line.split()
+    if len(fields) == 2 and fields[1] in root.utts and root.speaker(fields[1]) == fields[0]:
+        return fields[1]
+    for speaker, text in halves(line):
+        file = root.find(text)
+        if file is not None and plain_spelling(root.speaker(file)) == plain_spelling(speaker):
+            return file
     return None
 
 
-def _missing(root: Root, path: str) -> str:
-    """A sentence about a file that a list names and the root does not hold."""
+def _train_line_problem(root: Root, line: str) -> str:
+    """What is wrong with a line of which something is."""
+    fields = line.strip().split(None, 1)
+    if len(fields) != 2:
+        return f"expected '<speaker> <path>', found {quoted(line)}"
+    speaker, path = fields
+    file = root.find(path)
+    if file is None:
+        return missing(root, path)
+    return f"expected the speaker of {path!r}, {root.speaker(file)!r}, found {quoted(speaker)}; correct the line"
+
+
+def missing(root: Root, path: str) -> str:
+    """Say that a list names a file that the root does not hold.
+
+    Args:
+        root: the root.
+        path: as the list writes it.
+
+    Returns:
+        A sentence with the cure.
+    """
     stem = path.rpartition(".")[0]
     if path.removeprefix("wav/") in root.utts:
         cure = "paths begin below wav/: leave out 'wav/'"
+    elif alike := root.lowered.get(path.lower()):
+        cure = f"there is {alike!r}, in other letters: correct the list"
     elif same := [stem + extension for extension in EXTENSIONS if stem + extension in root.utts]:
         cure = f"there is {same[0]!r}: correct the list"
     else:
         cure = "restore the file, or correct the list"
-    return f"expected a file {'in' if root.speech.is_table else 'below'} {root.place}, found no {path!r}; {cure}"
-
-
-def read_trial_list(root: Root, path: Path) -> Trials:
-    """Read a trial list of a root and its models; every line becomes a trial, repeated ones too.
-
-    Args:
-        root: the root whose files the list names.
-        path: the list; ``enrol/<same name>`` of the root holds its models, if there are any.
-
-    Returns:
-        The trials with the ids of utterances and models.
-
-    Raises:
-        DataError: if a line has another form or names a file that is not there, if a repeated trial changes its
-            label, if one of the labels does not occur, or if a model is not what it should be.
-    """
-    models = _read_models(root, root.models_of(path))
-    ids = {**root.utts, **{name: f"{root.name}-{name}" for name in models}}
-    enrol, test, labels, problems = list[str](), list[str](), list[int](), []
-    for number, line in enumerate(read_lines(path), 1):
-        fields = line.split()
-        if len(fields) == 3 and fields[0] in _LABELS and fields[1] in ids and fields[2] in root.utts:
-            enrol.append(ids[fields[1]])
-            test.append(root.utts[fields[2]])
-            labels.append(_LABELS[fields[0]])
-        else:
-            problems.append(f"{path}:{number}: {_trial_line_problem(root, ids, line, fields)}")
-    raise_all(problems)
-    recordings = {ids[name]: tuple(root.utts[file] for file in files) for name, files in models.items()}
-    trials = Trials(tuple(enrol), tuple(test), np.array(labels, dtype=np.int8), dict(sorted(recordings.items())))
-    raise_all(label_problems(path, trials))
-    _warn_of_labels(root, path, trials)
-    return trials
-
-
-def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
-    """The recordings of each model, paths relative to ``wav/``; nothing without the file."""
-    if not path.exists():
-        return {}
-    speakers = {utt: root.speakers[root.speaker(file)] for file, utt in root.utts.items()}
-    models, problems = dict[str, list[str]](), []
-    for number, line in enumerate(read_lines(path), 1):
-        name, *files = line.split() or [""]
-        problem = _model_problem(root, name, files, speakers)
-        if problem or models.setdefault(name, files) is not files:
-            problems.append(f"{path}:{number}: {problem or f'{name!r} was there before; remove one'}")
-    raise_all(problems if models or problems else [f"{path}: is empty; list the models, or remove it"])
-    return models
-
-
-def _model_problem(root: Root, name: str, files: Sequence[str], speakers: Mapping[str, str]) -> str | None:
-    if not files:
-        return f"expected '<model> <path> [<path> ...]', found {name!r}"
-    if name in root.utts:
-        return f"the model {name!r} has the name of a file; rename it"
-    if missing := [file for file in files if file not in root.utts]:
-        return _missing(root, missing[0])
-    return model_problem(f"{root.name}-{name}", [root.utts[file] for file in files], speakers)
-
-
-def _trial_line_problem(root: Root, ids: Mapping[str, str], line: str, fields: Sequence[str]) -> str:
-    """What is wrong with a line of which something is."""
-    if len(fields) != 3:
-        return f"expected '1|0 <path> <path>', found {len(fields)} fields: {line!r}"
-    if fields[0] not in _LABELS:
-        cure = "; the label comes first" if fields[2] in ("0", "1", "target", "nontarget") else ""
-        return f"expected the label 1 (same speaker) or 0, found {fields[0]!r}{cure}"
-    return _missing(root, fields[2] if fields[1] in ids else fields[1])
-
-
-def _warn_of_labels(root: Root, path: Path, trials: Trials) -> None:
-    """Labels are believed, but a list with 0 for the same speaker would turn every result upside down."""
-    speakers = {root.utts[file]: root.speaker(file) for file in root.utts}
-    speakers.update({model: speakers[utts[0]] for model, utts in trials.models.items()})
-    rows = enumerate(zip(trials.enrol, trials.test, trials.labels.tolist(), strict=True), 1)
-    wrong = [number for number, (enrol, test, label) in rows if (speakers[enrol] == speakers[test]) != label]
-    if wrong:
-        logger.warning(
-            "%s: %d of %d labels disagree with the speakers' folders, the first in line %d; 1 means the same speaker",
-            path,
-            len(wrong),
-            len(trials),
-            wrong[0],
-        )
+    return f"expected a file {'in' if root.speech.is_table else 'below'} {root.place}, found no {quoted(path)}; {cure}"
 
 
 def read_sexes(path: Path) -> dict[str, str]:

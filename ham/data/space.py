@@ -19,12 +19,24 @@ class Room:
     """What will be done with the archives.
 
     ``corpora`` is the folder to unpack into, ``audio_format`` that of the copy of VoxCeleb2's speech: ``wav``, ``flac``
-    or ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read.
+    or ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read. ``store`` is the
+    folder of the audio stores that stage 3 packs of ``stored``; None where nothing is packed.
     """
 
     corpora: Path
     audio_format: str = "wav"
     keep_archives: bool = True
+    store: Path | None = None
+    stored: Sequence[ArchiveSet] = ()
+
+    @property
+    def store_bytes(self) -> int:
+        """Bytes of the stores that are still to be packed: the speech is in ``train`` and ``test``."""
+        if self.store is None:
+            return 0
+        there = {name for name in ("train", "musan", "rirs") if (self.store / name).exists()}
+        names = {one.name: one.name if one.name in ("musan", "rirs") else "train" for one in self.stored}
+        return sum(one.store_bytes for one in self.stored if names[one.name] not in there)
 
 
 def gigabytes(num_bytes: float) -> str:
@@ -43,7 +55,9 @@ def gigabytes(num_bytes: float) -> str:
 
 
 def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Room) -> None:
-    """Add up the disk space, log the sum line by line, and stop if there is not enough. Nothing missing needs nothing.
+    """Add up the disk space, log the sum line by line, and stop if there is not enough.
+
+    What is there already needs nothing: with no file missing and no set to unpack, nothing is said.
 
     Args:
         archives: where files will be fetched to.
@@ -54,7 +68,7 @@ def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[Archiv
     Raises:
         DownloadError: if it is not enough, with the sum and ways to need less.
     """
-    if not missing:
+    if not missing and not sets:
         return
     for line in _arithmetic(missing, sets, room):
         logger.info("disk space: %s", line)
@@ -65,7 +79,8 @@ def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[Archiv
         if need > free:
             short.append(f"{folder}: expected {gigabytes(need)} of free disk space, found {gigabytes(free)}")
     if short:
-        places = "free some, choose other places with --archives and --corpora_dir"
+        places = f"free some, choose other places with --archives{' and' if room.store is None else ','} --corpora_dir"
+        places += "" if room.store is None else " and --data_dir"
         raise DownloadError(f"{summarise(short)}; {places}{_savings(sets, room)}")
 
 
@@ -92,25 +107,29 @@ def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Ro
         yield f"{one.name}: {gigabytes(fetch)} to fetch + {gigabytes(one.unpacked_bytes)} unpacked{copied}{later}"
     if sum(missing.values()) > of_sets:
         yield f"trial lists: {gigabytes(sum(missing.values()) - of_sets)} to fetch"
+    if room.store_bytes:
+        yield f"audio stores of stage 3, 16-bit samples: {gigabytes(room.store_bytes)}"
 
 
 def _needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], room: Room) -> list[tuple[Path, int]]:
-    """Bytes needed in the folder of archives and in that of corpora, or in one sum where they share a disk."""
-    folders = [_existing(archives), _existing(room.corpora)]
-    growth = [one.unpacked_bytes + one.converted_bytes(room.audio_format) for one in sets]
-    if folders[0].stat().st_dev != folders[1].stat().st_dev:
-        return [(folders[0], fetch), (folders[1], sum(growth))]
-    freed = [0 if room.keep_archives else one.archive_bytes for one in sets]
-    return [(folders[0], fetch + _peak(growth, freed))]
+    """The most bytes that each disk will have to take at any time, named by the first folder on it.
 
-
-def _peak(growth: Sequence[int], freed: Sequence[int]) -> int:
-    """The most that unpacking adds at any time, set after set, each archive removed when its set is unpacked."""
-    now = most = 0
-    for more, less in zip(growth, freed, strict=True):
-        most = max(most, now + more)
-        now += more - less
-    return most
+    All is fetched; then set after set is unpacked (and converted), and its archive removed; then the stores are packed.
+    """
+    steps = [(archives, fetch), (room.corpora, 0)]
+    for one in sets:
+        steps.append((room.corpora, one.unpacked_bytes + one.converted_bytes(room.audio_format)))
+        steps.append((archives, 0 if room.keep_archives else -one.archive_bytes))
+    steps.append((room.store or room.corpora, room.store_bytes))
+    first: dict[int, Path] = {}
+    now, most = dict[int, int](), dict[int, int]()
+    for folder, change in steps:
+        place = _existing(folder)
+        disk = place.stat().st_dev
+        first.setdefault(disk, place)
+        now[disk] = now.get(disk, 0) + change
+        most[disk] = max(most.get(disk, 0), now[disk])
+    return [(place, most[disk]) for disk, place in first.items()]
 
 
 def _existing(folder: Path) -> Path:

@@ -5,14 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchaudio.functional import resample
 
-from ham.data.draws import integers
-from ham.data.waveforms import Crops
+from ham.data.draws import integers, uniform
+from ham.data.waveforms import Crops, windows
 from ham.errors import ConfigError
+
+FILTER: dict[str, Any] = {
+    "lowpass_filter_width": 64,
+    "rolloff": 0.9575,
+    "resampling_method": "sinc_interp_kaiser",
+    "beta": 6.0,
+}
+"""Of those of this width the filter nearest to sox's; ``python -m benchmarks.speed`` compares it."""
 
 
 def _fraction(speed: float) -> Fraction:
@@ -59,9 +68,7 @@ def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
     needed = speed_input_samples(num_samples, speed)
     if waveforms.shape[1] < needed:
         raise ValueError(f"speed {speed:g}: expected at least {needed} samples, found {waveforms.shape[1]}")
-    if ratio == 1 or not len(waveforms):  # in a small batch no crop may have drawn this speed
-        return waveforms[:, :num_samples]
-    played: Tensor = resample(waveforms[:, :needed], ratio.numerator, ratio.denominator)
+    played: Tensor = resample(waveforms[:, :needed], ratio.numerator, ratio.denominator, **FILTER)
     return played[:, :num_samples]
 
 
@@ -101,21 +108,49 @@ class SpeedPerturbation:
         """
         return max(speed_input_samples(num_samples, speed) for speed in self.speeds)
 
-    def __call__(self, waveforms: Tensor, labels: Tensor, generator: torch.Generator, num_samples: int) -> Crops:
-        """Draw a speed for every crop and play it.
+    def __call__(
+        self,
+        waveforms: Tensor,
+        labels: Tensor,
+        generator: torch.Generator,
+        num_samples: int,
+        *,
+        places: Tensor | None = None,
+        lengths: Tensor | None = None,
+    ) -> Crops:
+        r"""Draw a speed for every crop and play it.
+
+        A crop needs fewer samples than the fastest speed does. It begins at the same fraction :math:`p` of its spare
+        samples at which its row begins in its utterance, so that with a uniform :math:`p` it is, at every speed, a
+        uniformly drawn part of the whole utterance: :math:`p (L - M) + p (M - n) = p (L - n)`, with an utterance of
+        L samples and a crop that needs n of them.
 
         Args:
             waveforms: shape ``(B, M)`` with M at least ``input_samples(num_samples)``.
             labels: shape ``(B,)``, int64 from 0 to ``num_speakers - 1``.
             generator: source of the randomness.
             num_samples: length N of the result.
+            places: :math:`p` from 0 to 1, shape ``(B,)``; None draws it.
+            lengths: samples of a row before its speech repeats, shape ``(B,)``, int64; a crop reaches beyond them
+                only where they are too few for it. None: nothing repeats.
 
         Returns:
             Crops of shape ``(B, N)`` and labels from 0 to ``num_classes - 1``.
         """
-        versions = integers((len(labels),), 0, len(self.speeds) - 1, generator, waveforms.device)
-        played = waveforms[:, :num_samples].clone()
-        for version, speed in enumerate(self.speeds[1:], start=1):
+        device = waveforms.device
+        versions = integers((len(labels),), 0, len(self.speeds) - 1, generator, device)
+        if places is None:
+            places = uniform((len(labels),), (0.0, 1.0), generator, device)
+        if lengths is None:
+            lengths = torch.full_like(labels, waveforms.shape[1])
+        places, lengths = places.to(device), lengths.to(device)
+        played = waveforms.new_empty(len(labels), num_samples)
+        for version, speed in enumerate(self.speeds):
             rows = torch.nonzero(versions == version).squeeze(1)
-            played[rows] = speed_perturb(waveforms[rows], speed, num_samples)
+            if not len(rows):  # a small batch may not draw every speed, and no row is nothing to resample
+                continue
+            needed = speed_input_samples(num_samples, speed)
+            spare = (lengths[rows] - needed).clamp(min=0)
+            starts = (places[rows] * (spare + 1)).long().minimum(spare)  # rounding may reach the end of the range
+            played[rows] = speed_perturb(windows(waveforms, rows, starts, needed), speed, num_samples)
         return Crops(played, labels + self.num_speakers * versions)

@@ -8,18 +8,21 @@ file                 content
 ``shard-00000.npy``  the rows of many utterances end to end: 16-bit samples ``(n,)`` or frames ``(n, F)``
 ``utts.npy``         ids ``(N,)``, UTF-8 of one width, in the order of the store
 ``places.npy``       int64 ``(3, N)``: the utterance's shard, its first row there, its number of rows
-``meta.json``        what it holds, what was asked for, sizes and CRC-32 of the shards; written last
+``sums.npy``         uint32 ``(N,)``: CRC-32 of the bytes of the utterance's rows
+``meta.json``        what it holds, what was asked for, sizes of all files, CRC-32 of the index; written last
 ===================  =====================================================================================
 
-The two index files are memory-mapped: a million utterances open at once, and the processes of a loader share one
+The index files are memory-mapped: a million utterances open at once, and the processes of a loader share one
 copy. The shards are read by ``preadv`` and not through a map, since a disk error or a file that was cut must
 become an error that names the file; a map answers with SIGBUS, which kills the process.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import shutil
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +33,7 @@ from typing import Any, BinaryIO, overload
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ham.data import ownership
 from ham.errors import DataError, summarise
 
 SHARD_BYTES = 256 * 1024 * 1024
@@ -41,10 +45,14 @@ INT16_SCALE = 32768.0
 OPEN_SHARDS = 256
 """Shards that one store keeps open: VoxCeleb2 has about 1,060 of them, a process often 1,024 files."""
 
-INDEX_FILES = ("utts.npy", "places.npy")
-"""The index; ``meta.json`` holds their sizes."""
+INDEX_FILES = ("utts.npy", "places.npy", "sums.npy")
+"""The index; ``meta.json`` holds their sizes and checksums."""
+
+SAMPLE_BYTES = 1 << 30
+"""Bytes that are compared with their checksums before a store is used: 9.3 h of speech, all of a smaller store; 1 s."""
 
 _HEADER_BYTES = 128  # of every shard: NumPy wants a multiple of 64, and the shape is only known in the end
+_HEADER = re.compile(rb"'(<[if][248])'.*'shape': [(](\d+,(?: \d+)?)[)]")
 _BLOCK = 1 << 24  # bytes that are checked at a time
 _DECODED = 4096  # ids that are decoded at a time
 
@@ -145,10 +153,11 @@ class ArrayStore:
         path: its folder.
         utts: utterance ids in the order of the store.
         lengths: number of rows (samples or frames) of each utterance, int64.
+        sums: CRC-32 of the rows of each utterance, uint32.
         meta: what ``write_store`` was given as ``meta``, with the sizes of the files.
 
     Raises:
-        DataError: if a file of the store is missing, damaged or not of the size that ``meta.json`` says.
+        DataError: if a file of the index is missing or damaged.
     """
 
     def __init__(self, path: Path) -> None:
@@ -159,6 +168,9 @@ class ArrayStore:
         if self._places.shape != (3, len(self.utts)):
             found = f"{len(self.utts)} ids and places of shape {self._places.shape}"
             raise DataError(f"{path}: expected an index of (N,) ids and (3, N) places, found {found}; {_again(path)}")
+        self.sums: NDArray[np.uint32] = _mapped(path / "sums.npy")
+        if (crcs := _index_sums(path)) != (wanted := self.meta.get("index_crc32")):
+            raise DataError(f"{path}: damaged index: expected the checksums {wanted}, found {crcs}; {_again(path)}")
         self.lengths: NDArray[np.int64] = self._places[2]
         self._shard = lru_cache(OPEN_SHARDS)(partial(_open_shard, path))
 
@@ -174,8 +186,24 @@ class ArrayStore:
         """Samples a second of the audio that the store holds or was computed from."""
         return int(self.meta["sample_rate"])
 
+    @cached_property
+    def digests(self) -> tuple[str, str]:
+        """SHA-256 of the ids, and of lengths and checksums of their rows: what the store holds, wherever it lies."""
+        ids = hashlib.sha256()
+        for start in range(0, len(self), _DECODED):
+            ids.update("".join(f"{utt}\n" for utt in self.utts[start : start + _DECODED]).encode())
+        rows = hashlib.sha256(self.lengths.tobytes() + self.sums.tobytes())
+        return ids.hexdigest(), rows.hexdigest()
+
+    @property
+    def digest(self) -> str:
+        """Of ids and rows together."""
+        return hashlib.sha256("".join(self.digests).encode()).hexdigest()
+
     def read(self, index: int, start: int = 0, num_rows: int | None = None) -> NDArray[Any]:
         """Read rows ``start`` to ``start + num_rows`` of one utterance, ended by the utterance's own end.
+
+        A whole utterance is compared with its checksum, which a part of one cannot be.
 
         Args:
             index: position of the utterance in ``utts``.
@@ -186,11 +214,16 @@ class ArrayStore:
             An array of its own: ``(n,)`` int16 samples or ``(n, F)`` frames.
 
         Raises:
-            DataError: if the rows cannot be read, naming the shard.
+            DataError: if the rows cannot be read or are damaged, naming the shard.
         """
         shard, base, length = self._places[:, index].tolist()
         stop = length if num_rows is None else min(length, start + num_rows)
-        return self._shard(shard).read(base + start, max(0, stop - start))
+        rows = self._shard(shard).read(base + start, max(0, stop - start))
+        if len(rows) == length and (found := _crc32(rows)) != (expected := int(self.sums[index])):
+            path = self.shard_path(index)
+            said = f"expected CRC-32 {expected:08x} of {self.utts[index]}, found {found:08x}"
+            raise DataError(f"{path}: damaged: {said}; {_mend(path)}")
+        return rows
 
     def read_wrapped(self, index: int, start: int, num_rows: int) -> NDArray[Any]:
         """Read exactly ``num_rows`` rows from ``start``; speech that is shorter is wrapped around to its begin."""
@@ -208,35 +241,42 @@ class ArrayStore:
         """
         return self.path / shard_name(int(self._places[0, index]))
 
-    def shard_lengths(self, number: int) -> list[int]:
-        """Number of rows of each utterance of one shard, in the order of the store.
+    def shard_range(self, number: int) -> range:
+        """Positions of the utterances of one shard.
 
         Args:
             number: the shard's.
         """
-        first, last = np.searchsorted(self._places[0], [number, number + 1])
-        return [int(length) for length in self.lengths[first:last]]
+        return range(*np.searchsorted(self._places[0], [number, number + 1]).tolist())
 
     def check_shards(self, *, contents: bool = False) -> None:
-        """Compare every shard with what ``meta.json`` says of it.
+        """Compare every shard with what the index says of it: size, header, checksums of its utterances.
 
         Args:
-            contents: read all of them and compare their checksums; otherwise only their sizes.
+            contents: compare every checksum; otherwise those of ``SAMPLE_BYTES``, spread evenly over all shards, and
+                of one utterance of each shard at least.
 
         Raises:
             DataError: naming the shards that are missing, cut or damaged.
         """
-        sums = self.meta.get("shard_crc32", [])
-        problems = []
-        for number, size in enumerate(self.meta.get("shard_bytes", [])):
-            path = self.path / shard_name(number)
-            if (found := _size(path)) != size:
-                what = "is missing" if found < 0 else f"expected {size} bytes, found {found}"
-                problems.append(f"{path}: {what}; {_mend(path)}")
-            elif contents and (crc := _file_crc32(path)) != sums[number]:
-                problems.append(f"{path}: damaged: expected CRC-32 {sums[number]:08x}, found {crc:08x}; {_mend(path)}")
+        sizes = self.meta.get("shard_bytes", [])
+        share = 1.0 if contents else min(1.0, SAMPLE_BYTES / max(1, sum(sizes)))
+        problems = [problem for number, size in enumerate(sizes) if (problem := self._problem(number, size, share))]
         if problems:
             raise DataError(summarise(problems))
+
+    def _problem(self, number: int, size: int, share: float) -> str | None:
+        """What is wrong with a shard, by its size and by a share of its utterances."""
+        path, utts = self.path / shard_name(number), self.shard_range(number)
+        if (found := _size(path)) != size:
+            what = "is missing" if found < 0 else f"expected {size} bytes, found {found}"
+            return f"{path}: {what}; {_mend(path)}"
+        try:
+            for index in np.linspace(utts.start, utts.stop - 1, max(1, int(share * len(utts)))).astype(int).tolist():
+                self.read(index)
+        except DataError as error:
+            return str(error)
+        return None
 
 
 class _Shard:
@@ -278,6 +318,11 @@ class _Shard:
             done += got
 
 
+def _crc32(rows: NDArray[Any]) -> int:
+    """CRC-32 of the bytes of rows."""
+    return zlib.crc32(np.ascontiguousarray(rows).data.cast("B") if rows.size else b"")
+
+
 def _open_shard(folder: Path, number: int) -> _Shard:
     path = folder / shard_name(number)
     try:
@@ -293,6 +338,18 @@ def _mapped(path: Path) -> NDArray[Any]:
         return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path}: cannot be read ({error}); {_again(path.parent)}") from None
+
+
+def _index_sums(store: Path) -> list[int]:
+    """CRC-32 of the index files; they are read, since pages of a map would count as the process's own."""
+    sums = []
+    for name in INDEX_FILES:
+        crc = 0
+        with (store / name).open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                crc = zlib.crc32(block, crc)
+        sums.append(crc)
+    return sums
 
 
 def _again(store: Path) -> str:
@@ -347,13 +404,13 @@ def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Map
     Raises:
         DataError: if an id comes twice, or there is no item.
     """
+    check_replaceable(path)
     part = part_folder(path)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        utts, lengths, sums = _write_shards(part, items)
-        write_index(part, utts, lengths)
-        write_meta(part, {**meta, "shard_crc32": sums})
+        write_index(part, *_write_shards(part, items))
+        write_meta(part, meta)
         move_in(part, path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -361,22 +418,21 @@ def write_store(path: Path, items: Iterable[tuple[str, NDArray[Any]]], meta: Map
 
 def _write_shards(
     folder: Path, items: Iterable[tuple[str, NDArray[Any]]]
-) -> tuple[list[str], list[list[int]], list[int]]:
-    """Write all rows; returns the ids, the lengths of each shard's utterances, and the shards' checksums."""
+) -> tuple[list[str], list[list[int]], list[list[int]]]:
+    """Write all rows; returns the ids, and shard by shard the lengths and the checksums of its utterances."""
     utts: list[str] = []
     lengths: list[list[int]] = []
-    sums: list[int] = []
+    sums: list[list[int]] = []
     source = iter(items)
     item = next(source, None)
     while item is not None:
-        lengths.append([])
         with ShardWriter(folder / shard_name(len(sums))) as shard:
             while item is not None and shard.num_bytes <= SHARD_BYTES:
                 utts.append(item[0])
-                lengths[-1].append(len(item[1]))
                 shard.add(item[1])
                 item = next(source, None)
-        sums.append(shard.crc32)
+        lengths.append(shard.lengths)
+        sums.append(shard.sums)
     return utts, lengths, sums
 
 
@@ -387,7 +443,8 @@ class ShardWriter:
 
     Attributes:
         num_bytes: bytes of the rows so far.
-        crc32: CRC-32 of the rows so far.
+        lengths: number of rows of each utterance so far.
+        sums: CRC-32 of the rows of each utterance so far.
 
     Args:
         path: the file.
@@ -396,9 +453,9 @@ class ShardWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.num_bytes = 0
-        self.crc32 = 0
+        self.lengths: list[int] = []
+        self.sums: list[int] = []
         self._part = path.with_name(f".{path.name}.part")
-        self._num_rows = 0
         self._kind: tuple[np.dtype[Any], tuple[int, ...]] | None = None
 
     def __enter__(self) -> ShardWriter:
@@ -417,7 +474,7 @@ class ShardWriter:
             self._part.unlink(missing_ok=True)
 
     def add(self, rows: NDArray[Any]) -> None:
-        """Append rows.
+        """Append an utterance.
 
         Args:
             rows: ``(n,)`` or ``(n, F)``, of the dtype and width of the first ones.
@@ -425,18 +482,17 @@ class ShardWriter:
         self._kind = self._kind or (rows.dtype, rows.shape[1:])
         if self._kind != (rows.dtype, rows.shape[1:]):
             raise DataError(f"{self.path}: expected rows of {self._kind}, found {(rows.dtype, rows.shape[1:])}")
-        data = np.ascontiguousarray(rows).data.cast("B") if rows.size else b""
-        self._stream.write(data)
-        self.crc32 = zlib.crc32(data, self.crc32)
+        self._stream.write(np.ascontiguousarray(rows).data.cast("B") if rows.size else b"")
+        self.sums.append(_crc32(rows))
+        self.lengths.append(len(rows))
         self.num_bytes += rows.nbytes
-        self._num_rows += len(rows)
 
     def _complete(self) -> None:
         """Put the header in its place and wait for the disk."""
         if self._kind is None:
             raise DataError(f"{self.path}: nothing to store: the data directory holds no utterance")
         self._stream.seek(0)
-        self._stream.write(shard_header((self._num_rows, *self._kind[1]), self._kind[0]))
+        self._stream.write(shard_header((sum(self.lengths), *self._kind[1]), self._kind[0]))
         self._stream.flush()
         os.fsync(self._stream.fileno())
 
@@ -454,35 +510,25 @@ def shard_header(shape: tuple[int, ...], dtype: DTypeLike) -> bytes:
 
 
 def _read_header(stream: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and dtype of a shard; the stream then stands at its first row."""
-    if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("expected NumPy's format 1.0")
-    shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    if is_fortran or dtype.hasobject:
-        raise ValueError("expected rows one after the other")
-    return shape, dtype
+    """Shape and dtype of a shard; the stream then stands at its first row. Any other byte than ours is damage."""
+    header = stream.read(_HEADER_BYTES)
+    if match := _HEADER.search(header):
+        shape, dtype = tuple(int(number) for number in match[2].split(b",") if number), np.dtype(match[1].decode())
+        if header == shard_header(shape, dtype):
+            return shape, dtype
+    raise ValueError("expected the header of a shard, found another")
 
 
-def _file_crc32(path: Path) -> int:
-    """CRC-32 of a shard's rows; -1 if it cannot be read."""
-    crc = 0
-    try:
-        with path.open("rb") as stream:
-            _read_header(stream)
-            while block := stream.read(_BLOCK):
-                crc = zlib.crc32(block, crc)
-    except (OSError, ValueError):
-        return -1
-    return crc
-
-
-def write_index(folder: Path, utts: Sequence[str], lengths: Sequence[Sequence[int]]) -> None:
-    """Write ``utts.npy`` and ``places.npy``.
+def write_index(
+    folder: Path, utts: Sequence[str], lengths: Sequence[Sequence[int]], sums: Sequence[Sequence[int]]
+) -> None:
+    """Write ``utts.npy``, ``places.npy`` and ``sums.npy``.
 
     Args:
         folder: the store that is being made.
         utts: the ids in the order of the store.
         lengths: number of rows of each utterance, shard by shard.
+        sums: CRC-32 of the rows of each utterance, shard by shard.
 
     Raises:
         DataError: if there is no utterance, or an id comes twice.
@@ -495,17 +541,19 @@ def write_index(folder: Path, utts: Sequence[str], lengths: Sequence[Sequence[in
     if len(twice := np.flatnonzero(ordered[1:] == ordered[:-1])):
         utt = bytes(ordered[twice[0]]).decode("utf-8")
         raise DataError(f"{folder.parent}: utterance {utt} comes twice; ids must be unique")
-    places = np.empty((3, len(table)), np.int64)
+    places, checksums = np.empty((3, len(table)), np.int64), np.empty(len(table), np.uint32)
     end = 0
-    for number, shard in enumerate(lengths):
+    for number, (shard, own_sums) in enumerate(zip(lengths, sums, strict=True)):
         start, end = end, end + len(shard)
+        checksums[start:end] = own_sums
         places[0, start:end] = number
         places[2, start:end] = shard
         places[1, start:end] = np.cumsum(places[2, start:end]) - places[2, start:end]
     if end != len(table):
         raise ValueError(f"{len(table)} ids, but {end} lengths")
+    arrays: tuple[NDArray[Any], ...] = (table, places, checksums)
     try:
-        for name, array in zip(INDEX_FILES, (table, places), strict=True):
+        for name, array in zip(INDEX_FILES, arrays, strict=True):
             np.save(folder / name, array)
     except OSError as error:
         if error.errno is not None:
@@ -514,7 +562,9 @@ def write_index(folder: Path, utts: Sequence[str], lengths: Sequence[Sequence[in
 
 
 def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
-    """Write ``meta.json`` with the sizes of all files, in one move: from here on the folder is a store.
+    """Write ``meta.json`` with the sizes of all files and the checksums of the index, in one move.
+
+    From here on the folder is a store.
 
     Args:
         folder: shards and index.
@@ -523,6 +573,7 @@ def write_meta(folder: Path, meta: Mapping[str, Any]) -> None:
     sizes = {
         "shard_bytes": [path.stat().st_size for path in sorted(folder.glob("shard-*.npy"))],
         "index_bytes": [(folder / name).stat().st_size for name in INDEX_FILES],
+        "index_crc32": _index_sums(folder),
     }
     part = folder / ".meta.json.part"
     part.write_text(json.dumps({**meta, **sizes}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -540,13 +591,29 @@ def move_in(part: Path, path: Path) -> None:
     Args:
         part: the store.
         path: its name.
+
+    Raises:
+        DataError: as :func:`check_replaceable`.
     """
-    old = path.with_name(f".{path.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if path.exists():
-        path.rename(old)
-    part.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    check_replaceable(path)
+    ownership.move_in(part, path)
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to replace anything but a store, whole or damaged.
+
+    Args:
+        path: its folder; there need not be one.
+
+    Raises:
+        DataError: naming what else is there.
+    """
+    if path.exists() and not path.is_dir():
+        raise DataError(f"{path}: expected a store to replace, but it is a file; move it away")
+    ours = re.compile(r"shard-\d+\.npy|meta\.json|" + "|".join(map(re.escape, INDEX_FILES)))
+    others = sorted(entry.name for entry in path.iterdir() if not ours.fullmatch(entry.name)) if path.exists() else []
+    if others:
+        raise DataError(f"{path}: expected a store to replace, but it also holds {others[0]!r}; move it away")
 
 
 def shard_name(number: int) -> str:

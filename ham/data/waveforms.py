@@ -8,6 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+PUBLISHED_ADDED_POWER = 1e-4
+"""What the published recipes add to both mean powers before they take the logarithm: -40 dB of full scale."""
+
 MIN_POWER = 1e-10
 """Below this mean power a signal counts as silent: one bit of 16-bit audio, in [-1, 1], has (2 ** -15) ** 2 = 9e-10."""
 
@@ -35,23 +38,28 @@ def mean_power(waveforms: Tensor) -> Tensor:
     return norms.square() / waveforms.shape[1]
 
 
-def snr_gain(clean_power: Tensor, noise_power: Tensor, snr_db: Tensor) -> Tensor:
+def snr_gain(clean_power: Tensor, noise_power: Tensor, snr_db: Tensor, *, added_power: float = 0.0) -> Tensor:
     r"""The factor that puts a noise ``snr_db`` below the speech.
 
-    .. math:: g = \sqrt{\frac{P(x)}{P(n)} 10^{-\mathrm{SNR} / 10}}
+    .. math:: g = \sqrt{\frac{P(x) + a}{P(n) + a} 10^{-\mathrm{SNR} / 10}}
 
-    with :math:`P` the mean power over the crop. Silent speech makes the noise silent too; a noise below
-    ``MIN_POWER`` is not amplified to speech level (nor divided by zero), so that it adds next to nothing.
+    with :math:`P` the mean power over the crop and :math:`a` the added power. With :math:`a = 0` the ratio is exact:
+    silent speech makes the noise silent too; a noise below ``MIN_POWER`` is not amplified to speech level (nor
+    divided by zero), so that it adds next to nothing. The published recipes take ``PUBLISHED_ADDED_POWER``: a noise
+    near or below it stays quieter than asked (with speech at -20 dB of full scale and noise at -60, a nominal 7.5 dB
+    are 27.5), and behind speech near or below it the noise is louder than asked.
 
     Args:
         clean_power: of the speech, any shape that fits the others.
         noise_power: of the noise.
         snr_db: ratio wanted.
+        added_power: :math:`a`, at least 0.
 
     Returns:
         Factors, of the common shape.
     """
-    return (clean_power / noise_power.clamp(min=MIN_POWER)).sqrt() * torch.pow(10.0, -snr_db / 20.0)
+    ratio = (clean_power + added_power) / (noise_power + added_power).clamp(min=MIN_POWER)
+    return ratio.sqrt() * torch.pow(10.0, -snr_db / 20.0)
 
 
 def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
@@ -69,18 +77,32 @@ def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     return torch.addcmul(clean, noise, gains.unsqueeze(1))
 
 
-def normalise_energy(responses: Tensor) -> Tensor:
+def normalise_peak(waveforms: Tensor) -> Tensor:
+    r"""Scale each row to just below full scale, :math:`x / (\max_n |x_n| + 10^{-4})`, as wespeaker does.
+
+    Args:
+        waveforms: shape ``(B, N)``, N at least 1.
+
+    Returns:
+        Rows within (-1, 1), shape ``(B, N)``; silence stays silent.
+    """
+    return waveforms / (waveforms.abs().amax(dim=1, keepdim=True) + 1e-4)
+
+
+def normalise_energy(responses: Tensor, energy: Tensor | None = None) -> Tensor:
     r"""Divide each room response by its norm, :math:`h / \sqrt{\sum_t h_t^2}`.
 
     A response that is all zeros becomes the unit impulse: a damaged file must not erase a training example.
 
     Args:
         responses: shape ``(B, L)``.
+        energy: :math:`\sum_t h_t^2` of each whole response where ``responses`` holds only its beginning, shape
+            ``(B,)``; None where nothing is missing.
 
     Returns:
-        Responses of energy 1, shape ``(B, L)``.
+        Responses (or beginnings of responses) of energy 1, shape ``(B, L)``.
     """
-    energy = responses.square().sum(dim=1, keepdim=True)
+    energy = (responses.square().sum(dim=1) if energy is None else energy).unsqueeze(1)
     silent = energy < torch.finfo(responses.dtype).tiny
     scaled = responses / torch.where(silent, torch.ones_like(energy), energy).sqrt()
     impulse = torch.zeros_like(responses)
@@ -147,3 +169,19 @@ def roll_rows(waveforms: Tensor, starts: Tensor) -> Tensor:
     index = torch.arange(waveforms.shape[1], device=waveforms.device) + starts.unsqueeze(1)
     # Twice the row in memory is several times faster than the remainder of B x N indices.
     return torch.cat([waveforms, waveforms], dim=1).gather(1, index)
+
+
+def windows(waveforms: Tensor, rows: Tensor, starts: Tensor, num_samples: int) -> Tensor:
+    """Cut a part out of some rows, each beginning at its own sample.
+
+    Args:
+        waveforms: shape ``(B, M)``.
+        rows: which rows, shape ``(R,)``, int64.
+        starts: first sample of each part, shape ``(R,)``, int64 from 0 to M - ``num_samples``.
+        num_samples: length N of the parts.
+
+    Returns:
+        ``out[r, n] = waveforms[rows[r], starts[r] + n]``, shape ``(R, N)``.
+    """
+    parts: Tensor = waveforms.unfold(1, num_samples, 1)[rows, starts]
+    return parts

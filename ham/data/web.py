@@ -30,6 +30,9 @@ PLACEHOLDER = "YOUR-KEY"
 INSECURE = "anyone between this machine and the server can read the key and exchange the files"
 """What is at risk without the verification of certificates."""
 
+CONNECT_S = 10.0
+"""A server that is there accepts a connection within this time, usually within a tenth of a second."""
+
 _MAX_REDIRECTS = 5
 _PASSING = frozenset({408, 425, 429})  # as all of 5xx: the same request may be answered later
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -47,6 +50,10 @@ class PassingError(Exception):
     def __init__(self, reason: str, wait_s: float = 0.0) -> None:
         super().__init__(reason)
         self.wait_s = wait_s
+
+
+class NoConnectionError(PassingError):
+    """No connection to the server could be made."""
 
 
 class Secret:
@@ -146,7 +153,7 @@ class Web:
         self._transport = _Transport(insecure, num_connections)
         self._client = httpx2.Client(
             transport=self._transport,
-            timeout=httpx2.Timeout(timeout_s, pool=None),
+            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, CONNECT_S), pool=None),
             headers={"Accept-Encoding": "identity"},
         )
 
@@ -357,12 +364,15 @@ def judge(error: httpx2.HTTPError, address: Address) -> PassingError | RefusedEr
             f"{address.host}: expected a valid certificate, found: {invalid.verify_message}; look at this machine's "
             f"clock and CA certificates; --insecure goes on without, but then {INSECURE}"
         )
+    if isinstance(error, httpx2.ConnectTimeout):
+        return NoConnectionError("no connection (nobody answers)")
     if isinstance(error, httpx2.TimeoutException):
         return PassingError("silent for too long")
     if isinstance(error, httpx2.RemoteProtocolError):
         return PassingError("the connection was cut")
     words = next((cause.strerror for cause in causes if isinstance(cause, OSError) and cause.strerror), None)
-    return PassingError(f"no connection ({words or type(error).__name__})")
+    kind = NoConnectionError if isinstance(error, httpx2.ConnectError) else PassingError
+    return kind(f"no connection ({words or type(error).__name__})")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -199,24 +199,49 @@ def published_least_product(*, curvature: float) -> float:
     return LEAST_PRODUCT if gap * gap < LEAST_PRODUCT else 0.0
 
 
-def clip_norm(x: Tensor, radius: float) -> Tensor:
+def clip_norm(x: Tensor, radius: Curvature) -> Tensor:
     r"""Shorten every row that is longer than ``radius`` to it (feature clipping; Guo et al. 2022).
 
     .. math:: x \min(1, r / |x|)
 
-    A row that is shortened has no radial gradient. The origin and rows of any finite length are safe.
+    A row that is shortened has no radial gradient; it follows the radius where that is learnt. The origin and rows of
+    any finite length are safe.
 
     Args:
         x: vectors, shape ``(N, D)``.
-        radius: largest norm ``r``, positive.
+        radius: largest norm ``r``, positive: a number, or a tensor of no dimension with a gradient.
 
     Returns:
         Vectors of the same directions, shape ``(N, D)``.
     """
     largest = torch.linalg.vector_norm(x.detach(), ord=math.inf, dim=-1, keepdim=True)
-    x = torch.div(x, (largest / radius).clamp_min(1.0))  # what this shortens is as long as the radius still
-    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x * (norm / radius).clamp_min(1.0).reciprocal()
+    reduced = torch.div(x, largest.clamp_min(torch.finfo(x.dtype).tiny))
+    norm: Tensor = torch.linalg.vector_norm(reduced, dim=-1, keepdim=True)
+    clipped = norm * largest > radius
+    return torch.where(clipped, reduced * (radius / torch.where(clipped, norm, 1.0)), x)
+
+
+def clipped_points(x: Tensor, radius: float) -> BallPoints:
+    r"""Points of the unit ball, clipped into a radius.
+
+    .. math:: z = x \min(1, r / |x|)
+
+    A clipped point has no radial gradient: its norm and its gap are constants to autograd. The origin and vectors
+    of any finite length are safe.
+
+    Args:
+        x: vectors, shape ``(N, D)``.
+        radius: largest norm ``r``, below 1.
+
+    Returns:
+        The clipped points.
+    """
+    x = shrink(x)
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    # From the double-precision radius: in float32, 1 - r^2 has lost three digits at a radius of 1 - 1e-5.
+    gap = torch.where(norm < radius, (1.0 - norm) * (1.0 + norm), 1.0 - radius * radius)
+    points = x * (norm / radius).clamp_min(1.0).reciprocal()
+    return BallPoints(points, norm.clamp_max(radius).square(), gap)
 
 
 def published_points(x: Tensor, *, curvature: float) -> BallPoints:
@@ -224,26 +249,17 @@ def published_points(x: Tensor, *, curvature: float) -> BallPoints:
 
     .. math:: z = x \min(1, r / |x|), \qquad r = (1 - 10^{-5}) / \sqrt{c}
 
-    A clipped point has no radial gradient: its norm and its gap are constants to autograd. The origin and vectors
-    of any finite length are safe.
-
     Args:
-        x: vectors, shape ``(N, D)``.
+        x: vectors of any finite length, shape ``(N, D)``.
         curvature: published ``c``, at least 1.
 
     Returns:
-        The clipped points of the unit ball.
+        The clipped points of the unit ball, see :func:`clipped_points`.
 
     Raises:
         ValueError: if ``curvature`` is not a finite number of at least 1.
     """
-    radius = published_radius(curvature=curvature)
-    x = shrink(x)
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    # From the double-precision radius: in float32, 1 - r^2 has lost three digits at c = 1.
-    gap = torch.where(norm < radius, (1.0 - norm) * (1.0 + norm), 1.0 - radius * radius)
-    points = x * (norm / radius).clamp_min(1.0).reciprocal()
-    return BallPoints(points, norm.clamp_max(radius).square(), gap)
+    return clipped_points(x, published_radius(curvature=curvature))
 
 
 def clip_to_ball(x: Tensor, *, curvature: float) -> Tensor:
@@ -347,6 +363,32 @@ def unit_points(x: Tensor, *, curvature: Curvature) -> BallPoints:
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     gap = ((1.0 - norm) * (1.0 + norm)).clamp_min(_least_gap(x.dtype))
     return BallPoints(scaled, norm.square(), gap)
+
+
+def tangent_points(v: Tensor, *, curvature: Curvature) -> BallPoints:
+    r"""Points that tangent vectors at the origin lead to, as points of the unit ball.
+
+    .. math:: z = \tanh(a) \frac{v}{|v|}, \qquad 1 - |z|^2 = \frac{1}{\cosh^2 a}, \qquad
+              a = \min(\sqrt{c} |v|, \operatorname{artanh}(1 - g))
+
+    These are :func:`unit_points` of :func:`expmap0`, with ``g`` of :func:`boundary_gap`, without the digits that a
+    point's coordinates lose near the boundary. A vector that is cut has no radial gradient, and none to ``c``.
+
+    Args:
+        v: tangent vectors, shape ``(N, D)``.
+        curvature: positive ``c``; the ball has sectional curvature ``-c``.
+
+    Returns:
+        The points.
+
+    Raises:
+        ValueError: if ``curvature`` is not positive and finite.
+    """
+    # Below sqrt(tiny) squares underflow; tanh(a)/a is 1 there in every digit.
+    norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(math.sqrt(torch.finfo(v.dtype).tiny))
+    half = (norm * _root(curvature)).clamp_max(math.atanh(1.0 - boundary_gap(v.dtype)))
+    radius = torch.tanh(half)
+    return BallPoints(v * (radius / norm), radius.square(), torch.cosh(half).square().reciprocal())
 
 
 def conformal_factor(x: Tensor, *, curvature: Curvature) -> Tensor:

@@ -95,14 +95,14 @@ def ball_radial(square: Tensor, *, scale: Curvature, radius: float) -> Radial:
         radius: largest norm in the unit ball, below 1.
 
     Returns:
-        Their numbers; a clipped point has no radial gradient.
+        Their numbers; a clipped point has no radial gradient, and none to the factor.
     """
     norm2 = square * scale**2
     inside = norm2 < radius**2
-    shorten = torch.where(inside, 1.0, radius * torch.rsqrt(norm2.clamp_min(radius**2)))
+    shorten = torch.where(inside, scale, radius * torch.rsqrt(torch.where(inside, 1.0, square)))
     gap = torch.where(inside, 1.0 - norm2, 1.0 - radius**2)
     beta = gap.reciprocal()
-    return Radial(shorten * beta * scale, beta, norm2.clamp_max(radius**2) * beta)
+    return Radial(shorten * beta, beta, norm2.clamp_max(radius**2) * beta)
 
 
 def tangent_radial(square: Tensor, *, scale: Curvature, limit: Curvature) -> Radial:

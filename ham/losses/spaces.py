@@ -271,6 +271,10 @@ class Curved(Space[P]):
         r"""The given one, or :math:`1.5/\sqrt{c}` for the curvature in force."""
         return SATURATION / math.sqrt(self.curvature) if self._clip_radius is None else self._clip_radius
 
+    def _clip(self) -> Curvature:
+        """The same with autograd: the default one follows a learnt ``c``, so that what lies on it does not move."""
+        return SATURATION / self._root() if self._clip_radius is None else self._clip_radius
+
     def _scale(self, dtype: torch.dtype) -> Tensor:
         """The factor ``e``; its logarithm is bounded, so that it stays a number whatever the optimiser does."""
         return torch.exp(self.log_embedding_scale.to(dtype).clamp(-LARGEST_LOG_SCALE, LARGEST_LOG_SCALE))
@@ -293,7 +297,7 @@ class Curved(Space[P]):
 
     def _tangent(self, x: Tensor) -> Tensor:
         """Tangent vectors of embeddings; the factor gets no gradient from those that are clipped."""
-        scale, clip = self._scale(x.dtype), self.clip_radius
+        scale, clip = self._scale(x.dtype), self._clip()
         with torch.no_grad():
             clipped = torch.linalg.vector_norm(x, dim=1, keepdim=True) * scale >= clip
         return poincare.clip_norm(x * torch.where(clipped, scale.detach(), scale), clip)
@@ -301,7 +305,7 @@ class Curved(Space[P]):
     def _tangent_centres(self, w: Tensor) -> Tensor:
         """Tangent vectors of centres."""
         if self.fix_radius:
-            return self._directed(w, self.fix_radius * self.clip_radius)
+            return self._directed(w, self.fix_radius * self._clip())
         return w
 
     @abstractmethod
@@ -311,7 +315,7 @@ class Curved(Space[P]):
     def radial(self) -> RadialMap:
         """Of the shell, of tangent vectors or of points, as the centres are given."""
         if self.fix_radius:
-            return partial(self._shell_radial, self._root() * (self.fix_radius * self.clip_radius))
+            return partial(self._shell_radial, self._root() * (self.fix_radius * self._clip()))
         return partial(self._tangent_radial if self.centres == "tangent" else self._point_radial, self._root())
 
     def _tangent_radial(self, root: Curvature, square: Tensor) -> Radial:
@@ -345,7 +349,7 @@ class Poincare(Curved[BallPoints]):
         if self.fix_radius or self.centres == "tangent":
             return self._mapped(self._tangent_centres(w))
         edge = 1.0 - poincare.boundary_gap(w.dtype)
-        return poincare.unit_points(poincare.clip_norm(w * self._root(), edge), curvature=1.0)
+        return poincare.clipped_points(w * self._root(), edge)
 
     def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
         """Gram form of the ball."""
@@ -360,8 +364,7 @@ class Poincare(Curved[BallPoints]):
         return rows.left_rows(points)
 
     def _mapped(self, v: Tensor) -> BallPoints:
-        c = self._value()
-        return poincare.unit_points(poincare.expmap0(v, curvature=c), curvature=c)
+        return poincare.tangent_points(v, curvature=self._value())
 
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
         return rows.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))

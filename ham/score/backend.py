@@ -137,7 +137,7 @@ def read_embeddings(path: Path) -> EmbeddingTable:
         with np.load(path, allow_pickle=False) as arrays:
             utts, embeddings = arrays["utts"], arrays["embeddings"]
     except FileNotFoundError as error:
-        raise DataError(f"{path}: expected embeddings, found nothing; extract them first (stage 5)") from error
+        raise DataError(f"{path}: expected embeddings, found nothing; run stage 5 with the same --backends") from error
     except (KeyError, ValueError, EOFError, AttributeError, TypeError, zipfile.BadZipFile) as error:
         expected = "expected a .npz file with 'utts' and 'embeddings'"
         raise DataError(f"{path}: {expected}, found something else; extract it again (stage 5)") from error

@@ -13,6 +13,7 @@ part                         meaning
 ``+s_norm`` or ``+as_norm``  normalisation against the cohort of training speakers (:mod:`ham.score.norm`)
 ``+llr``                     logistic calibration: log-likelihood ratios (:mod:`ham.score.calibration`)
 ``+qmf``                     the same with quality measures of both sides: duration, length or radius, cohort mean
+``+qmf_wespeaker``           cosine only: the same as wespeaker does it, see :meth:`Scorer.scores`
 ===========================  ==========================================================================================
 
 ``cosine+mean+as_norm`` for one. What a step is trained on are training speakers only.
@@ -30,14 +31,16 @@ from torch import Tensor
 
 from ham.data.kaldi_dir import Trials
 from ham.errors import ConfigError, DataError
+from ham.losses.base import SpeakerLoss
 from ham.score.backend import Distance, EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
 from ham.score.calibration import (
     Calibration,
+    Columns,
     choose_ridge,
+    durations,
     embedding_norms,
     fit,
     hyperbolic_radii,
-    log_durations,
     quality_columns,
 )
 from ham.score.norm import (
@@ -48,6 +51,7 @@ from ham.score.norm import (
     cohort_statistics,
     normalise,
     subtract_mean,
+    usual_top_n,
 )
 
 DEFAULT = ("cosine", "hyperbolic")
@@ -72,7 +76,15 @@ EVERY = (
 )
 """What the word ``all`` stands for."""
 
-FORM = "cosine[+crops|+mean][+NORM][+llr|+qmf], hyperbolic[+NORM][+llr|+qmf], fusion[+mean][+NORM][+qmf]"
+FORM = "cosine[+crops|+mean][+NORM][+llr|+qmf|+qmf_wespeaker], hyperbolic[+NORM][+llr|+qmf], fusion[+mean][+NORM][+qmf]"
+
+WESPEAKER = "qmf_wespeaker"
+"""The step that calibrates as wespeaker does."""
+
+WESPEAKER_PRIOR, WESPEAKER_LONGEST_S = 0.5, 20.0
+"""Prior that wespeaker's calibration is trained for, and the duration at which it cuts longer ones off."""
+
+_EXTRACT = "run stage 5 with these --backends"
 
 Rows = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -89,7 +101,7 @@ class Backend:
         mean: whether the cosine is taken after subtracting the training mean.
         norm: a name of :data:`ham.score.norm.NORMS`; empty for none.
         calibrated: whether the scores are log-likelihood ratios.
-        quality: whether the calibration sees quality measures.
+        quality: ``qmf`` or ``qmf_wespeaker``, where the calibration sees quality measures; else empty.
     """
 
     name: str
@@ -98,7 +110,7 @@ class Backend:
     mean: bool = False
     norm: str = ""
     calibrated: bool = False
-    quality: bool = False
+    quality: str = ""
 
     @property
     def needs_training(self) -> bool:
@@ -108,7 +120,12 @@ class Backend:
     @property
     def uses_top_n(self) -> bool:
         """Whether the highest cohort scores count."""
-        return self.quality or (bool(self.norm) and NORMS[self.norm].adaptive)
+        return bool(self.quality) or (bool(self.norm) and NORMS[self.norm].adaptive)
+
+    @property
+    def uses_p_target(self) -> bool:
+        """Whether the calibration is trained for the prior that is asked for."""
+        return self.calibrated and self.quality != WESPEAKER
 
     @property
     def needs_distance(self) -> bool:
@@ -130,6 +147,7 @@ def parse_backend(name: str) -> Backend:
     """
     measure, *steps = name.split("+")
     norm = next((step for step in steps if step in NORMS), "")
+    quality = next((step for step in steps if step in ("qmf", WESPEAKER)), "")
     fusion = measure == "fusion"
     backend = Backend(
         name=name,
@@ -137,14 +155,14 @@ def parse_backend(name: str) -> Backend:
         crops="crops" in steps,
         mean="mean" in steps,
         norm=norm,
-        calibrated=fusion or bool({"llr", "qmf"} & {*steps}),
-        quality="qmf" in steps,
+        calibrated=fusion or bool(quality) or "llr" in steps,
+        quality=quality,
     )
     order = [
         *(["crops"] if backend.crops else []),
         *(["mean"] if backend.mean else []),
         *([norm] if norm else []),
-        *(["qmf"] if backend.quality else ["llr"] if backend.calibrated and not fusion else []),
+        *([quality] if quality else ["llr"] if backend.calibrated and not fusion else []),
     ]
     wrong = (
         steps != order
@@ -152,6 +170,7 @@ def parse_backend(name: str) -> Backend:
         or ((backend.mean or backend.crops) and measure == "hyperbolic")
         or (backend.crops and len(steps) > 1)
         or (backend.crops and fusion)
+        or (quality == WESPEAKER and measure != "cosine")
     )
     if wrong:
         form = FORM.replace("NORM", "|+".join(NORMS))
@@ -178,6 +197,64 @@ def parse_backends(words: Sequence[str]) -> tuple[Backend, ...]:
     return tuple(parse_backend(name) for name in found)
 
 
+def possible_backends(backends: Sequence[Backend], loss: SpeakerLoss | type[SpeakerLoss]) -> list[Backend]:
+    """The back-ends that a loss allows: without a distance there is no hyperbolic one.
+
+    Args:
+        backends: those asked for.
+        loss: the loss.
+
+    Returns:
+        Those that are left, at least one.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    kept = [backend for backend in backends if loss.has_distance or not backend.needs_distance]
+    if not kept:
+        names = " ".join(backend.name for backend in backends)
+        raise ConfigError(f"--backends {names}: the loss {loss.name} has no distance; add cosine")
+    return kept
+
+
+def fitting_backends(backends: Sequence[Backend], place: str, has_models: bool) -> list[Backend]:
+    """The back-ends that a trial list allows: crops are of two recordings, not of enrolment models.
+
+    Args:
+        backends: those asked for.
+        place: the list, for the error message.
+        has_models: whether it has models of several recordings.
+
+    Returns:
+        Those that are left, at least one.
+
+    Raises:
+        ConfigError: if none is left.
+    """
+    kept = [backend for backend in backends if not (backend.crops and has_models)]
+    if not kept:
+        raise ConfigError(f"--backends cosine+crops: {place} has models of several recordings; add cosine")
+    return kept
+
+
+def check_top_n(backends: Sequence[Backend], top_n: int, num_speakers: int, place: str) -> None:
+    """Refuse to take more of the cohort than there is.
+
+    Args:
+        backends: those asked for.
+        top_n: highest scores against the cohort that are wanted.
+        num_speakers: of the cohort.
+        place: where it comes from, for the error message.
+
+    Raises:
+        ConfigError: if a back-end takes the highest scores and there are fewer.
+    """
+    names = [backend.name for backend in backends if backend.uses_top_n]
+    if names and top_n > num_speakers:
+        found = f"expected at most {num_speakers}, the speakers of {place}, found {top_n}"
+        raise ConfigError(f"--top_n: {found}; {' '.join(names)} needs it")
+
+
 @dataclass(frozen=True)
 class Training:
     """What back-ends know of the training speakers.
@@ -185,20 +262,16 @@ class Training:
     Attributes:
         mean: mean embedding of the training utterances, shape ``(D,)``.
         cohort: mean embedding of each speaker that the network was trained on.
-        embeddings: of the utterances of ``trials``.
-        trials: calibration trials, of training speakers.
-        utt2spk: the speaker of each utterance of ``trials``.
-        utt2dur: their durations in seconds.
         cohort_utts: utterances of each speaker in its mean; 0 for all.
+        train_chunk_s: seconds of each utterance that were embedded; 0 for all.
+        calibration: trials of training speakers to calibrate on; None where no back-end is calibrated.
     """
 
     mean: Values
     cohort: EmbeddingTable
-    embeddings: EmbeddingTable
-    trials: Trials
-    utt2spk: Mapping[str, str]
-    utt2dur: Mapping[str, float]
     cohort_utts: int = 0
+    train_chunk_s: float = 0.0
+    calibration: Side | None = None
 
 
 class Measure(NamedTuple):
@@ -251,7 +324,7 @@ class Scorer:
     Args:
         measure: of the loss's space; None for a loss without a distance.
         training: the training speakers; None where no back-end needs them.
-        top_n: highest cohort scores that ``as_norm`` keeps.
+        top_n: highest cohort scores that ``as_norm`` keeps; 0 for :func:`ham.score.norm.usual_top_n` of the cohort.
         p_target: prior that calibrations are trained for.
     """
 
@@ -265,16 +338,23 @@ class Scorer:
     ) -> None:
         self._measure = measure
         self._training = training
-        self._top_n = top_n
+        self._top_n = top_n or usual_top_n(0 if training is None else len(training.cohort.utts))
         self._p_target = p_target
         self._scored: dict[tuple[str, str, bool], _Scored] = {}
         self._statistics: dict[tuple[str, str, bool, bool], CohortStatistics] = {}
         self._calibrations: dict[str, Calibration] = {}
 
     @property
-    def cohort_utts(self) -> int:
-        """Utterances of each training speaker in the cohort's means; 0 for all, or where there is no cohort."""
-        return 0 if self._training is None else self._training.cohort_utts
+    def top_n(self) -> int:
+        """Highest cohort scores that ``as_norm`` keeps."""
+        return self._top_n
+
+    @property
+    def training_settings(self) -> dict[str, int | float | str]:
+        """What of the training speakers was embedded; empty where they do not matter."""
+        if self._training is None:
+            return {}
+        return {"cohort_utts": self._training.cohort_utts, "train_chunk_s": self._training.train_chunk_s}
 
     @property
     def calibrations(self) -> Mapping[str, Calibration]:
@@ -295,13 +375,18 @@ class Scorer:
             self._geometry()
         if not backend.needs_training:
             return
-        most = len(self._known().cohort.utts)
-        if backend.uses_top_n and self._top_n > most:
-            place = self._known().cohort.place
-            raise ConfigError(f"--top_n: expected at most {most}, the speakers of {place}, found {self._top_n}")
+        cohort = self._known().cohort
+        check_top_n([backend], self._top_n, len(cohort.utts), cohort.place)
+        if backend.calibrated:
+            self._calibration_side()
 
     def scores(self, backend: Backend, side: Side) -> NDArray[np.float32]:
         """Scores of a trial list.
+
+        ``qmf_wespeaker`` calibrates with wespeaker's columns: the score and, for the duration cut at 20 s, the length
+        of the embedding after the mean subtraction, and the mean of the cohort scores, the lesser, the greater and the
+        ratio of the two sides, trained for a prior of 0.5 without a ridge. wespeaker has the difference of the two
+        sides as well, which is a weighted sum of columns that are there and changes no ratio.
 
         Args:
             backend: the way.
@@ -331,32 +416,42 @@ class Scorer:
 
     def _crops(self, side: Side) -> NDArray[np.float32]:
         if side.crops is None:
-            raise DataError(f"{side.place}: cosine+crops needs crops.npz, found none; extract again (stage 5)")
+            raise DataError(
+                f"{side.place}: cosine+crops needs crops.npz, found none; run stage 5 with these --backends"
+            )
         if side.trials.models:
             raise ConfigError(f"{side.place}: cosine+crops is for trials of two recordings, found models of several")
         return crop_scores(side.embeddings, side.crops, side.trials.enrol, side.trials.test, side.place)
 
     def _known(self) -> Training:
         if self._training is None:
-            raise DataError("back-ends that know training speakers need their embeddings; extract again (stage 5)")
+            raise DataError(
+                "back-ends that know training speakers need their embeddings; run stage 5 with these --backends"
+            )
         return self._training
+
+    def _calibration_side(self) -> Side:
+        side = self._known().calibration
+        if side is None:
+            raise DataError(f"calibrated back-ends need trials of training speakers; {_EXTRACT}")
+        return side
 
     def _geometry(self) -> Measure:
         if self._measure is None:
             raise ConfigError("--backends: expected a loss with a hyperbolic distance, found one without; use cosine")
         return self._measure
 
-    def _table(self, side: Side, measure: str, mean: bool) -> EmbeddingTable:
-        """The embeddings that a measure sees, enrolment models among them."""
+    def _table(self, side: Side, mean: bool, unit: bool) -> EmbeddingTable:
+        """The embeddings less the mean or not, enrolment models among them; ``unit``: these as means of directions."""
         table = subtract_mean(side.embeddings, self._known().mean) if mean else side.embeddings
         if not side.models_are_means:
             return table
-        return with_models(table, side.trials.models, measure == "cosine", side.place)
+        return with_models(table, side.trials.models, unit, side.place)
 
     def _raw(self, measure: str, mean: bool, side: Side) -> _Scored:
         key = side.place, measure, mean
         if key not in self._scored:
-            table = self._table(side, measure, mean)
+            table = self._table(side, mean, unit=measure == "cosine")
             enrol, test = table.rows(side.trials.enrol, side.place), table.rows(side.trials.test, side.place)
             if measure == "cosine":
                 scores = cosine_scores(table, enrol, test)
@@ -396,13 +491,20 @@ class Scorer:
 
     def _calibration(self, backend: Backend) -> Calibration:
         if backend.name not in self._calibrations:
-            training = self._known()
-            side = Side("calibration trials", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
-            columns, labels = self._columns(backend, side), training.trials.labels
-            enrol, test = ([training.utt2spk[utt] for utt in utts] for utts in (side.trials.enrol, side.trials.test))
-            ridge = choose_ridge(columns, labels, enrol, test, self._p_target)
-            self._calibrations[backend.name] = fit(columns, labels, self._p_target, ridge)
+            side = self._calibration_side()
+            columns = self._columns(backend, side)
+            if backend.quality == WESPEAKER:
+                found = fit(columns, side.trials.labels, WESPEAKER_PRIOR)
+            else:
+                found = self._with_ridge(columns, side)
+            self._calibrations[backend.name] = found
         return self._calibrations[backend.name]
+
+    def _with_ridge(self, columns: Columns, side: Side) -> Calibration:
+        trials = side.trials
+        enrol, test = ([side.utt2spk[utt] for utt in utts] for utts in (trials.enrol, trials.test))
+        ridge = choose_ridge(columns, trials.labels, enrol, test, self._p_target)
+        return fit(columns, trials.labels, self._p_target, ridge)
 
     def _columns(self, backend: Backend, side: Side) -> dict[str, NDArray[np.floating]]:
         columns: dict[str, NDArray[np.floating]] = {}
@@ -411,28 +513,21 @@ class Scorer:
             if backend.quality:
                 raw = self._raw(measure, self._mean(backend, measure), side)
                 for name, values in self._quality(backend, measure, side).items():
-                    columns.update(quality_columns(name, values, raw.enrol, raw.test))
+                    ratio = backend.quality == WESPEAKER
+                    columns.update(quality_columns(name, values, raw.enrol, raw.test, ratio=ratio))
         return columns
 
     def _quality(self, backend: Backend, measure: str, side: Side) -> dict[str, Values]:
         """Quality measures by row of the measure's table; the same names for every list."""
         raw = self._raw(measure, self._mean(backend, measure), side)
-        table = raw.table
-        plain = self._raw(measure, False, side).table  # a length tells more before the mean is gone
+        seconds = durations(raw.table, side.utt2dur, np.concatenate([raw.enrol, raw.test]))
+        cohort = {f"{measure}/cohort": self._cohort(backend, measure, side).mean}
+        if backend.quality == WESPEAKER:
+            norms = embedding_norms(self._table(side, backend.mean, unit=False))
+            return {"duration": np.minimum(seconds, WESPEAKER_LONGEST_S), "cosine/norm": norms, **cohort}
+        plain = self._table(side, mean=False, unit=False)  # a length tells more before the mean is gone
         if measure == "cosine":
-            size = {"cosine/norm": embedding_norms(_lengths_kept(plain, side))}
+            size = {"cosine/norm": embedding_norms(plain)}
         else:
             size = {"hyperbolic/radius": hyperbolic_radii(plain, self._geometry().rowwise)}
-        return {
-            "duration": log_durations(table, side.utt2dur, np.concatenate([raw.enrol, raw.test])),
-            **size,
-            f"{measure}/cohort": self._cohort(backend, measure, side).mean,
-        }
-
-
-def _lengths_kept(table: EmbeddingTable, side: Side) -> EmbeddingTable:
-    """Models as means of embeddings of their own lengths; the cosine's table has means of directions."""
-    if not side.models_are_means or not side.trials.models:
-        return table
-    again = with_models(side.embeddings, side.trials.models, False, side.place)
-    return EmbeddingTable(table.utts, again.embeddings[again.rows(table.utts, side.place)], table.place)
+        return {"duration": np.log(seconds), **size, **cohort}

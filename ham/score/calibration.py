@@ -272,7 +272,7 @@ def read_calibration(path: Path) -> Calibration:
     Raises:
         DataError: if the file is missing or something else.
     """
-    cure = "calibrate again"
+    cure = "score again by this back-end (stage 6)"
     try:
         entry = json.loads(path.read_text(encoding="utf-8"))
         found = Calibration(
@@ -292,27 +292,34 @@ def read_calibration(path: Path) -> Calibration:
     return found
 
 
-def quality_columns(name: str, values: NDArray[np.floating[Any]], enrol: Rows, test: Rows) -> dict[str, Any]:
+def quality_columns(
+    name: str, values: NDArray[np.floating[Any]], enrol: Rows, test: Rows, *, ratio: bool = False
+) -> dict[str, Any]:
     """Columns of a quality measure: the lesser and the greater of the two sides.
 
-    A score does not depend on which side is which, and so neither do these; together they hold the sum and the
-    absolute difference.
+    A score does not depend on which side is which, and so neither do these; a weighted sum of them can be the sum of
+    the two sides and their absolute difference, but not their ratio.
 
     Args:
         name: the measure's.
         values: of each utterance, by row of the embeddings' table, shape ``(N,)``.
         enrol: row of each trial's enrolment side.
         test: row of each trial's test side.
+        ratio: whether the greater divided by the lesser is a column too.
 
     Returns:
-        ``<name>/lesser`` and ``<name>/greater``, shape ``(M,)``.
+        ``<name>/lesser``, ``<name>/greater`` and, where wanted, ``<name>/ratio``, shape ``(M,)``.
     """
-    sides = values[enrol], values[test]
-    return {f"{name}/lesser": np.minimum(*sides), f"{name}/greater": np.maximum(*sides)}
+    lesser, greater = (choose(values[enrol], values[test]) for choose in (np.minimum, np.maximum))
+    found = {f"{name}/lesser": lesser, f"{name}/greater": greater}
+    if ratio:
+        with np.errstate(divide="ignore", invalid="ignore"):  # a calibration refuses what is not finite
+            found[f"{name}/ratio"] = greater / lesser
+    return found
 
 
-def log_durations(table: EmbeddingTable, utt2dur: Mapping[str, float], rows: Rows) -> NDArray[np.float64]:
-    """Natural logarithm of durations in seconds.
+def durations(table: EmbeddingTable, utt2dur: Mapping[str, float], rows: Rows) -> NDArray[np.float64]:
+    """Durations in seconds by row of a table.
 
     Args:
         table: the embeddings.
@@ -332,8 +339,7 @@ def log_durations(table: EmbeddingTable, utt2dur: Mapping[str, float], rows: Row
     if len(bad):
         utt = table.utts[bad[0]]
         raise DataError(f"{table.place}: expected a duration above 0 s for {utt}, found {utt2dur.get(utt, 'none')}")
-    durations: NDArray[np.float64] = np.log(found)
-    return durations
+    return found
 
 
 def embedding_norms(table: EmbeddingTable) -> NDArray[np.float64]:

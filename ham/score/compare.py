@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ham.errors import DataError
-from ham.score.results import ListResult, Results
+from ham.score.results import ListResult, Results, decimals, per_cent
 
 
 def comparison(experiments: Sequence[Results]) -> tuple[list[str], list[list[str]]]:
@@ -15,7 +15,7 @@ def comparison(experiments: Sequence[Results]) -> tuple[list[str], list[list[str
         experiments: at least one, all scored on the same lists with the same numbers of trials.
 
     Returns:
-        The head, and a row for each experiment; ``-`` where an experiment lacks a back-end.
+        The head, and a row for each experiment; ``-`` where an experiment lacks a back-end, or the list non-targets.
 
     Raises:
         DataError: if two experiments were scored on different trials.
@@ -47,7 +47,7 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _cell(result: ListResult | None) -> str:
     """EER, interval and minDCF in one cell."""
-    if result is None:
+    if result is None or result.eer is None:
         return "-"
-    interval = f"[{100 * result.eer_low:.2f}, {100 * result.eer_high:.2f}]"
-    return f"{100 * result.eer:.2f} {interval} / {result.min_dcf_p01:.3f}"
+    eer, low, high = map(per_cent, (result.eer, result.eer_low, result.eer_high))
+    return f"{eer} [{low}, {high}] / {decimals(result.min_dcf_p01, 3)}"

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ham.backbones.base import Backbone
 from ham.data.store import INT16_SCALE, ArrayStore
-from ham.errors import DataError
+from ham.errors import DataError, naming
 
 ENROL = ("average", "concatenate")
 """What stands for a model of several recordings: the mean of their embeddings, or the embedding of all joined."""
@@ -107,6 +107,39 @@ class Crops:
         utt, number = divmod(index, self._num_crops)
         spare = max(0, int(self._store.lengths[utt]) - self._num_samples)
         return self._store.read_wrapped(utt, spare * number // (self._num_crops - 1), self._num_samples)
+
+
+class RandomChunks:
+    """One piece of each recording, of the same length and at a place drawn uniformly, as recordings of the same ids.
+
+    Speech that is shorter is repeated until it fills a piece. wespeaker embeds its training speech so.
+
+    Args:
+        store: the audio store.
+        num_samples: length of a piece.
+        seed: of the places; the same for the same store gives the same pieces.
+    """
+
+    def __init__(self, store: ArrayStore, num_samples: int, seed: int) -> None:
+        self._store = store
+        self._num_samples = num_samples
+        spare = np.maximum(store.lengths - num_samples, 0)
+        self._starts = np.random.default_rng(seed).integers(0, spare, endpoint=True)
+        self.lengths: NDArray[np.int64] = np.full(len(spare), num_samples, np.int64)
+
+    @property
+    def utts(self) -> Sequence[str]:
+        """The ids."""
+        return self._store.utts
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples a second."""
+        return self._store.sample_rate
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The int16 samples of one piece, shape ``(num_samples,)``."""
+        return self._store.read_wrapped(index, int(self._starts[index]), self._num_samples)
 
 
 def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: int) -> list[NDArray[np.int64]]:
@@ -199,7 +232,8 @@ def write_embeddings(
     part = path.with_name(f".{path.stem}.part.npz")
     try:
         arrays = {"utts": np.array(utts), "embeddings": embeddings.astype(np.float32), "source": np.array(source)}
-        np.savez(part, allow_pickle=False, **arrays, **(extra or {}))
+        with naming(path):
+            np.savez(part, allow_pickle=False, **arrays, **(extra or {}))
         os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
     finally:
         part.unlink(missing_ok=True)
@@ -232,7 +266,7 @@ def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) 
         raise DataError(f"{path}: Kaldi's specifiers cannot hold a comma; choose another --exp_root for --format ark")
     part = path.with_name(f".{path.name}.part")
     index = path.with_name(f".{path.stem}.scp.part")
-    with kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
+    with naming(path), kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
         for utt, row in zip(utts, embeddings, strict=True):
             writer(utt, row)
     index.write_text(index.read_text(encoding="utf-8").replace(str(part), str(path)), encoding="utf-8")

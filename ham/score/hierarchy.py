@@ -25,6 +25,7 @@ from ham.data.noise import ColouredNoise
 from ham.data.waveforms import mix_at_snr
 from ham.errors import DataError
 from ham.geometry.delta import chord_distances, relative_delta
+from ham.score.results import decimals
 from ham.score.scores import write_text
 
 LEVELS = ("same session", "same speaker", "same sex and accent", "same sex", "other sex")
@@ -235,7 +236,9 @@ def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
     norm = np.linalg.norm(rows, axis=1, keepdims=True)
     if not norm.all():
         row = int(np.flatnonzero(norm[:, 0] == 0)[0])
-        raise DataError(f"hierarchy: expected embeddings with a direction, found zeros in row {row}; train again")
+        raise DataError(
+            f"hierarchy: expected embeddings with a direction, found zeros in row {row}; has the training failed?"
+        )
     unit: NDArray[np.float64] = rows / norm
     return unit
 
@@ -605,4 +608,4 @@ def _joined(rows: Sequence[Sequence[float]], digits: int) -> str:
 
 def _signed(correlations: Sequence[float | None]) -> str:
     found = [value for value in correlations if value is not None]
-    return f"{np.mean(found):+.2f}" if found else "-"
+    return decimals(float(np.mean(found)), 2, "+") if found else "-"

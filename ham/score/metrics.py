@@ -317,7 +317,8 @@ def min_cllr(scores: Numbers, labels: Numbers) -> float:
     hull = convex_hull(error_rates(scores, labels))
     targets, nontargets = np.diff(hull.miss), -np.diff(hull.false_alarm)
     both = targets + nontargets
-    return float(-0.5 * (rel_entr(targets, both) + rel_entr(nontargets, both)).sum() / np.log(2.0))
+    # No term is above 0; the absolute value turns the -0.0 of classes that do not overlap into 0.0 as well.
+    return float(abs(0.5 * (rel_entr(targets, both) + rel_entr(nontargets, both)).sum() / np.log(2.0)))
 
 
 def det_points(rates: ErrorRates, num_points: int = DET_POINTS) -> ErrorRates:

@@ -12,10 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
+from ham.errors import DataError, naming
+
 logger = logging.getLogger(__name__)
 
 RUN = "projector"
 """The folder, and TensorBoard's name for the run."""
+
+_CONFIG = "projector_config.pbtxt"  # by which TensorBoard knows such a folder
 
 MOST_ROWS = 10_000
 """Points that the projector in a browser still turns smoothly; of more, that many are taken evenly."""
@@ -34,14 +38,19 @@ def write_projector(
 
     Returns:
         The run's folder, ``<board>/projector``.
+
+    Raises:
+        DataError: if something else has that name.
     """
     chosen = list(range(len(embeddings)))
     if len(chosen) > MOST_ROWS:
         logger.info("%s: %d of %d embeddings, evenly taken", board / RUN, MOST_ROWS, len(embeddings))
         chosen = [at * len(embeddings) // MOST_ROWS for at in range(MOST_ROWS)]
     part, target = board / f".{RUN}.part", board / RUN
+    if target.exists() and not (target / _CONFIG).is_file():
+        raise DataError(f"{target}: expected a run with {_CONFIG} to replace, found something else; move it away")
     shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-    with SummaryWriter(str(part)) as writer:
+    with naming(part), SummaryWriter(str(part)) as writer:
         writer.add_embedding(
             torch.from_numpy(np.ascontiguousarray(embeddings[chosen])),
             metadata=[list(rows[at]) for at in chosen],

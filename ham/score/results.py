@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ham.errors import DataError
-from ham.score.intervals import NUM_RESAMPLES, Speakers, eer_interval
-from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf, validated
-from ham.score.scores import write_text
+import numpy as np
 
-INTERVAL_SEED = 0
-"""The bootstrap's seed, fixed so that scoring twice gives the same file; it is not the training's seed."""
+from ham.errors import DataError
+from ham.score.intervals import Speakers, eer_interval
+from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf
+from ham.score.scores import write_text
 
 PUBLISHED_RULE = "EER % published rule"
 """Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
@@ -30,8 +29,8 @@ class ListResult:
         backend: ``cosine``, ``hyperbolic``, ...
         num_target: number of target trials.
         num_nontarget: number of non-target trials.
-        eer: interpolated equal error rate.
-        eer_low: low end of its 95 % interval (bootstrap over speakers).
+        eer: interpolated equal error rate; it and all other rates and costs are None for trials of one kind only.
+        eer_low: low end of its 95 % interval (over draws of the speakers).
         eer_high: high end of it.
         min_dcf_p01: normalised minimum detection cost at ``p_target`` 0.01, costs 1.
         min_dcf_p05: the same at 0.05.
@@ -46,11 +45,11 @@ class ListResult:
     backend: str
     num_target: int
     num_nontarget: int
-    eer: float
-    eer_low: float
-    eer_high: float
-    min_dcf_p01: float
-    min_dcf_p05: float
+    eer: float | None = None
+    eer_low: float | None = None
+    eer_high: float | None = None
+    min_dcf_p01: float | None = None
+    min_dcf_p05: float | None = None
     eer_published: float | None = None
     act_dcf_p01: float | None = None
     act_dcf_p05: float | None = None
@@ -70,6 +69,7 @@ class Results:
         command: the command that gives these numbers.
         results: one entry a trial list and back-end.
         settings: options of stages 5 and 6 that the scores depend on.
+        notes: what the numbers cannot tell, by list.
     """
 
     name: str
@@ -79,6 +79,7 @@ class Results:
     command: str
     results: tuple[ListResult, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def evaluate(
@@ -90,7 +91,6 @@ def evaluate(
     test_speakers: Speakers,
     *,
     calibrated: bool = False,
-    num_resamples: int = NUM_RESAMPLES,
 ) -> ListResult:
     """Compute the numbers of one trial list under one back-end.
 
@@ -102,23 +102,23 @@ def evaluate(
         enrol_speakers: the speaker of each trial's enrolment side.
         test_speakers: the speaker of each trial's test side.
         calibrated: whether the scores are natural logarithms of likelihood ratios, which actDCF and Cllr judge.
-        num_resamples: draws of the bootstrap.
 
     Returns:
-        The numbers.
+        The numbers; only the counts where all trials are targets, or none is.
 
     Raises:
         DataError: if scores, labels and speakers do not fit each other.
     """
-    targets = validated(scores, labels)[1]
-    interval = eer_interval(
-        scores, labels, enrol_speakers, test_speakers, num_resamples=num_resamples, seed=INTERVAL_SEED
-    )
+    num_target = int(np.count_nonzero(np.asarray(labels)))
+    num_nontarget = len(labels) - num_target
+    if not num_target or not num_nontarget:
+        return ListResult(trial_list, backend, num_target, num_nontarget)
+    interval = eer_interval(scores, labels, enrol_speakers, test_speakers)
     return ListResult(
         trial_list=trial_list,
         backend=backend,
-        num_target=int(targets.sum()),
-        num_nontarget=int((~targets).sum()),
+        num_target=num_target,
+        num_nontarget=num_nontarget,
         eer=eer(scores, labels),
         eer_low=interval.low,
         eer_high=interval.high,
@@ -160,10 +160,26 @@ def _number_column(head: str, name: str, *, always: bool = False) -> _Column:
     """A column of costs, three decimals."""
     return _Column(
         head,
-        lambda result: "-" if getattr(result, name) is None else f"{getattr(result, name):.3f}",
+        lambda result: decimals(getattr(result, name), 3),
         always,
         lambda result: getattr(result, name) is not None,
     )
+
+
+def decimals(value: float | None, count: int, sign: str = "") -> str:
+    """A number with so many decimals; what rounds to zero has no minus before it.
+
+    Args:
+        value: the number; None where there is none.
+        count: decimals.
+        sign: ``+`` puts a plus before what is not negative.
+
+    Returns:
+        The text; ``-`` for None.
+    """
+    if value is None:
+        return "-"
+    return f"{round(value, count) + 0.0:{sign}.{count}f}"  # -0.0 + 0.0 is 0.0
 
 
 def per_cent(rate: float | None) -> str:
@@ -175,7 +191,7 @@ def per_cent(rate: float | None) -> str:
     Returns:
         The text; ``-`` for None.
     """
-    return "-" if rate is None else f"{100 * rate:.2f}"
+    return "-" if rate is None else decimals(100 * rate, 2)
 
 
 def rules_differ(result: ListResult) -> bool:
@@ -195,7 +211,7 @@ _COLUMNS = (
     _Column("back-end", lambda result: result.backend),
     _Column(
         "EER % [95 %]",
-        lambda result: f"{per_cent(result.eer)} [{per_cent(result.eer_low)}, {per_cent(result.eer_high)}]",
+        lambda result: "-" if result.eer is None else _with_interval(result),
     ),
     _Column(PUBLISHED_RULE, lambda result: per_cent(result.eer_published), False, rules_differ),
     _number_column("minDCF 0.01", "min_dcf_p01", always=True),
@@ -207,6 +223,10 @@ _COLUMNS = (
     _Column("targets", lambda result: f"{result.num_target:,}"),
     _Column("non-targets", lambda result: f"{result.num_nontarget:,}"),
 )
+
+
+def _with_interval(result: ListResult) -> str:
+    return f"{per_cent(result.eer)} [{per_cent(result.eer_low)}, {per_cent(result.eer_high)}]"
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -236,7 +256,8 @@ def write_results(path: Path, results: Results) -> None:
         results: what to write.
     """
     content = asdict(results)
-    content["versions"], content["settings"] = dict(results.versions), dict(results.settings)
+    for name in ("versions", "settings", "notes"):
+        content[name] = dict(content[name])
     content["results"] = [{"list": entry.pop("trial_list"), **entry} for entry in content["results"]]
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.errors import DataError, summarise
+from ham.errors import DataError, naming, summarise
 
 FORMAT = "%s %s %.9g"
 """Nine significant digits: a float32 read back is the one that was written, so no ties arise in the file."""
@@ -97,7 +96,7 @@ def read_scores(path: Path) -> Scores:
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected a scores file, found nothing; score the trials first (stage 6)") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: expected text in UTF-8, found other bytes") from error
+        raise DataError(f"{path}: expected text in UTF-8, found other bytes; score again (stage 6)") from error
     fields = [line.split() for line in lines]
     values = [_number(parts[2]) if len(parts) == 3 else math.nan for parts in fields]
     problems = [
@@ -127,9 +126,10 @@ def write_text(path: Path, text: str) -> None:
         text: what to write, as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    part = path.with_name(f".{path.name}.part")  # always the same name, so that the next run replaces what a kill left
     try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
+        with naming(path):
+            part.write_text(text, encoding="utf-8", newline="\n")
+        part.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

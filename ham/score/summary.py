@@ -6,11 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ham.errors import DataError
-from ham.score.intervals import NUM_RESAMPLES, Interval, Speakers, percentile_interval, resampled_eers
-from ham.score.metrics import Numbers, eer
+from ham.score.intervals import (
+    Estimate,
+    Influences,
+    Interval,
+    Speakers,
+    difference_interval,
+    influences,
+    rate_interval,
+    speaker_variance,
+)
+from ham.score.metrics import Numbers
+from ham.score.results import decimals, per_cent
 
 
 @dataclass(frozen=True)
@@ -19,13 +28,11 @@ class Difference:
 
     Attributes:
         value: the difference; negative where the system errs less.
-        interval: its 95 % interval over the same draws of speakers.
-        better: share of the draws in which the system errs less.
+        interval: its 95 % interval, over draws of the speakers (the same for both systems) and over trainings.
     """
 
     value: float
     interval: Interval
-    better: float
 
 
 @dataclass(frozen=True)
@@ -35,14 +42,16 @@ class SeedSummary:
     Attributes:
         system: its name.
         eers: EER of each training.
-        interval: 95 % interval of their mean: bootstrap over the speakers, the trainings held fixed.
+        interval: 95 % interval of their mean, over draws of the speakers and, for several trainings, over trainings.
         difference: to the reference; None for the reference itself.
+        num_speakers: speakers of the list.
     """
 
     system: str
     eers: tuple[float, ...]
     interval: Interval
     difference: Difference | None
+    num_speakers: int
 
     @property
     def mean(self) -> float:
@@ -57,13 +66,18 @@ def summarise_seeds(
     test_speakers: Speakers,
     *,
     reference: str | None,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
 ) -> list[SeedSummary]:
-    """Summarise systems on one list, all on the same draws of speakers.
+    r"""Summarise systems on one list.
 
-    The interval says how the mean over these trainings depends on who was recorded. How much further trainings would
-    differ is another matter: the spread over the seeds shows some of it, and three seeds show little.
+    The variance of the mean over K trainings is that of the speakers' draw and that of the trainings,
+
+    .. math:: V = V_S + s^2 / K
+
+    with the speakers' variance :math:`V_S` of the mean (:func:`ham.score.intervals.speaker_variance`) and the sample
+    variance s^2 of the K EERs; its degrees of freedom are those of Welch and Satterthwaite,
+    V^2 / (V_S^2 / (S - 1) + (s^2 / K)^2 / (K - 1)). A difference of two systems has the speakers' variance of the
+    difference, in which what a hard speaker does to both cancels, and the s^2 / K of both. With one training of each
+    nothing is known of further ones, and the interval holds the training fixed.
 
     Args:
         systems: by name, for each training one score a trial.
@@ -71,8 +85,6 @@ def summarise_seeds(
         enrol_speakers: the speaker of each trial's enrolment side.
         test_speakers: the speaker of each trial's test side.
         reference: the system that the others are compared with; where it is not among them there is no comparison.
-        num_resamples: draws of the bootstrap.
-        seed: of the draws.
 
     Returns:
         One summary a system, in their order.
@@ -80,29 +92,55 @@ def summarise_seeds(
     Raises:
         DataError: if scores, labels and speakers do not fit each other.
     """
-    sets = [scores for trainings in systems.values() for scores in trainings]
-    draws = resampled_eers(sets, labels, enrol_speakers, test_speakers, num_resamples=num_resamples, seed=seed)
-    ends = np.cumsum([0, *(len(trainings) for trainings in systems.values())])
-    means = {name: draws[:, ends[i] : ends[i + 1]].mean(axis=1) for i, name in enumerate(systems)}
-    eers = {name: tuple(eer(scores, labels) for scores in trainings) for name, trainings in systems.items()}
-    against = reference if reference is not None and reference in systems else None
+    found = {
+        name: [influences(scores, labels, enrol_speakers, test_speakers) for scores in trainings]
+        for name, trainings in systems.items()
+    }
+    against = found.get(reference) if reference is not None else None
     return [
         SeedSummary(
             name,
-            eers[name],
-            percentile_interval(means[name]),
-            None
-            if against is None or against == name
-            else _difference(eers[name], eers[against], means[name] - means[against]),
+            tuple(training.eer for training in trainings),
+            rate_interval(_mean(trainings), _estimate(trainings), trainings[0].half_error),
+            None if against is None or name == reference else _difference(trainings, against),
+            len(trainings[0].speakers),
         )
-        for name in systems
+        for name, trainings in found.items()
     ]
 
 
-def _difference(eers: Sequence[float], reference: Sequence[float], draws: NDArray[np.float64]) -> Difference:
-    value = float(np.mean(eers)) - float(np.mean(reference))
-    better = float((draws < 0).mean() + 0.5 * (draws == 0).mean())
-    return Difference(value, percentile_interval(draws), better)
+def _mean(trainings: Sequence[Influences]) -> float:
+    return float(np.mean([training.eer for training in trainings]))
+
+
+def _estimate(trainings: Sequence[Influences]) -> Estimate:
+    speakers = np.mean([training.speakers for training in trainings], axis=0)
+    pairs = np.mean([training.pairs for training in trainings], axis=0)
+    return _joint(speaker_variance(speakers, pairs), len(speakers), [trainings])
+
+
+def _joint(of_speakers: float, num_speakers: int, systems: Sequence[Sequence[Influences]]) -> Estimate:
+    """The speakers' variance with that of the trainings of some systems."""
+    parts = [(of_speakers, max(1, num_speakers - 1))]
+    for trainings in systems:
+        if len(trainings) > 1:
+            spread = float(np.var([training.eer for training in trainings], ddof=1))
+            parts.append((spread / len(trainings), len(trainings) - 1))
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return Estimate(0.0, max(1, num_speakers - 1))
+    return Estimate(variance, variance**2 / sum(part**2 / freedom for part, freedom in parts))
+
+
+def _difference(system: Sequence[Influences], reference: Sequence[Influences]) -> Difference:
+    speakers, pairs = (
+        np.mean([getattr(one, name) for one in system], axis=0)
+        - np.mean([getattr(one, name) for one in reference], axis=0)
+        for name in ("speakers", "pairs")
+    )
+    value = _mean(system) - _mean(reference)
+    estimate = _joint(speaker_variance(speakers, pairs), len(speakers), [system, reference])
+    return Difference(value, difference_interval(value, estimate))
 
 
 def summary_table(columns: Mapping[str, Sequence[SeedSummary]], reference: str) -> tuple[list[str], list[list[str]]]:
@@ -137,10 +175,10 @@ def summary_table(columns: Mapping[str, Sequence[SeedSummary]], reference: str) 
 def _cells(summary: SeedSummary | None) -> tuple[str, str]:
     if summary is None:
         return "-", "-"
-    low, high = (f"{100 * end:.2f}" for end in summary.interval)
-    spread = f" ({100 * min(summary.eers):.2f} to {100 * max(summary.eers):.2f})" if len(summary.eers) > 1 else ""
-    mean = f"{100 * summary.mean:.2f} [{low}, {high}]{spread}"
+    ends = ", ".join(map(per_cent, summary.interval))
+    spread = f" ({per_cent(min(summary.eers))} to {per_cent(max(summary.eers))})" if len(summary.eers) > 1 else ""
+    mean = f"{per_cent(summary.mean)} [{ends}]{spread}"
     if summary.difference is None:
         return mean, "-"
-    low, high = (f"{100 * end:+.2f}" for end in summary.difference.interval)
-    return mean, f"{100 * summary.difference.value:+.2f} [{low}, {high}]"
+    value, low, high = (decimals(100 * one, 2, "+") for one in (summary.difference.value, *summary.difference.interval))
+    return mean, f"{value} [{low}, {high}]"

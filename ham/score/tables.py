@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ham.score.published import Published
-from ham.score.results import PUBLISHED_RULE, ListResult, per_cent
+from ham.score.results import PUBLISHED_RULE, ListResult, decimals, per_cent
 from ham.score.summary import SeedSummary
 
 Cells: TypeAlias = tuple[list[str], list[list[str]]]
@@ -161,13 +161,11 @@ def _minus_published(entry: Entry) -> str:
     if entry.published is None:
         return "-"
     ours = entry.summary.mean if entry.eer_published is None else entry.eer_published
-    return f"{100 * (ours - entry.published.eer):+.2f}"
+    return decimals(100 * (ours - entry.published.eer), 2, "+")
 
 
 def difference_table(table: Table) -> Cells | None:
-    """EER of each system minus that of the reference, in points: ``+0.40 [+0.10, +0.71] 2 %``.
-
-    The per cent are the share of the resamples in which the system errs less than the reference.
+    """EER of each system minus that of the reference, in points: ``+0.40 [+0.10, +0.71]``.
 
     Args:
         table: what to show.
@@ -184,8 +182,8 @@ def _difference_cell(entry: Entry) -> str:
     difference = entry.summary.difference
     if difference is None:
         return "-"
-    low, high = (f"{100 * end:+.2f}" for end in difference.interval)
-    return f"{100 * difference.value:+.2f} [{low}, {high}] {100 * difference.better:.0f} %"
+    low, high = (decimals(100 * end, 2, "+") for end in difference.interval)
+    return f"{decimals(100 * difference.value, 2, '+')} [{low}, {high}]"
 
 
 def cost_table(table: Table) -> Cells:
@@ -210,7 +208,7 @@ def cost_table(table: Table) -> Cells:
 def _means(entry: Entry, *names: str) -> str:
     """Means over the trainings of two numbers; ``-`` for one that a training lacks."""
     columns = [[getattr(result, name) for result in entry.results] for name in names]
-    texts = ["-" if None in values else f"{sum(values) / len(values):.3f}" for values in columns]
+    texts = ["-" if None in values else decimals(sum(values) / len(values), 3) for values in columns]
     return "-" if set(texts) == {"-"} else " / ".join(texts)
 
 
@@ -218,7 +216,7 @@ def _published_costs(entry: Entry) -> str:
     if entry.published is None:
         return "-"
     costs = (entry.published.min_dcf_p01, entry.published.min_dcf_p05)
-    return "-" if costs == (None, None) else " / ".join("-" if cost is None else f"{cost:.3f}" for cost in costs)
+    return "-" if costs == (None, None) else " / ".join(decimals(cost, 3) for cost in costs)
 
 
 def _assemble(

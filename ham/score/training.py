@@ -6,6 +6,7 @@ calibration trials; the embeddings of a million utterances are summed as they co
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
@@ -13,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ham.data.kaldi_dir import DataDir, Trials, invert, read_trials, write_trials
-from ham.errors import DataError
+from ham.errors import ConfigError, DataError
 from ham.score.backend import EmbeddingTable, read_embeddings
-from ham.score.backends import Training
+from ham.score.backends import Backend, Side, Training, check_top_n
 from ham.score.calibration import calibration_trials
 
 FOLDER = "training"
@@ -71,7 +72,8 @@ def calibration_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tu
     Returns:
         The speakers, and a sentence that says which.
     """
-    if len(aside) >= LEAST_HELD_OUT:
+    several = len({spk for spk, num in Counter(utt2spk.values()).items() if num > 1}.intersection(aside))
+    if len(aside) >= LEAST_HELD_OUT and several:
         return {*aside}, f"{len(aside)} training speakers that the network was not trained on (data.valid_speakers)"
     speakers = {*utt2spk.values()}
     return speakers, (
@@ -97,6 +99,32 @@ def make_calibration_trials(train: DataDir, speakers: set[str], seed: int) -> Tr
     utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
     sessions = train.sessions or sessions_of(train.wav, utt2spk)
     return calibration_trials(utt2spk, train.utt2dur, sessions=sessions, seed=seed)
+
+
+def check_training(
+    backends: Sequence[Backend], train: DataDir, aside: Sequence[str], *, top_n: int | None = None
+) -> None:
+    """Refuse back-ends that these training speakers cannot serve, before anything is trained or embedded.
+
+    Args:
+        backends: those asked for.
+        train: the training data directory.
+        aside: training speakers that the network is not trained on.
+        top_n: highest cohort scores that count; None where it does not matter yet.
+
+    Raises:
+        ConfigError: if calibration is asked for and nobody has two recordings, or the cohort is smaller than ``top_n``.
+    """
+    calibrated = [backend.name for backend in backends if backend.calibrated]
+    if calibrated and len(train.utt2spk) == len({*train.utt2spk.values()}):
+        raise ConfigError(
+            f"--backends {' '.join(calibrated)}: expected a training speaker with two recordings to calibrate on, "
+            f"found one recording of each in {train.path}; leave them out, cosine+as_norm needs no calibration"
+        )
+    if top_n is not None:
+        num_speakers = len({*train.utt2spk.values()}.difference(aside))
+        place = f"{train.path} without those kept aside (data.valid_speakers)" if aside else str(train.path)
+        check_top_n(backends, top_n, num_speakers, place)
 
 
 def sessions_of(wav: Mapping[str, PurePath], utt2spk: Mapping[str, str]) -> dict[str, str]:
@@ -195,12 +223,13 @@ def write_calibration_trials(exp_dir: Path, trials: Trials) -> None:
     write_trials(exp_dir / FOLDER / "trials", trials)
 
 
-def read_training(exp_dir: Path, train: DataDir) -> Training:
+def read_training(exp_dir: Path, train: DataDir, calibrated: bool = True) -> Training:
     """Read what stage 5 left of the training speakers.
 
     Args:
         exp_dir: the experiment's folder.
         train: the training data directory.
+        calibrated: whether a back-end needs the calibration trials.
 
     Returns:
         All that back-ends need.
@@ -208,33 +237,41 @@ def read_training(exp_dir: Path, train: DataDir) -> Training:
     Raises:
         DataError: if a file is missing or damaged, or is of other training data.
     """
-    folder = exp_dir / FOLDER
-    cohort = read_embeddings(folder / "cohort.npz")
+    path = exp_dir / FOLDER / "cohort.npz"
+    cohort = read_embeddings(path)
+    mean, cohort_utts, train_chunk_s = _read_extra(path, cohort.embeddings.shape[1])
+    side = _read_calibration(path.parent, train, cohort.embeddings.shape[1]) if calibrated else None
+    return Training(mean, cohort, cohort_utts=cohort_utts, train_chunk_s=train_chunk_s, calibration=side)
+
+
+def _read_calibration(folder: Path, train: DataDir, dim: int) -> Side:
+    """The calibration trials with their embeddings."""
     embeddings = read_embeddings(folder / "calibration.npz")
     unknown = [utt for utt in embeddings.utts if utt not in train.utt2spk]
     if unknown:
-        raise DataError(f"{folder}/calibration.npz: {unknown[0]} is not in {train.path}; extract again (stage 5)")
-    dims = cohort.embeddings.shape[1], embeddings.embeddings.shape[1]
-    if dims[0] != dims[1]:
-        found = f"{dims[0]} numbers in cohort.npz and {dims[1]} in calibration.npz"
-        raise DataError(f"{folder}: expected embeddings of one dimension, found {found}; extract again (stage 5)")
+        raise DataError(f"{folder}/calibration.npz: {unknown[0]} is not in {train.path}; {_again(folder)}")
+    if embeddings.embeddings.shape[1] != dim:
+        found = f"{dim} numbers in cohort.npz and {embeddings.embeddings.shape[1]} in calibration.npz"
+        raise DataError(f"{folder}: expected embeddings of one dimension, found {found}; {_again(folder)}")
     utt2spk = {utt: train.utt2spk[utt] for utt in embeddings.utts}
-    mean, cohort_utts = _read_extra(folder / "cohort.npz", dims[0])
-    return Training(
-        mean=mean,
-        cohort=cohort,
-        embeddings=embeddings,
-        trials=read_trials(folder / "trials", utt2spk),
-        utt2spk=utt2spk,
-        utt2dur={utt: train.utt2dur[utt] for utt in embeddings.utts},
-        cohort_utts=cohort_utts,
-    )
+    try:
+        trials = read_trials(folder / "trials", utt2spk)
+    except DataError:
+        raise DataError(f"{folder}/trials: expected calibration trials, found others; {_again(folder)}") from None
+    utt2dur = {utt: train.utt2dur[utt] for utt in embeddings.utts}
+    return Side("calibration trials", embeddings, trials, utt2dur, utt2spk)
 
 
-def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int]:
-    """The mean embedding, and the utterances of each speaker that it was taken of."""
+def _again(folder: Path) -> str:
+    """The cure for files that stage 5 would take for up to date."""
+    return f"delete {folder} and run stage 5 with the same --backends"
+
+
+def _read_extra(path: Path, dim: int) -> tuple[NDArray[np.float64], int, float]:
+    """The mean embedding, and what it was taken of: utterances of each speaker, seconds of each utterance."""
     with np.load(path, allow_pickle=False) as arrays:
         mean = arrays["mean"] if "mean" in arrays else np.empty(0)
         if mean.shape != (dim,) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
-            raise DataError(f"{path}: expected the mean embedding, found none; extract again (stage 5)")
-        return mean.astype(np.float64), int(arrays["cohort_utts"]) if "cohort_utts" in arrays else 0
+            raise DataError(f"{path}: expected the mean embedding, found none; {_again(path.parent)}")
+        cohort_utts, train_chunk_s = (arrays.get(name, 0) for name in ("cohort_utts", "train_chunk_s"))
+        return mean.astype(np.float64), int(cohort_utts), float(train_chunk_s)

@@ -57,13 +57,20 @@ def load(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint; run stage 4 first") from None
+        raise CheckpointError(f"{path}: no such checkpoint; {_cure(path, 'those of later epochs')}") from None
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(f"{path}: damaged ({reason}); delete it and later ones, then --resume") from None
+        raise CheckpointError(f"{path}: damaged ({reason}); {_cure(path, 'it and later ones')}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected a dictionary, found {type(state).__name__}")
     return state
+
+
+def _cure(path: Path, else_delete: str) -> str:
+    """What helps: the average is made of the checkpoints, and they are made one after the other."""
+    if path.stem == "average":
+        return "average the checkpoints (stage 5)"
+    return f"delete {else_delete}, then --stage 4 --resume"
 
 
 def epoch_path(folder: Path, epoch: int) -> Path:

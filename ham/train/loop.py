@@ -296,7 +296,7 @@ class Loop:
             if not np.isfinite(loss):
                 raise DivergedError(
                     f"{self.folder}: the loss is {loss} at step {step}, batch of {batch_names(batch)}; lower "
-                    "optimiser.lr or set train.clip_grad_norm, and start again or --resume from the last epoch"
+                    "optimiser.lr or set train.clip_grad_norm, which makes another experiment: give it an --exp_name"
                 )
 
     def _names(self, batch: Batch) -> str:

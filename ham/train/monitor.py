@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
+
+from ham.errors import naming
 
 
 class Monitor:
@@ -26,21 +30,30 @@ class Monitor:
     """
 
     def __init__(self, folder: Path, *, first_epoch: int, first_step: int, total_steps: int) -> None:
-        self._log_path = folder / "train.jsonl"
+        self._log_path, self._events = folder / "train.jsonl", folder / "tensorboard"
         drop_from(self._log_path, first_epoch, first_step)
         self._log = self._log_path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step + 1)
+        with _one_report(), naming(self._events):
+            self._board = SummaryWriter(str(self._events), purge_step=first_step + 1)
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True)
+        self._open = ExitStack()
 
     def __enter__(self) -> Monitor:
+        self._open.enter_context(self._log)
+        self._open.callback(self._close_board)
+        self._open.callback(self._bar.close)
+        self._open.enter_context(_one_report())
         return self
+
+    def _close_board(self) -> None:
+        with naming(self._events):
+            self._board.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.close()
-        self._board.close()
-        self._log.close()
+        with naming(self._log_path):  # which tries once more to write what did not fit
+            self._open.close()
 
     def start(self, facts: Mapping[str, str]) -> None:
         """Log what holds for all that follows, such as the hardware."""
@@ -53,22 +66,44 @@ class Monitor:
     def step(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log a step and show it on the bar."""
         self._write({"event": "step", "step": step, **values})
-        for key in ("loss", "accuracy", "lr", "margin", "curvature", "crops_per_s"):
-            if key in values:
-                self._board.add_scalar(f"train/{key}", values[key], step)
+        shown = ("loss", "accuracy", "lr", "margin", "curvature", "crops_per_s")
+        self._curves("train", step, {key: values[key] for key in shown if key in values})
         self._bar.set_postfix_str(_postfix(values))
 
     def epoch(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log an epoch."""
         self._write({"event": "epoch", "step": step, **values})
-        for key, value in values.items():
-            self._board.add_scalar(f"epoch/{key}", value, step)
-        self._board.flush()
+        self._curves("epoch", step, values)
+        with naming(self._events):
+            self._board.flush()
+
+    def _curves(self, group: str, step: int, values: Mapping[str, float | int]) -> None:
+        """Add a point to each curve."""
+        with naming(self._events):
+            for key, value in values.items():
+                self._board.add_scalar(f"{group}/{key}", value, step)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         """Append a line."""
-        self._log.write(json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n")
-        self._log.flush()
+        with naming(self._log_path):
+            self._log.write(json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n")
+            self._log.flush()
+
+
+@contextmanager
+def _one_report() -> Iterator[None]:
+    """TensorBoard writes in a thread and hands its error on; the thread's own traceback would be a second report."""
+    before = threading.excepthook
+
+    def _hook(args: threading.ExceptHookArgs) -> None:
+        if not issubclass(args.exc_type, OSError):
+            before(args)
+
+    threading.excepthook = _hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def drop_from(path: Path, epoch: int, step: int = 0) -> None:
@@ -85,7 +120,8 @@ def drop_from(path: Path, epoch: int, step: int = 0) -> None:
         if own < epoch or (own == epoch and record.get("event") == "step" and int(record.get("step", 0)) <= step):
             kept.append(line + "\n")
     part = path.with_name(f".{path.name}.part")
-    part.write_text("".join(kept), encoding="utf-8")
+    with naming(path):
+        part.write_text("".join(kept), encoding="utf-8")
     os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
 
 

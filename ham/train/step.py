@@ -29,6 +29,9 @@ class TrainingStep:
         augmenter: applied to the waveforms; None for none.
         keep_clean: take each crop and its augmented copy, and add the two losses (the published recipe);
             otherwise the augmented crop replaces the clean one.
+        joint_pass: with ``keep_clean``, one forward pass over all 2B crops, whose batch statistics they share.
+            Otherwise the clean and the augmented crops have a pass each, as in the released code: batch statistics of
+            their own, and two updates of the running ones.
         speed: draws a speed for each crop; None for none.
         crop_samples: samples N of a crop after the change of speed.
         precision: autocast of the backbone, or None for float32.
@@ -43,6 +46,7 @@ class TrainingStep:
         mask: FeatureMask,
         augmenter: Augmenter | None,
         keep_clean: bool,
+        joint_pass: bool = False,
         speed: SpeedPerturbation | None,
         crop_samples: int,
         precision: torch.dtype | None = None,
@@ -53,6 +57,7 @@ class TrainingStep:
         self.mask = mask
         self.augmenter = augmenter
         self.keep_clean = keep_clean
+        self.joint_pass = joint_pass
         self.speed = speed
         self.crop_samples = crop_samples
         self.precision = precision
@@ -71,21 +76,19 @@ class TrainingStep:
             generator: source of all randomness of the step, on the device.
 
         Returns:
-            The mean over all crops, times ``views``, and the accuracy.
+            The sum over the views of the mean loss of each, and the accuracy over all crops.
         """
         device = generator.device
         rows = batch.rows.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True)
-        if self.frontend is None:
-            features = rows - rows.mean(1, keepdim=True)
-        else:
-            features, labels = self._from_samples(self.frontend, rows, labels, generator)
-        features = self.mask(features, generator)
-        with torch.autocast(device.type, self.precision, enabled=self.precision is not None):
-            embeddings = self.backbone(features)
-        out = self.loss(embeddings.float(), labels)
-        self._latest = embeddings.detach().float(), labels
-        return LossOutput(out.loss * self.views, out.accuracy)
+        inputs = [rows]
+        if self.frontend is not None:
+            inputs, labels = self._waveforms(batch, rows, labels, generator)
+        passes = [self._pass(one, labels, generator) for one in inputs]
+        outs = [out for out, _ in passes]
+        self._latest = torch.cat([embeddings for _, embeddings in passes]), labels.repeat(len(passes))
+        loss = torch.stack([out.loss for out in outs]).mean() * self.views
+        return LossOutput(loss, torch.stack([out.accuracy for out in outs]).mean())
 
     def diagnostics(self) -> dict[str, float]:
         """What the loss's geometry does, on the latest batch.
@@ -97,15 +100,29 @@ class TrainingStep:
             return {}
         return {f"diag/{name}": value for name, value in self.loss.diagnostics(*self._latest).items()}
 
-    def _from_samples(
-        self, frontend: nn.Module, rows: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Features and labels of the clean crops, the augmented ones, or both."""
+    def _pass(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[LossOutput, Tensor]:
+        """One forward pass: the loss, and the embeddings without gradient."""
+        features = rows - rows.mean(1, keepdim=True) if self.frontend is None else self.frontend(rows)
+        features = self.mask(features, generator)
+        with torch.autocast(features.device.type, self.precision, enabled=self.precision is not None):
+            embeddings = self.backbone(features)
+        return self.loss(embeddings.float(), labels), embeddings.detach().float()
+
+    def _waveforms(
+        self, batch: Batch, rows: Tensor, labels: Tensor, generator: torch.Generator
+    ) -> tuple[list[Tensor], Tensor]:
+        """The waveforms of each forward pass, and the labels that are those of each."""
         waveforms = rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
         voices = labels  # babble must not hold a speaker's own voice at another speed either
         if self.speed is not None:
-            waveforms, labels = self.speed(waveforms, labels, generator, self.crop_samples)
-        if self.augmenter is not None:
-            augmented = self.augmenter(waveforms, voices, generator)
-            waveforms = torch.cat([waveforms, augmented]) if self.keep_clean else augmented
-        return frontend(waveforms), labels.repeat(self.views)
+            waveforms, labels = self.speed(
+                waveforms, labels, generator, self.crop_samples, places=batch.places, lengths=batch.lengths
+            )
+        if self.augmenter is None:
+            return [waveforms], labels
+        augmented = self.augmenter(waveforms, voices, generator)
+        if not self.keep_clean:
+            return [augmented], labels
+        if self.joint_pass:
+            return [torch.cat([waveforms, augmented])], labels.repeat(2)
+        return [waveforms, augmented], labels

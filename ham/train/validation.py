@@ -37,14 +37,25 @@ class ValidationSet:
     names: tuple[str, ...]
 
 
-def choose_speakers(utt2spk: Mapping[str, str], num_speakers: int, *, seed: int) -> tuple[str, ...]:
-    """Draw the training speakers that are kept aside, among those with at least two utterances."""
+def choose_speakers(utt2spk: Mapping[str, str], num_speakers: int, *, share: float = 0.0, seed: int) -> tuple[str, ...]:
+    """Draw the training speakers that are kept aside, among those with at least two utterances.
+
+    Args:
+        utt2spk: the speaker of each training utterance.
+        num_speakers: how many; 0 for none, whatever the share.
+        share: of all training speakers, where that is more.
+        seed: of the draw.
+
+    Returns:
+        Their names, sorted; fewer where there are no more.
+    """
     counts: dict[str, int] = {}
     for spk in utt2spk.values():
         counts[spk] = counts.get(spk, 0) + 1
     eligible = sorted(spk for spk, count in counts.items() if count > 1)
     rng = np.random.default_rng(np.random.SeedSequence([seed, SEED_SALT]))
-    drawn = rng.permutation(len(eligible))[:num_speakers]
+    wanted = max(num_speakers, int(share * len(counts))) if num_speakers else 0
+    drawn = rng.permutation(len(eligible))[:wanted]
     return tuple(sorted(eligible[i] for i in drawn))
 
 

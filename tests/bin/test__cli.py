@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -161,3 +162,22 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     command = f"PYTHONPATH={Path(__file__).parents[2]} {sys.executable} {script} | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_output_that_is_full_is_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "table.py"
+    script.write_text("import sys\nfrom ham.bin._cli import run\nsys.exit(run(lambda argv: print('a table'), []))\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, script], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": ""},
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: standard output: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_a_terminal_would_obey_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(ending(DataError("wav/\x1b[31mred\x07/é: wrong\r")), []) == 1
+    assert capsys.readouterr().err == "error: wav/\\x1b[31mred\\x07/é: wrong\\r\n"

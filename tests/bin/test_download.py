@@ -93,7 +93,23 @@ def test_the_mirror(command: Command) -> None:
     assert f"disk space: in {command.archives}: needed" in command.err
     assert "3 files, 450.0 kB, checksums as published" in command.err
     assert command("--sets", "v", "n", "--lists", "t.txt", "--source", "none") == 0
-    assert "disk space" not in command.err
+    assert "disk space: v: 0 B to fetch + 400.0 kB unpacked" in command.err
+
+
+def test_the_stores_are_counted(command: Command) -> None:
+    store = command.archives.parent / "store"
+    assert command("--sets", "v", "--source", "mirror", "--store_dir", store, "--stored", "v", "n") == 0
+    assert "disk space: audio stores of stage 3, 16-bit samples: 450.0 kB" in command.err
+    assert command("--sets", "v", "--source", "mirror", "--stored", "w") == 2
+    assert "--stored: " in command.err
+
+
+def test_without_a_network_one_line(command: Command) -> None:
+    command.site.server.server_close()
+    assert command("--sets", "n", "v", "--source", "mirror", "--backoff_s", "60", "--num_connections", "1") == 1
+    errors = [line for line in command.err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert "no connection (Connection refused); look at this machine's network" in errors[0]
 
 
 @pytest.mark.parametrize("way", ["variable", "file"])

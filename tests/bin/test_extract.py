@@ -1,14 +1,23 @@
-"""Stage 5: the mean of the last epochs."""
+"""Stage 5: the mean of the last epochs, and training speech whole or in pieces."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from ham.bin import extract
+from ham.bin._cli import run
+from ham.bin._system import build_backbone, build_frontend
 from ham.bin.extract import average_checkpoints
+from ham.config import from_dict, to_dict
+from ham.data.store import ArrayStore, write_store
 from ham.errors import CheckpointError
+from ham.score.backend import read_embeddings
+from ham.score.embeddings import RandomChunks
+from ham.score.embeddings import extract as embed
 from ham.train import checkpoint
 from ham.train.checkpoint import weights_digest
 
@@ -56,3 +65,83 @@ def test_the_digest_follows_the_weights() -> None:
     same = {"backbone": {"w": torch.zeros(3)}, "other": 1}
     moved = {"backbone": {"w": torch.tensor([0.0, 0.0, 1e-7])}}
     assert weights_digest(model) == weights_digest(same) != weights_digest(moved)
+
+
+NUM_SPEAKERS, UTTS = 4, 3
+TINY = {
+    "backbone": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "mfa_channels": 24, "scale": 4},
+    "loss": {"name": "am_softmax"},
+    "data": {"valid_speakers": 0},
+    "train": {"epochs": 1, "average_last": 1},
+}
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """Stores of training and test speech of 1 to 2 s, and an untrained network as the only epoch."""
+    generator = np.random.default_rng(0)
+    samples = {
+        f"s{s}-v{u}-0": generator.normal(0, 3000, generator.integers(16000, 32000)).astype(np.int16)
+        for s in range(NUM_SPEAKERS)
+        for u in range(UTTS)
+    }
+    for name in ("train", "test/x/all"):
+        folder = tmp_path / "data" / name
+        folder.mkdir(parents=True)
+        speakers = {f"s{s}": [utt for utt in samples if utt.startswith(f"s{s}-")] for s in range(NUM_SPEAKERS)}
+        (folder / "wav.scp").write_text("".join(f"{utt} /a/{utt.replace('-', '/')}.wav\n" for utt in samples))
+        (folder / "utt2spk").write_text("".join(f"{utt} {utt[:2]}\n" for utt in samples))
+        (folder / "utt2dur").write_text("".join(f"{utt} {len(x) / 16000:.6f}\n" for utt, x in samples.items()))
+        (folder / "spk2utt").write_text("".join(f"{spk} {' '.join(utts)}\n" for spk, utts in speakers.items()))
+        write_store(
+            tmp_path / "data/store" / name.split("/")[0], [*samples.items()], {"sample_rate": 16000, "files": 1}
+        )
+    (folder / "trials").write_text("s0-v0-0 s0-v1-0 target\ns0-v0-0 s1-v0-0 nontarget\n")
+    torch.manual_seed(0)
+    config = from_dict(TINY)
+    state = {
+        "config": to_dict(config), "seed": 7, "fingerprint": "", "num_speakers": NUM_SPEAKERS, "speakers": [*speakers],
+        "valid_speakers": [], "versions": {}, "schedules": {}, "command": "", "loss": {},
+        "backbone": build_backbone(config).eval().state_dict(),
+    }  # fmt: skip
+    checkpoint.save(checkpoint.epoch_path(tmp_path / "exp/checkpoints", 1), state)
+    return tmp_path
+
+
+def extract_training(folder: Path, *options: str) -> tuple[np.ndarray, dict[str, np.ndarray], float]:
+    """Mean, calibration embeddings and the seconds that the file names."""
+    where = ["--data_dir", f"{folder}/data", "--exp_dir", f"{folder}/exp", "--device", "cpu"]
+    assert run(extract.main, [*where, "--backends", "cosine+mean cosine+llr", *options]) == 0
+    with np.load(folder / "exp/training/cohort.npz") as arrays:
+        mean, seconds = arrays["mean"], float(arrays["train_chunk_s"])
+    table = read_embeddings(folder / "exp/training/calibration.npz")
+    return mean, dict(zip(table.utts, table.embeddings, strict=True)), seconds
+
+
+def test_training_speech_is_embedded_whole_or_from_random_pieces(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, store = from_dict(TINY), ArrayStore(trained / "data/store/train")
+    whole, of_whole, seconds = extract_training(trained)
+    assert seconds == 0
+    pieces, of_pieces, seconds = extract_training(trained, "--train_chunk_s", "0.5")
+    assert seconds == 0.5
+    backbone = build_backbone(config)
+    backbone.load_state_dict(torch.load(trained / "exp/average.pt", weights_only=True)["backbone"])
+    frontend, cpu, every = build_frontend(config), torch.device("cpu"), range(len(store))
+    for recordings, mean, of_utts in ((store, whole, of_whole), (RandomChunks(store, 8000, 7), pieces, of_pieces)):
+        rows = embed(backbone, frontend, recordings, every, device=cpu)
+        np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-5)
+        for utt, row in of_utts.items():
+            np.testing.assert_allclose(row, rows[list(store.utts).index(utt)], atol=1e-5)
+    assert np.abs(whole - pieces).max() > 1e-3
+    assert "up to date, 4 training speakers" not in capsys.readouterr().err
+    extract_training(trained, "--train_chunk_s", "0.50")
+    assert "up to date, 4 training speakers" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["-1", "0.01", "nan", "inf", "x"])
+def test_a_piece_has_a_length(tmp_path: Path, capsys: pytest.CaptureFixture[str], value: str) -> None:
+    where = ["--data_dir", f"{tmp_path}", "--exp_dir", f"{tmp_path}"]
+    assert run(extract.main, [*where, "--train_chunk_s", value]) == 2
+    assert "--train_chunk_s" in capsys.readouterr().err

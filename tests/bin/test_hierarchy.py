@@ -117,7 +117,7 @@ def test_an_unknown_speaker(root: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_an_experiment_that_was_not_extracted_stops_all(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "exp/softmax/embeddings.npz").unlink()
-    assert "extract them first (stage 5)" in refused(root, capsys, 1, "ham_softmax", "softmax")
+    assert "run stage 5" in refused(root, capsys, 1, "ham_softmax", "softmax")
     assert "nowhere/embeddings.npz" in refused(root, capsys, 1, "nowhere")
     (root / "exp/ham_softmax/average.pt").unlink()
     assert "average.pt: no such checkpoint" in refused(root, capsys, 1, "ham_softmax")

@@ -21,7 +21,7 @@ TRIALS = Trials(("a-1", "a-1"), ("a-2", "b-1"), np.array([1, 0], np.int8))
 
 def write(folder: Path, trials: Trials | None, segments: Mapping[str, Segment] | None = None) -> None:
     wav, spk = dict.fromkeys(UTTS, Path("/x/r.wav")), {utt: utt[0] for utt in UTTS}
-    write_data_dir(folder, wav, spk, dict.fromkeys(UTTS, 1.0), trials, segments)
+    write_data_dir(folder, wav, spk, dict.fromkeys(UTTS, 1.0), trials, segments=segments)
 
 
 def touch(*paths: Path) -> None:
@@ -77,3 +77,9 @@ def test_parts_of_files_come_with_their_durations(tmp_path: Path) -> None:
     write(tmp_path / "test/r/u", TRIALS, {"a-1": Segment(0, 1), "a-2": Segment(1, 2.5), "b-1": Segment(2, 3)})
     with pytest.raises(DataError, match=r"a-2 is .* in another list; run stage 2"):
         test_recordings(tmp_path)
+
+
+def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path / "r/a/x.wav", tmp_path / "r/a-x.flac")
+    with pytest.raises(DataError, match=r"a-x\.flac|x\.wav.*: becomes a-x, as .* does; rename or remove one"):
+        noise_recordings(tmp_path / "r", "rirs")

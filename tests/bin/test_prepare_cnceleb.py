@@ -140,7 +140,7 @@ def test_what_does_not_add_up_is_refused(
     assert not (corpus.data / "roots").exists()
 
 
-def test_short_utterances_that_do_not_decode_have_a_budget(
+def test_utterances_that_cannot_be_read_have_a_budget(
     corpus: Corpus, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     one, *two = (
@@ -151,7 +151,7 @@ def test_short_utterances_that_do_not_decode_have_a_budget(
         path.write_bytes(path.read_bytes()[:-1500])  # the header is whole
     assert corpus("--max_missing_files", 2) == 1
     err = capsys.readouterr().err.splitlines()[-1]
-    assert "3 short utterances cannot be joined and --max_missing_files allows 2: 3 problems: " in err
+    assert "3 utterances cannot be read and --max_missing_files allows 2: 3 problems: " in err
     assert err.endswith("leave them out with --max_missing_files 3")
     assert not (corpus.data / "roots").exists()
     assert corpus("--max_missing_files", 3) == 0
@@ -161,7 +161,9 @@ def test_short_utterances_that_do_not_decode_have_a_budget(
     assert (contents(corpus.corpora), contents(corpus.data)) == before
     assert corpus.stage_2() == 0
     train = read_data_dir(corpus.data / "train")
-    assert train.utt2dur["cnceleb-id10000-singing-joined-01-001"] == 0.2
+    assert train.spk2utt["cnceleb-id10000"] == [
+        f"cnceleb-id10000-{name}" for name in ("singing-01-002", "singing-01-003", "vlog-01-001")
+    ]
     assert train.spk2utt["cnceleb-id10001"] == [f"cnceleb-id10001-{name}" for name in ("singing-01-003", "vlog-01-001")]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ import soundfile
 from ham.bin import prepare_data
 from ham.bin._cli import run
 from ham.bin.prepare_data import CHECKS, main
-from ham.data.kaldi_dir import read_data_dir
+from ham.data.kaldi_dir import STAGE, read_data_dir
+from ham.data.ownership import mark_name
 
 RATE = 16000
+MARK = mark_name(STAGE)
 
 
 def write_voice(path: Path, seed: int, rate: int = RATE, num_channels: int = 1) -> None:
@@ -106,7 +109,7 @@ def test_repeating_says_so_and_decodes_nothing(command: Command, root: Path, mon
     assert decoded[20:] == [root / "wav/c/r0/0.flac"]
     assert "already prepared" not in command.err
     changed = {name for name, content in command.content().items() if content != before[name]}
-    assert changed == {"train/utt2dur"}
+    assert changed == {"train/utt2dur", f"train/{MARK}"}
 
 
 def test_a_damaged_directory_is_written_again(command: Command, root: Path) -> None:
@@ -142,7 +145,7 @@ def test_bad_training_files_stop_the_run_beyond_the_budget(command: Command, roo
         (root / f"wav/{speaker}/r0/0.flac").write_text("no audio")
     assert command("--train_roots", root) == 1
     assert command.err.count("is not audio") == 2
-    assert "\nerror: 2 training files cannot be used and --max_bad_train_files allows 0: 2 problems: " in command.err
+    assert ("\nerror: 2 training files cannot be used and --max_bad_train_files allows 0: 2 problems: ") in command.err
     assert command("--train_roots", root, "--max-bad-train-files", 1) == 1
     assert command.content() == {}
     assert command("--train_roots", root, "--max-bad-train-files", 2) == 0
@@ -178,10 +181,10 @@ def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> 
     write_voice(root / "wav/c/r0/1.flac", 2, rate=8000, num_channels=2)
     write_voice(root / "wav/c/r1/1.flac", 3, rate=8000)
     assert command("--train_roots", root) == 0
-    assert "3 files are resampled to 16000 Hz when they are read: 2 at 8000 Hz, 1 at 44100 Hz\n" in command.err
-    assert "1 files have more than one channel" in command.err
+    assert "resampled to 16000 Hz when read: 3 files, 2 at 8000 Hz, 1 at 44100 Hz\n" in command.err
+    assert "1 file of more than one channel" in command.err
     assert command("--train_roots", root) == 0
-    assert "3 files are resampled" in command.err
+    assert "when read: 3 files" in command.err
 
 
 @pytest.mark.parametrize(
@@ -202,14 +205,122 @@ def test_wrong_requests_end_in_one_line(argv: Sequence[str], status: int, words:
     assert command.err.count("\n") == 1
 
 
-def test_foreign_files_are_not_removed(command: Command, root: Path) -> None:
-    precious = command.data_dir / "train/notes.txt"
-    precious.parent.mkdir(parents=True)
-    precious.write_text("years of work")
-    assert command("--train_roots", root) == 1
-    assert "also holds 'notes.txt'" in command.err
-    assert command("--test_roots", root) == 1
-    assert precious.exists()
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def own_directory(data_dir: Path) -> None:
+    """A Kaldi directory by hand."""
+    (data_dir / "train").mkdir(parents=True)
+    texts = {"wav.scp": "a-1 /a.wav", "utt2spk": "a-1 a", "spk2utt": "a a-1", "utt2dur": "a-1 1.0"}
+    for name, text in texts.items():
+        (data_dir / "train" / name).write_text(text + "\n")
+
+
+def with_a_file_of_theirs(data_dir: Path) -> None:
+    (data_dir / "train/text").write_text("a-1 years of work\n")
+
+
+def changed_by_hand(data_dir: Path) -> None:
+    """Still valid: somebody's work, not damage."""
+    path = data_dir / "train/utt2dur"
+    path.write_text(path.read_text().replace(" 0.2", " 9.2", 1))
+
+
+def copied_list(data_dir: Path) -> None:
+    shutil.copytree(data_dir / "test/corpus/easy", data_dir / "test/corpus/mine")
+
+
+def copied_root(data_dir: Path) -> None:
+    shutil.copytree(data_dir / "test/corpus", data_dir / "test/backup")
+
+
+def unmarked(data_dir: Path) -> None:
+    """As an older version of the recipe left it."""
+    (data_dir / "train" / MARK).unlink()
+
+
+def linked_elsewhere(data_dir: Path) -> None:
+    shutil.rmtree(data_dir / "train")
+    own_directory(data_dir.parent / "elsewhere")
+    (data_dir / "train").symlink_to(data_dir.parent / "elsewhere/train")
+
+
+def a_file(data_dir: Path) -> None:
+    shutil.rmtree(data_dir / "train")
+    (data_dir / "train").write_text("mine")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (own_directory, "/train: expected a folder that stage 2 wrote, but it lacks the mark"),
+        (with_a_file_of_theirs, "/train: expected a folder that stage 2 wrote, but it also holds 'text'; move it away"),
+        (changed_by_hand, "'utt2dur' was changed since; move it away, or remove it to have it written again"),
+        (
+            copied_list,
+            "/test/corpus/mine: expected a folder that stage 2 wrote, but it is a copy of 'test/cor",
+        ),
+        (copied_root, "/test/backup/easy: expected a folder that stage 2 wrote, but it is a copy"),
+        (unmarked, "lacks the mark .made_by_stage_2; move it away, or remove it if it is of an older version"),
+        (linked_elsewhere, "lacks the mark"),
+        (a_file, "/train: expected a folder that stage 2 wrote, but it is a file; move it away"),
+    ],
+)
+@pytest.mark.parametrize("wanted", ["train", "test"])
+def test_what_stage_2_did_not_write_is_neither_replaced_nor_removed(
+    spoil: Callable[[Path], None],
+    words: str,
+    wanted: str,
+    command: Command,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if spoil is not own_directory:
+        assert command("--train_roots", root, "--test_roots", root) == 0
+    spoil(command.data_dir)
+    before = snapshot(command.data_dir.parent)
+    write_voice(root / "wav/c/r0/0.flac", 77)  # so that train has to be written anew
+    before["corpus/wav/c/r0/0.flac"] = (root / "wav/c/r0/0.flac").read_bytes()
+    monkeypatch.setitem(CHECKS, "decode", (lambda path: pytest.fail(f"decoded {path} in vain"), CHECKS["decode"][1]))
+    assert command(f"--{wanted}_roots", root) == 1
+    assert words in command.err
+    assert snapshot(command.data_dir.parent) == before
+
+
+@pytest.mark.parametrize("link", [True, False])
+def test_a_file_that_is_trained_on_is_not_tested_and_a_copy_is_said(
+    link: bool, command: Command, root: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    for number, name in enumerate(("g/r0/0", "g/r0/1", "h/r0/0")):
+        write_voice(other / f"wav/{name}.flac", 50 + number)
+    (other / "wav/g/r0/0.flac").unlink()
+    if link:
+        (other / "wav/g/r0/0.flac").symlink_to(root / "wav/a/r0/0.flac")
+    else:
+        shutil.copy(root / "wav/a/r0/0.flac", other / "wav/g/r0/0.flac")
+    assert command("--train_roots", other, "--test_roots", root) == link
+    same = f"{root}/wav/a/r0/0.flac is {other}/wav/g/r0/0.flac"
+    if link:
+        assert f"error: trained on and tested, under two speakers' names: {same}; leave one of each out" in command.err
+    else:
+        said = "1 recordings are there under two speakers' names, 1 of them trained on and tested"
+        assert f"warning: {said}: {same}\n" in command.err
+    assert (command.data_dir / "train").exists() != link
+
+
+def test_a_recording_of_two_speakers_is_warned_of(command: Command, root: Path) -> None:
+    shutil.copy(root / "wav/c/r0/0.flac", root / "wav/d/r0/1.flac")
+    assert command("--train_roots", root) == 0
+    said = "1 recordings are there under two speakers' names, 0 of them trained on and tested"
+    assert f"warning: {said}: {root}/wav/c/r0/0.flac is {root}/wav/d/r0/1.flac\n" in command.err
+
+
+def test_an_empty_folder_is_nobodys(command: Command, root: Path) -> None:
+    (command.data_dir / "train").mkdir(parents=True)
+    assert command("--train_roots", root) == 0
+    assert read_data_dir(command.data_dir / "train").wav
 
 
 def test_a_data_dir_that_is_a_file_is_one_line(command: Command, root: Path) -> None:
@@ -221,15 +332,32 @@ def test_a_data_dir_that_is_a_file_is_one_line(command: Command, root: Path) -> 
 def test_headers_are_believed_where_that_is_asked_for(command: Command, root: Path) -> None:
     silent, cut = root / "wav/c/r0/0.flac", root / "wav/d/r0/0.flac"
     soundfile.write(silent, np.zeros(RATE), RATE)
-    cut.write_bytes(cut.read_bytes()[:-300])
     argv = ("--train_roots", root, "--test_roots", root, "--check")
     assert command(*argv, "header") == 0
     assert read_data_dir(command.data_dir / "train").utt2dur["corpus-c-r0-0"] == 1
     assert command(*argv, "decode") == 1  # what a header has shown is no decoding
-    assert "2 training files cannot be used" in command.err
-    cut.write_bytes(b"")
+    assert "1 training file cannot be used" in command.err
+    cut.write_bytes(cut.read_bytes()[:-300])
     assert command(*argv, "header") == 1
-    assert "r0/0.flac: is empty" in command.err
+    assert "samples and a frame that ends with the file, found none" in command.err
+
+
+@pytest.mark.parametrize("check", ["header", "decode"])
+def test_a_recording_that_was_replaced_with_the_old_size_and_time_is_inspected_again(
+    command: Command, root: Path, check: str
+) -> None:
+    path = root / "wav/c/r0/0.wav"
+    path.with_suffix(".flac").unlink()
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    argv = ("--train_roots", root, "--test_roots", root, "--check", check)
+    assert command(*argv) == 0
+    content, status = bytearray(path.read_bytes()), path.stat()
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    content[40:44] = (RATE).to_bytes(4, "little")
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert command(*argv) == 1
+    assert f"expected {RATE} bytes of samples, as its header says, found {2 * RATE}" in command.err
 
 
 def segmented(place: Path, spoil: str = "") -> Path:
@@ -251,7 +379,7 @@ def segmented(place: Path, spoil: str = "") -> Path:
 
 def test_a_part_of_a_file_has_its_own_length(command: Command, tmp_path: Path) -> None:
     assert command("--train_roots", segmented(tmp_path / "k", "1.6 2.9")) == 0
-    assert "warning: 1 parts of files end up to 0.5 s behind their file and are cut there" in command.err
+    assert "warning: 1 part of a file ends up to 0.5 s behind the file and is cut there" in command.err
     assert "no test lists; stages 3 and 4 train, stages 5 to 7 need --test_roots" in command.err
     train = read_data_dir(command.data_dir / "train")
     assert train.utt2dur == {"a-1": 0.65, "a-2": 0.9, "b-1": 0.65, "b-2": 0.9, "c-1": 0.65, "c-2": 0.9}
@@ -269,7 +397,7 @@ def test_a_part_of_a_file_has_its_own_length(command: Command, tmp_path: Path) -
 def test_bad_parts_are_refused_or_left_out(spoil: str, words: str, command: Command, tmp_path: Path) -> None:
     root = segmented(tmp_path / "k", spoil)
     assert command("--train_roots", root) == 1
-    assert "error: 1 training files cannot be used and --max_bad_train_files allows 0" in command.err
+    assert "error: 1 training file cannot be used and --max_bad_train_files allows 0" in command.err
     assert words in command.err
     assert command("--train_roots", root, "--max_bad_train_files", 1) == 0
     assert "c-2" not in read_data_dir(command.data_dir / "train").wav

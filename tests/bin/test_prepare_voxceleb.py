@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,9 @@ def add(place: Path, speakers: tuple[str, ...], extension: str = "wav") -> list[
     for number, path in enumerate(paths):
         file = place / f"{path}.{extension}"
         file.parent.mkdir(parents=True)
-        soundfile.write(file, np.random.default_rng(number).integers(-900, 900, 3000).astype(np.int16), 16000)
+        soundfile.write(
+            file, np.random.default_rng([number, int(path[2:7])]).integers(-900, 900, 3000).astype(np.int16), 16000
+        )
     return [f"{path}.wav" for path in paths]
 
 
@@ -117,10 +120,26 @@ def test_another_layout_gives_the_same_ids(corpus: Corpus, caplog: pytest.LogCap
     assert (corpus.data / "roots/vox1/files.tsv").read_text() == before.replace("/corpora/", "/elsewhere/")
 
 
+@pytest.mark.parametrize("with_lists", [True, False])
+@pytest.mark.parametrize("options", [(), ("--trial_lists", "vox1_o"), ("--train_set", "vox1_dev")])
+def test_the_speech_is_counted_alone(
+    corpus: Corpus, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], with_lists: bool
+) -> None:
+    if not with_lists:
+        (corpus.top / "archives").rename(corpus.top / "unused")
+    assert corpus("--count", *options, place="wav_root") == 0
+    assert not corpus.data.exists()
+    (corpus.top / "corpora/vox1/wav/id10309/y/00001.wav").unlink()
+    assert corpus("--count", *options, place="wav_root") == 1
+    assert "1 utterance fewer" in capsys.readouterr().err
+    shutil.rmtree(corpus.top / "corpora/vox1")
+    assert corpus("--count", *options, place="wav_root") == 1
+
+
 def test_missing_files_have_a_budget(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     (corpus.top / "corpora/vox2_dev/wav/id00012/y/00001.flac").unlink()
     assert corpus() == 1
-    assert "vox2_dev: 2 speakers, 3 utterances; expected 2 and 4: 1 utterances fewer" in capsys.readouterr().err
+    assert "vox2_dev: 2 speakers, 3 utterances; expected 2 and 4: 1 utterance fewer" in capsys.readouterr().err
     assert not (corpus.data / "roots").exists()
     assert corpus("--max_missing_files", 1) == 0
 

@@ -51,3 +51,16 @@ def test_nothing_scored_nothing_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert list(tmp_path.iterdir()) == []
     assert run(report.main, []) == 2
     assert "--exp_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["RESULTS.md", "report.html"])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_is_one_line_with_the_file(exp_dir: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (exp_dir / f".{name}.part").symlink_to("/dev/full")
+    assert run(report.main, ["--exp_dir", str(exp_dir)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert (
+        err
+        == f"error: {exp_dir / name}: No space left on device; free some space on that disk, or choose another place\n"
+    )

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 import ham.losses
-from ham.bin import score
+from ham.bin import compare, report, score, summary, table
 from ham.bin._cli import run
 from ham.data.kaldi_dir import read_data_dir
 from ham.score import embeddings as embeddings_of
@@ -79,7 +80,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def score_it(root: Path, *options: str) -> int:
-    where = ["--data_dir", str(root / "data"), "--exp_dir", str(root / "exp" / "run1"), "--num_resamples", "30"]
+    where = ["--data_dir", str(root / "data"), "--exp_dir", str(root / "exp" / "run1")]
     return run(score.main, [*where, *options])
 
 
@@ -169,8 +170,7 @@ def test_unknown_list_and_option(root: Path, capsys: pytest.CaptureFixture[str])
     line = refused(root, capsys, 2, "--test_sets", "mini/al")
     assert "'mini/al'" in line
     assert "mini/all mini/hard real/dev" in line
-    assert "--num_resamples" in refused(root, capsys, 2, "--num_resample", "3")
-    assert "num_resamples" in refused(root, capsys, 2, "--num_resamples", "0")
+    assert "--top_n" in refused(root, capsys, 2, "--top_m", "3")
 
 
 def test_no_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,7 +210,7 @@ def test_model_missing_damaged_or_not_of_this_loss(root: Path, capsys: pytest.Ca
 
 def test_as_a_command(root: Path) -> None:
     command = [sys.executable, "-m", "ham.bin.score", "--data-dir", str(root / "data"), "--exp-dir"]
-    done = subprocess.run([*command, str(root / "exp/run1"), "--num-resamples=5"], capture_output=True, text=True)
+    done = subprocess.run([*command, str(root / "exp/run1"), "--top-n=2"], capture_output=True, text=True)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2 + 6)
     failed = subprocess.run([*command, str(root / "nowhere")], capture_output=True, text=True)
     assert (failed.returncode, failed.stdout, len(failed.stderr.splitlines())) == (1, "", 1)
@@ -261,7 +261,7 @@ def test_crops_are_left_out_where_there_are_models(root: Path, capsys: pytest.Ca
     assert [row["backend"] for row in rows if row["list"] == "real/dev"] == ["cosine"]
     assert [row["backend"] for row in rows if row["list"] == "mini/all"] == ["cosine", "cosine+crops"]
     line = refused(root, capsys, 2, "--backends", "cosine+crops", "--test_sets", "real")
-    assert "real/dev has models of several recordings; use cosine" in line
+    assert "real/dev has models of several recordings; add cosine" in line
 
 
 def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,7 +272,7 @@ def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.Capt
     embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
     assert score_it(root, "--backends", "cosine+as_norm", "--top_n", "5") == 0
     settings = json.loads((exp_dir / "results.json").read_text())["settings"]
-    assert settings == {"top_n": 5, "cohort_utts": 0}
+    assert settings == {"top_n": 5, "cohort_utts": 0, "train_chunk_s": 0.0}
     table = read_embeddings(exp_dir / "training/cohort.npz")
     for source, words in (("0123 a-store 0", "cohort.npz: made by another model"), (f"{digest} x 3", "made apart")):
         extra = {"mean": table.embeddings.mean(axis=0, dtype=np.float64)}
@@ -281,7 +281,7 @@ def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.Capt
         embeddings_of.write_embeddings(
             exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0"
         )
-        assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm", "--top_n", "5")
+        assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm+llr", "--top_n", "5")
     embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
     assert "embeddings.npz: made by another model than average.pt is now" in refused(root, capsys, 1)
 
@@ -374,16 +374,95 @@ def test_training_speakers_that_lack(root: Path, capsys: pytest.CaptureFixture[s
     assert "data/train" in refused(root, capsys, 1, *asked)
     write_training(root)
     line = refused(root, capsys, 2, *asked)
-    assert re.fullmatch(r"error: --top_n: expected at most 12, the speakers of .*cohort\.npz, found 300", line)
+    assert re.fullmatch(
+        r"error: --top_n: expected at most 12, the speakers of .*cohort\.npz, found 300; .* needs it", line
+    )
     write_model(root / "exp/run1", "am_softmax")
     line = refused(root, capsys, 2, "--backends", "hyperbolic+llr", "fusion")
-    assert "--backends hyperbolic+llr fusion: the loss am_softmax has no distance; use cosine" in line
+    assert "--backends hyperbolic+llr fusion: the loss am_softmax has no distance; add cosine" in line
     assert "crops.npz: expected embeddings, found nothing" in refused(root, capsys, 1, "--backends", "cosine+crops")
     (root / "exp/run1/training/calibration.npz").write_bytes(b"PK")
-    assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, *asked, "--top_n", "5")
+    assert "calibration.npz: expected a .npz file" in refused(root, capsys, 1, "--backends", "cosine+llr")
+    assert score_it(root, *asked, "--top_n", "5") == 0  # needs no calibration
 
 
-def test_a_list_of_one_class(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_many_cohort_scores_as_the_cohort_has_speakers_for(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_training(root)
+    asked, path = ("--backends", "cosine+as_norm"), root / "exp/run1/scores/mini/all.cosine+as_norm"
+    assert score_it(root, *asked, "--top_n", "0") == 0
+    found = path.read_bytes()
+    assert json.loads((root / "exp/run1/results.json").read_text())["settings"]["top_n"] == 4  # of 12 speakers
+    assert score_it(root, *asked, "--top_n", "4") == 0
+    assert path.read_bytes() == found
+    for value in ("1", "-3", "x"):
+        assert f"0 or a whole number of at least 2, found '{value}'" in refused(
+            root, capsys, 2, *asked, "--top_n", value
+        )
+
+
+def test_the_prior_is_a_setting_of_what_it_is_used_for(root: Path) -> None:
+    write_training(root)
+    for backends, settings in (("cosine+qmf_wespeaker", set()), ("cosine+qmf_wespeaker cosine+llr", {"p_target"})):
+        assert score_it(root, "--backends", backends, "--top_n", "5") == 0
+        found = json.loads((root / "exp/run1/results.json").read_text())["settings"]
+        assert {*found} == {"top_n", "cohort_utts", "train_chunk_s"} | settings
+
+
+METRICS = ("eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05", "eer_published", "min_cllr")
+
+
+@pytest.mark.parametrize("kind", [" target", " nontarget"])
+@pytest.mark.parametrize("every", [False, True])
+def test_a_list_of_one_kind_is_scored_without_rates(
+    root: Path, capsys: pytest.CaptureFixture[str], kind: str, every: bool
+) -> None:
+    assert score_it(root) == 0
+    before = read_scores(root / "exp/run1/scores/mini/all.cosine")
+    paths = sorted((root / "data/test").rglob("trials")) if every else [root / "data/test/mini/all/trials"]
+    for path in paths:
+        path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith(kind)))
+    capsys.readouterr()
+    assert score_it(root) == 0
+    out, err = capsys.readouterr()
+    assert "warning: mini/all: trials of one kind are scored, but no error rate is defined" in err
+    assert re.search(r"mini/all +cosine +- +", out)
+    exp_dir = root / "exp/run1"
+    results = json.loads((exp_dir / "results.json").read_text())
+    assert results["notes"]["mini/all"] == ["trials of one kind are scored, but no error rate is defined"]
+    rows = {entry["list"]: entry for entry in results["results"]}
+    count = len((root / "data/test/mini/all/trials").read_text().splitlines())
+    assert (rows["mini/all"]["num_target"], rows["mini/all"]["num_nontarget"]) == (
+        (count, 0) if kind == " target" else (0, count)
+    )
+    assert all(rows["mini/all"][name] is None for name in METRICS)
+    assert all(rows["mini/hard"][name] is not None for name in METRICS) != every
+    scores = read_scores(exp_dir / "scores/mini/all.cosine")
+    kept = dict(zip(zip(before.enrol, before.test, strict=True), before.values.tolist(), strict=True))
+    assert [kept[pair] for pair in zip(scores.enrol, scores.test, strict=True)] == scores.values.tolist()
+    drawn = {entry["trial_list"] for entry in json.loads((exp_dir / "curves.json").read_text())}
+    assert "mini/all" not in drawn
+    assert run(report.main, ["--exp_dir", str(exp_dir)]) == 0
+    line = next(line for line in (exp_dir / "RESULTS.md").read_text().splitlines() if "mini/all" in line)
+    assert "| - |" in line
+    assert "mini/all: trials of one kind are scored" in (exp_dir / "report.html").read_text()
+    assert run(compare.main, ["--exp_dirs", str(exp_dir)]) == 0
+    assert "| run1 | - |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [summary, table])
+def test_tables_leave_lists_of_one_kind_out_and_say_so(
+    root: Path, capsys: pytest.CaptureFixture[str], command: ModuleType
+) -> None:
     path = root / "data/test/mini/all/trials"
-    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith("nontarget")))
-    assert "mini/all/trials" in refused(root, capsys, 1)
+    path.write_text("".join(line + "\n" for line in path.read_text().splitlines() if line.endswith(" target")))
+    assert score_it(root) == 0
+    argv = ["--data_dir", str(root / "data"), "--systems", f"a={root}/exp/run1"]
+    argv += ["--out", str(root / "table")] if command is table else []
+    capsys.readouterr()
+    assert run(command.main, argv) == 0
+    out, err = capsys.readouterr()
+    assert "left out, with trials of one kind and so no error rate: mini/all\n" in err
+    assert "mini/all" not in out
+    assert "mini/hard" in out
+    assert run(command.main, [*argv, "--test_sets", "mini/all"]) == 1
+    assert "expected targets and non-targets, found one kind in mini/all; add trials" in capsys.readouterr().err

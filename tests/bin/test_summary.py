@@ -43,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
 
 def arguments(folder: Path, *more: str) -> list[str]:
     systems = [f"{name}={folder}/{name}1,{folder}/{name}2" for name in ("a", "b")]
-    return ["--data_dir", f"{folder}/data", "--systems", *systems, "--num_resamples", "50", *more]
+    return ["--data_dir", f"{folder}/data", "--systems", *systems, *more]
 
 
 def test_it_prints_a_row_a_system(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,5 +72,3 @@ def test_wrong_requests_are_refused(folder: Path) -> None:
         summary.main([*arguments(folder)[:2], *systems, "--backends", "hyperbolic"])
     with pytest.raises(DataError, match="expected a scores file, found nothing"):
         summary.main([*arguments(folder)[:2], "--systems", f"z={folder}/nothing"])
-    with pytest.raises(ConfigError, match="num_resamples"):
-        summary.main(arguments(folder, "--num_resamples", "0"))

@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 def arguments(folder: Path, *more: str, published: str = "big") -> list[str]:
     systems = [f"{name}={folder}/{name}1,{folder}/{name}2" for name in ("b", "a")]
     there = ["--published", f"{folder}/published.yaml", "--published_config", published] if published else []
-    where = ["--data_dir", f"{folder}/data", "--out", f"{folder}/out", "--num_resamples", "50"]
+    where = ["--data_dir", f"{folder}/data", "--out", f"{folder}/out"]
     return [*where, "--systems", *systems, *there, *more]
 
 
@@ -92,6 +92,16 @@ def test_wrong_requests(folder: Path, capsys: pytest.CaptureFixture[str]) -> Non
     half = [*arguments(folder, published=""), "--published_config", "big"]
     assert "expected both or neither" in refusal(capsys, 2, half)
     assert not (folder / "out").exists()
+
+
+def test_a_misspelt_system_of_the_published_numbers(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = folder / "published.yaml"
+    path.write_text(path.read_text().replace("system: b", "system: ham_softmax"))
+    assert run(table.main, arguments(folder)) == 0  # a loss that no row has
+    capsys.readouterr()
+    path.write_text(path.read_text().replace("ham_softmax", "ham_sotfmax"))
+    line = refusal(capsys, 1, arguments(folder))
+    assert "published.yaml: system ham_sotfmax: expected a loss (softmax, " in line
 
 
 def test_an_experiment_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,8 @@ from ham import losses
 from ham.bin import extract, make_store, score, train
 from ham.bin._system import build_optimiser
 from ham.config import OptimiserConfig
-from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.identity import SUMS_FILE
+from ham.data.kaldi_dir import Trials, read_data_dir, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.train import checkpoint
 from ham.train.loop import Loop
@@ -65,8 +66,17 @@ class Lab:
         place = ["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"]
         train.main([*place, *self.system(*changes), *extra])
 
-    def extract(self) -> None:
-        extract.main(["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"])
+    def extract(self, *backends: str) -> None:
+        place = ["--data_dir", str(self.data_dir), "--exp_dir", str(self.exp_dir), "--device", "cpu"]
+        extract.main([*place, "--backends", *(backends or ("cosine",))])
+
+    def keep_one_recording_each(self) -> None:
+        """Of the training speakers."""
+        train_dir = read_data_dir(self.data_dir / "train")
+        kept = {spk: utt for utt, spk in train_dir.utt2spk.items()}.values()
+        tables = (train_dir.wav, train_dir.utt2spk, train_dir.utt2dur)
+        wav, utt2spk, utt2dur = ({utt: table[utt] for utt in sorted(kept)} for table in tables)  # type: ignore[attr-defined]
+        write_data_dir(self.data_dir / "train", wav, utt2spk, utt2dur)
 
 
 @pytest.fixture
@@ -188,7 +198,7 @@ def test_a_curvature_is_scheduled_or_learnt_and_found_again(lab: Lab) -> None:
     learnt = ("loss.name=ham_softmax", "loss.geometry=lorentz", "loss.learn_curvature=true", "loss.curvature=1.0")
     lab.train(changes=learnt)
     lab.extract()
-    score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir), "--num_resamples", "5"])
+    score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir)])
     assert (lab.exp_dir / "scores/r/l.hyperbolic").exists()
     loss = score.read_trained(lab.exp_dir / "average.pt")[2]
     events = [json.loads(line) for line in (lab.exp_dir / "train.jsonl").read_text().splitlines()]
@@ -202,6 +212,24 @@ def test_a_curvature_is_scheduled_or_learnt_and_found_again(lab: Lab) -> None:
     assert 1.0 < curvatures[0] < 2.0 < curvatures[1] < 3.0
 
 
+def test_short_utterances_are_left_out_on_request_and_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    path = lab.data_dir / "train/utt2dur"
+    lines = path.read_text().splitlines(keepends=True)
+    for utt in ("s0-u00", "s3-u03", "s3-u09"):
+        soundfile.write(lab.data_dir.parent / f"{int(utt[-2:])}.flac", np.full(3200, 0.1), 16000)
+        lines = [line.replace("0.5", "0.2") if line.startswith(utt) else line for line in lines]
+    path.write_text("".join(lines))
+    lab.pack()
+    with caplog.at_level("INFO"):
+        lab.train(changes=("data.min_utterance_s=0.3", "data.valid_speakers=0"))
+    assert "3 utterances below 0.3 s are left out (data.min_utterance_s)" in caplog.text
+    assert "21 utterances of 6 speakers" in caplog.text
+    with pytest.raises(ConfigError, match=r"data\.min_utterance_s: 0\.3 -> 0\.0"):
+        lab.train(changes=("data.valid_speakers=0",))
+    with pytest.raises(DataError, match=r"found 0; 24 utterances are below 9 s \(data\.min_utterance_s\)"):
+        lab.train(changes=("data.min_utterance_s=9", "data.valid_speakers=0"))
+
+
 def test_too_few_speakers_are_refused(lab: Lab) -> None:
     lab.pack()
     with pytest.raises(DataError, match=r"data\.valid_speakers"):
@@ -210,7 +238,7 @@ def test_too_few_speakers_are_refused(lab: Lab) -> None:
 
 def test_train_refuse_extract(lab: Lab) -> None:
     lab.pack()
-    with pytest.raises(CheckpointError, match="run stage 4 first"):
+    with pytest.raises(CheckpointError, match="train first"):
         lab.extract()
     lab.train()
     with pytest.raises(ConfigError, match=r"optimiser\.lr: 0\.001 -> 0\.01"):
@@ -252,8 +280,163 @@ def test_a_learnt_scale_is_not_decayed() -> None:
     assert decay == {id(loss.weight): 0.1, id(loss.space.log_embedding_scale): 0.0}
 
 
-def test_an_experiment_that_said_false_of_unused_materials_is_the_same() -> None:
-    old = {"loss": {"name": "am_softmax"}, "materials": {"musan": False, "rirs": "a1b2"}, "seed": 1}
-    found = train._in_full(old)
-    assert found["materials"] == {"rirs": "a1b2"}
-    assert (found["seed"], found["loss"]["scale"]) == (1, 30.0)
+@pytest.mark.parametrize("backends", ["cosine+llr", "fusion", "cosine cosine+as_norm+qmf", "all"])
+def test_a_calibration_that_cannot_be_is_refused_before_the_training(lab: Lab, backends: str) -> None:
+    lab.keep_one_recording_each()
+    lab.pack()
+    with pytest.raises(ConfigError, match="expected a training speaker with two recordings to calibrate on, found one"):
+        lab.train("--backends", backends, "--top_n", "4", changes=("data.valid_speakers=0",))
+    assert not lab.exp_dir.exists()
+
+
+def test_norms_work_with_one_recording_a_speaker(lab: Lab) -> None:
+    lab.keep_one_recording_each()
+    lab.pack()
+    names = ["cosine", "cosine+mean", "cosine+s_norm", "cosine+mean+as_norm"]
+    lab.train("--backends", *names, "--top_n", "6", changes=("data.valid_speakers=0",))
+    lab.extract(*names)
+    assert [path.name for path in (lab.exp_dir / "training").iterdir()] == ["cohort.npz"]
+    score.main(
+        ["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir), "--backends", *names, "--top_n", "6"]
+    )  # fmt: skip
+    entries = json.loads((lab.exp_dir / "results.json").read_text())["results"]
+    assert [entry["backend"] for entry in entries] == names
+
+
+def test_a_cohort_that_is_too_small_is_refused_before_the_training(lab: Lab) -> None:
+    lab.pack()
+    with pytest.raises(
+        ConfigError, match=r"--top_n: expected at most 4, the speakers of .*\(data\.valid_speakers\), found 5"
+    ):
+        lab.train("--backends", "cosine+as_norm", "--top_n", "5")
+    assert not lab.exp_dir.exists()
+
+
+def test_crops_of_models_are_refused_before_the_training(lab: Lab) -> None:
+    lab.pack()
+    (lab.data_dir / "test/r/l/enrol").write_text("m s0-u00 s0-u06\n", encoding="utf-8")
+    with pytest.raises(
+        ConfigError, match=r"--backends cosine\+crops: .*r/l has models of several recordings; add cosine"
+    ):
+        lab.train("--backends", "cosine+crops")
+    assert not lab.exp_dir.exists()
+
+
+def test_calibration_trials_are_made_when_they_are_asked_for(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    folder = lab.exp_dir / "training"
+    lab.extract("cosine")
+    assert not folder.exists()
+    lab.extract("cosine+as_norm")
+    assert {path.name for path in folder.iterdir()} == {"cohort.npz"}
+    lab.extract("cosine+as_norm", "cosine+llr")
+    assert {path.name for path in folder.iterdir()} == {"cohort.npz", "calibration.npz", "trials"}
+    (folder / "trials").unlink()
+    lab.extract("cosine+llr")
+    assert (folder / "trials").exists()
+
+
+def replace_audio(lab: Lab, number: int, seed: int = 5) -> None:
+    """Other speech of the same length, with the times of the old file."""
+    path = lab.config.with_name(f"{number}.flac")
+    status = path.stat()
+    soundfile.write(path, 0.1 * np.random.default_rng(seed).normal(size=8000), 16000)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_audio_replaced_by_other_audio_of_the_same_length_is_refused(lab: Lab) -> None:
+    lab.pack()
+    two = ("train.average_last=2",)
+    lab.train(changes=two)
+    lab.extract()
+    before = (lab.exp_dir / "embeddings.npz").read_bytes()
+    replace_audio(lab, 20)
+    replace_audio(lab, 13)
+    lab.pack()
+    said = r"\(the training audio changed: 2 of 24 recordings, first s1-u13\); choose another --exp_name"
+    for options in ([], ["--resume", "true"]):
+        with pytest.raises(ConfigError, match=said):
+            lab.train(*options, changes=two)
+    newest = lab.exp_dir / "checkpoints/epoch_0002.pt"
+    content = newest.read_bytes()
+    newest.unlink()  # stopped half way: going on would be on other speech
+    with pytest.raises(ConfigError, match=said):
+        lab.train("--resume", "true", changes=two)
+    newest.write_bytes(content)
+    (lab.exp_dir / SUMS_FILE).write_bytes(b"junk")
+    with pytest.raises(ConfigError, match=r"\(the training audio changed\)"):
+        lab.train(changes=two)
+    # s1-u13 is a test recording too.
+    with pytest.raises(DataError, match=r"embeddings\.npz: made from other audio than .*store/test holds"):
+        score.main(["--data_dir", str(lab.data_dir), "--exp_dir", str(lab.exp_dir)])
+    lab.extract()
+    assert (lab.exp_dir / "embeddings.npz").read_bytes() != before
+
+
+def test_touched_and_packed_again_is_the_same_experiment(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    for number in range(24):
+        lab.config.with_name(f"{number}.flac").touch()
+    lab.pack()
+    lab.train()
+
+
+@pytest.mark.parametrize("name", ["musan", "rirs"])
+def test_noise_and_rooms_are_part_of_an_experiment(lab: Lab, name: str) -> None:
+    folders = {"musan": lab.data_dir / "noises", "rirs": lab.data_dir / "rooms"}
+    rng = np.random.default_rng(1)
+    for place in ("noises/noise", "noises/music", "noises/speech", "rooms/a"):
+        (lab.data_dir / place).mkdir(parents=True)
+        soundfile.write(lab.data_dir / place / "x.wav", 0.1 * rng.normal(size=20000), 16000)
+    lab.pack(f"--{name}", str(folders[name]))
+    lab.train(f"--{name}", "used")
+    lab.train(f"--{name}", "used")
+    what = {"musan": r"noise \(--musan\)", "rirs": r"room responses \(--rirs\)"}[name]
+    with pytest.raises(ConfigError, match=rf"{what}: used before, not now"):
+        lab.train()
+    path = next(folders[name].rglob("x.wav"))
+    soundfile.write(path, 0.1 * rng.normal(size=20000), 16000)
+    lab.pack(f"--{name}", str(folders[name]))
+    with pytest.raises(ConfigError, match=rf"the {what} audio changed: 1 of \d recordings, first"):
+        lab.train(f"--{name}", "used")
+    path.unlink()
+    if name == "musan":
+        lab.pack(f"--{name}", str(folders[name]))
+        with pytest.raises(ConfigError, match=rf"the {what} recordings changed: 3 -> 2"):
+            lab.train(f"--{name}", "used")
+
+
+def test_an_experiment_whose_audio_is_not_described_is_refused(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    path = lab.exp_dir / "config.yaml"
+    tree = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**tree, "fingerprint": "0123abcd"}))
+    with pytest.raises(ConfigError, match="its audio is not described"):
+        lab.train()
+
+
+def flip_byte(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("where", [0.01, 0.5, 0.999])
+def test_a_flipped_byte_is_found_before_the_training(lab: Lab, where: float) -> None:
+    lab.pack()
+    shard = lab.data_dir / "store/train/shard-00000.npy"
+    flip_byte(shard, int(where * shard.stat().st_size))
+    with pytest.raises(DataError, match=r"shard-00000\.npy: .*damaged"):
+        lab.train()
+
+
+def test_a_flipped_byte_of_test_speech_is_found_when_it_is_embedded(lab: Lab) -> None:
+    lab.pack()
+    lab.train()
+    shard = lab.data_dir / "store/test/shard-00000.npy"
+    flip_byte(shard, shard.stat().st_size // 2)
+    with pytest.raises(DataError, match=r"store/test/shard-00000\.npy: damaged: expected CRC-32 .*run stage 3"):
+        lab.extract()

@@ -594,7 +594,7 @@ def test_what_came_of_removed_parts_must_be_there(
 def test_a_record_that_stands_in_the_way_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     entry = make(tmp_path, {VOX.format(0, 0): b"1"}, speakers=1, files=2)
     archives, corpora = tmp_path / "archives", tmp_path / "corpora"
-    with pytest.raises(DataError, match="found 1 files of 1 speakers; load the archive again"):
+    with pytest.raises(DataError, match="found 1 file of 1 speaker; load the archive again"):
         unpack(entry, archives, corpora)
     unpack(entry, archives, corpora, max_missing=1)
     with pytest.raises(DataError, match=r"; remove \S+/corpora/vox1_dev\.unpacked\.json and load the archive again"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 import torchaudio
 from numpy.typing import NDArray
 
-from ham.data.audio import AudioInfo, inspect_audio, inspect_files, read_audio
+from ham.data.audio import AudioInfo, inspect_audio, inspect_files, inspect_header, read_audio
 from ham.errors import DataError
 
 RATE = 16000
@@ -230,3 +232,79 @@ def test_many_files_come_back_in_order_with_their_errors(num_workers: int, tmp_p
             assert isinstance(info, DataError)
             assert str(path) in str(info)
     assert list(inspect_files([], num_workers)) == []
+
+
+def other_rate(path: Path, rate: int) -> None:
+    """Write another rate into the header of a file that ``soundfile`` has made."""
+    content = bytearray(path.read_bytes())
+    if path.suffix == ".wav":
+        struct.pack_into("<II", content, 24, rate, 2 * rate)
+    else:  # the 20 bits of STREAMINFO
+        content[18:21] = (rate << 4 | content[20] & 15).to_bytes(3, "big")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac"])
+@pytest.mark.parametrize("rate", [1, 100, 3999])
+def test_a_rate_below_that_of_any_recorder_is_refused(name: str, rate: int, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / name, noise(), RATE, subtype="PCM_16")
+    other_rate(tmp_path / name, rate)
+    for look in (inspect_audio, inspect_header, read_audio):
+        with pytest.raises(DataError, match=f"expected a sample rate of 4,000 to 768,000 Hz, found {rate:,} Hz"):
+            look(tmp_path / name)
+
+
+@pytest.mark.parametrize(("rate", "is_good"), [(4000, True), (768_000, True), (768_001, False), (2_000_000, False)])
+def test_the_range_of_rates(rate: int, is_good: bool, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(100_000), RATE, subtype="PCM_16")
+    other_rate(tmp_path / "a.wav", rate)
+    if is_good:
+        assert inspect_header(tmp_path / "a.wav") == inspect_audio(tmp_path / "a.wav") == AudioInfo(100_000, rate, 1)
+    else:
+        assert f"found {rate:,} Hz" in problem(tmp_path / "a.wav")
+
+
+def make_socket(path: Path) -> None:
+    folder = os.open(path.parent, os.O_RDONLY)  # the names of sockets are short
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
+
+
+KINDS: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a directory": os.mkdir,
+    "a socket": make_socket,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".ogg", ".m4a", ".WAV"])
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_no_file_is_refused_before_it_is_opened(kind: str, linked: bool, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    KINDS[kind](path)
+    if linked:
+        path = tmp_path / f"link{suffix}"
+        path.symlink_to(f"a{suffix}")
+    for look in (inspect_audio, inspect_header, read_audio):
+        with pytest.raises(DataError, match=f"expected a file, found {kind}; remove or rename it"):
+            look(path)
+
+
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to("b.wav")
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    assert "mend it or remove it" in problem(tmp_path / "a.wav")
+
+
+def test_a_flipped_bit_of_a_coded_frame_is_found_by_decoding(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.flac", noise(3 * RATE), RATE)
+    for place in range(200, (tmp_path / "a.flac").stat().st_size - 10_000, 7_001):
+        content = bytearray((tmp_path / "a.flac").read_bytes())
+        content[place] ^= 1
+        (tmp_path / "b.flac").write_bytes(content)
+        assert "copy it again" in problem(tmp_path / "b.flac")

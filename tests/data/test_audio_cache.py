@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -42,17 +43,40 @@ def test_a_changed_file_is_not_known(file: Path, saved: AudioCache) -> None:
     file.write_bytes(b"1234")
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert saved.find([file]) == {}
-    file.write_bytes(b"12345")
-    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    saved.add(file, INFO)
     assert saved.find([file]) == {file: INFO}
     file.unlink()
     assert saved.find([file]) == {}
 
 
+def test_other_content_with_the_old_size_and_time_is_not_known(file: Path, saved: AudioCache) -> None:
+    stamp = file.stat()
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    file.write_bytes(b"54321")
+    os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert saved.find([file]) == {}
+    other = file.with_name("other")
+    other.write_bytes(b"12345")
+    os.utime(other, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    saved.add(file, INFO)
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    other.replace(file)
+    assert saved.find([file]) == {}
+
+
+def test_a_file_that_changes_during_its_inspection_is_not_known(file: Path) -> None:
+    cache = AudioCache(file.with_name("cache.json"))
+    assert cache.find([file]) == {}
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    file.write_bytes(b"54321")
+    cache.add(file, INFO)
+    assert cache.find([file]) == {}
+
+
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"\xff\xfe", b"[]", b'{"version": 0, "files": {}}', b'{"version": 1}']
-    + [b'{"version": 1, "files": {"a": %s}}' % entry for entry in (b"1", b"[1, 2]", b'[1, 2, 3, 4, "5"]')],
+    [b"", b"{", b"\xff\xfe", b"[]", b'{"version": 1, "files": {}}', b'{"version": 2}']
+    + [b'{"version": 2, "files": {"a": %s}}' % entry for entry in (b"1", b"[1, 2]", b'[1, 2, 3, 4, 5, "6"]')],
 )
 def test_a_damaged_cache_is_an_empty_one(content: bytes, file: Path) -> None:
     path = file.with_name("cache.json")

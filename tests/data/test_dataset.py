@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ham.data import store as store_module
 from ham.data.dataset import CropBatches, training_set
@@ -33,6 +35,18 @@ def test_speakers_are_numbered_in_order_and_some_left_out(store: ArrayStore) -> 
         assert UTT2SPK[store.utts[index]] == data.speakers[label]
 
 
+def test_short_utterances_are_left_out_and_counted(store: ArrayStore) -> None:
+    """They have 40 to 48 samples, in the order of their names: s0 holds the three shortest."""
+    for shortest, speakers in [(40, 3), (41, 3), (43, 2), (48, 1), (49, 0)]:
+        data = training_set(store, UTT2SPK, min_utterance_s=shortest / 16000)
+        assert data.num_short == shortest - 40
+        assert store.lengths[data.indices].tolist() == list(range(shortest, 49))
+        assert data.speakers == ("s0", "s1", "s2")[3 - speakers :]
+        assert [data.speakers[label] for label in data.labels] == [UTT2SPK[store.utts[i]] for i in data.indices]
+    aside = training_set(store, UTT2SPK, leave_out=["s0"], min_utterance_s=44 / 16000)
+    assert (aside.num_short, aside.speakers) == (1, ("s1", "s2"))
+
+
 def test_a_batch_holds_the_planned_crops(store: ArrayStore) -> None:
     data = training_set(store, UTT2SPK)
     batches = CropBatches(store, data, plan_epoch(9, seed=3, epoch=1), batch_size=4, num_rows=30)
@@ -53,6 +67,25 @@ def test_crops_reach_both_ends_and_never_cross_them(store: ArrayStore) -> None:
     rows = CropBatches(store, data, ends, batch_size=2, num_rows=30)[0].rows
     assert rows[0].tolist() == list(range(30))
     assert rows[1].tolist() == list(range(10, 40))
+
+
+def test_a_batch_says_where_its_rows_begin_and_where_their_speech_repeats(store: ArrayStore) -> None:
+    data, plan = training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1)
+    batch = CropBatches(store, data, plan, batch_size=9, num_rows=44)[0]
+    assert batch.places.tolist() == pytest.approx(plan.places.tolist())
+    assert batch.lengths.tolist() == [min(44, 40 + int(data.indices[entry])) for entry in plan.entries]
+
+
+def test_page_locked_memory_holds_all_of_a_batch(store: ArrayStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = CropBatches(store, training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1), 4, 30)[0]
+    locked: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: locked.append(tensor.clone()) or locked[-1])
+    pinned = batch.pin_memory()
+    for field in fields(batch):
+        now, before = getattr(pinned, field.name), getattr(batch, field.name)
+        same = torch.equal(now, before) if isinstance(before, torch.Tensor) else now == before
+        assert same, field.name
+    assert all(any(value is tensor for tensor in locked) for value in vars(pinned).values() if torch.is_tensor(value))
 
 
 def test_short_speech_is_wrapped(store: ArrayStore) -> None:
@@ -104,6 +137,7 @@ def test_an_unreadable_crop_is_replaced_by_the_speakers_next_one(
     assert found == [replaced.get(name, name) for name in names]
     assert [int(row[0]) // 1000 for row in batch.rows] == [data.indices[entry] for entry in batch.entries]
     assert batch.labels.tolist() == [data.labels[entry] for entry in plan.entries]
+    assert batch.lengths.tolist() == [30] * 9
     assert sorted(line.split(":")[0][-15:] for line in batch.bad) == ["shard-00001.npy", "shard-00005.npy"]
 
 

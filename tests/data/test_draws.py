@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ham.data.draws import check_range, integers, normal, uniform
+from ham.data.draws import check_range, distinct, integers, normal, uniform, weighted
 from ham.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -64,3 +64,29 @@ def test_a_wrong_range_names_the_option(bounds: tuple[float, float]) -> None:
 
 def test_a_right_range_comes_back() -> None:
     assert check_range("snr_db", (-5.0, -5.0)) == (-5.0, -5.0)
+
+
+@pytest.mark.parametrize(("count", "total"), [(1, 5), (2, 5), (5, 5), (8, 5), (1, 1), (3, 1)])
+def test_distinct_numbers_never_repeat_in_a_row_and_all_orders_are_equally_likely(count: int, total: int) -> None:
+    num, given = 6000, min(count, total)
+    drawn = distinct(num, count, total, seeded(), CPU)
+    assert drawn.shape == (num, given)
+    assert drawn.dtype == torch.int64
+    assert all(len(set(row)) == given for row in drawn.tolist())
+    shares = torch.stack([torch.bincount(column, minlength=total) for column in drawn.T]) / num
+    assert torch.allclose(shares, torch.full((given, total), 1 / total), atol=0.025)
+    if given > 1:
+        steps = torch.bincount((drawn[:, 1] - drawn[:, 0]) % total, minlength=total)[1:] / num
+        assert torch.allclose(steps, torch.full((total - 1,), 1 / (total - 1)), atol=0.025)
+    assert torch.equal(drawn, distinct(num, count, total, seeded(), CPU))
+
+
+def test_choices_are_drawn_in_proportion_to_their_weights() -> None:
+    drawn = weighted(20000, [0, 3, 1, 0, 4, 0], seeded(), CPU)
+    assert drawn.dtype == torch.int64
+    shares = torch.bincount(drawn, minlength=6) / 20000
+    assert torch.allclose(shares, torch.tensor([0, 3, 1, 0, 4, 0]) / 8, atol=0.02)
+    assert shares[[0, 3, 5]].sum() == 0
+    last = weighted(20000, [1, 4, 3], seeded(), CPU)
+    assert torch.allclose(torch.bincount(last) / 20000, torch.tensor([1, 4, 3]) / 8, atol=0.02)
+    assert torch.equal(drawn, weighted(20000, [0, 30, 10, 0, 40, 0], seeded(), CPU))

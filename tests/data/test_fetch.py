@@ -7,6 +7,7 @@ import json
 import logging
 import random
 import resource
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -15,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from ham.data.fetch import ATTEMPTS_BEFORE_NEXT, Fetcher, Limits, StoppedError, state_path
+from ham.data.fetch import ATTEMPTS_BEFORE_NEXT, Fetcher, Limits, StoppedError, UnreachableError, state_path
 from ham.data.web import PLACEHOLDER, Address, RefusedError, Secret
 from ham.errors import DownloadError
-from tests.data.site import Manner, Site, cut, etag_of, redirect, reset, serve, stall, status
+from tests.data.site import Handler, Manner, Site, cut, etag_of, redirect, reset, serve, stall, status
 
 FILE = random.Random(1).randbytes(300_000)
 OTHER = random.Random(2).randbytes(300_000)
@@ -42,10 +43,10 @@ class Loader:
         self.moved = 0
         self.limits = LIMITS
 
-    def __call__(self, *sites: Site | Address, size: int | None = None) -> str:
+    def __call__(self, *sites: Site | Address, size: int | None = None, most: int | None = 10**6) -> str:
         addresses = [one if isinstance(one, Address) else Address(one.url("/f"), "--lists_url") for one in sites]
         with Fetcher(self.limits) as fetcher:
-            return fetcher.fetch(addresses, self.part, size, self._advance)
+            return fetcher.fetch(addresses, self.part, size, self._advance, most)
 
     def _advance(self, num_bytes: int) -> None:
         self.moved += num_bytes
@@ -55,6 +56,18 @@ class Loader:
         self.part.write_bytes(content[:num_bytes])
         known = {"host": "127.0.0.1", "etag": etag_of(content), "last_modified": "", "total": len(content)}
         state_path(self.part).write_text(json.dumps({**known, **edition}))
+
+
+def free_port() -> int:
+    """A port at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def hang_up(handler: Handler) -> None:
+    """End the connection, and take no other."""
+    handler.server.socket.close()
+    cut(handler)
 
 
 @pytest.fixture
@@ -96,6 +109,71 @@ def test_passing_troubles(site: Site, load: Loader, trouble: str) -> None:
     assert load.part.read_bytes() == FILE
     assert load.moved == len(FILE)
     assert not site.manners["/f"]
+
+
+class Endless:
+    """An answer that does not end; ``sent`` counts its bytes."""
+
+    def __init__(self, announced: int | None) -> None:
+        self.announced, self.sent = announced, 0
+
+    def __call__(self, handler: Handler) -> None:
+        if self.announced is None:
+            handler.head(200, Connection="close")
+        else:
+            handler.head(200, Content_Length=str(self.announced))
+        try:
+            while self.sent < 10**9:
+                handler.wfile.write(bytes(1 << 16))
+                self.sent += 1 << 16
+        except OSError:
+            handler.close_connection = True
+
+
+@pytest.mark.parametrize(
+    ("known", "words", "tries"),
+    [
+        ({"size": 32_000}, "expected at most 32000 bytes, found more, 3 times in a row", 3),
+        ({"most": 64_000}, "expected at most 64000 bytes, found more, 3 times in a row", 3),
+        ({"most": None}, "expected an answer that says its length, found one without", 1),
+    ],
+)
+def test_an_answer_without_length_cannot_fill_the_disk(
+    site: Site, load: Loader, known: dict[str, int | None], words: str, tries: int
+) -> None:
+    site.always["/f"] = endless = Endless(None)
+    with pytest.raises(DownloadError, match=words):
+        load(site, **known)
+    assert not load.part.exists() or load.part.stat().st_size == 0
+    assert len(site.ranges("/f")) == tries
+    assert endless.sent < 50_000_000 * tries  # what the sockets hold, and no more
+
+
+def test_an_announced_length_beyond_the_known_one_is_refused(site: Site, load: Loader) -> None:
+    site.always["/f"] = endless = Endless(10**9)
+    with pytest.raises(RefusedError, match="expected at most 64000 bytes, found 1000000000"):
+        load(site, most=64_000)
+    assert not load.part.exists()
+    assert endless.sent < 50_000_000
+
+
+def test_without_a_network_there_is_one_short_attempt(load: Loader, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    load.limits = replace(LIMITS, num_attempts=8, backoff_s=60.0)
+    nobody = [Address(f"http://127.0.0.1:{free_port()}/f", "--openslr_urls") for _ in range(2)]
+    with pytest.raises(UnreachableError) as caught:
+        load(*nobody)
+    assert "no connection (Connection refused); look at this machine's network" in str(caught.value)
+    assert not [record for record in caplog.records if "again in" in record.getMessage()]
+
+
+def test_a_server_that_was_there_is_waited_for(load: Loader, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    with Site() as site:
+        site.files["/f"] = FILE
+        site.always["/f"] = serve(end=100_000, after=hang_up)
+        with pytest.raises(DownloadError, match=r"no connection .*, 3 times in a row"):
+            load(site)
 
 
 def test_a_cut_is_gone_on_from(site: Site, load: Loader) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_it_is_made_again_when_a_part_is_newer_or_it_is_cut(joint: Joint) -> Non
     os.utime(joint.parts[1], (1, 1))
     joint.target.write_bytes(joint.target.read_bytes()[:20])
     assert list(write_joints([joint], 1)) == [Made(3, True)]
+
+
+def test_it_is_made_again_when_a_part_is_replaced_with_the_old_times(joint: Joint) -> None:
+    list(write_joints([joint], 1))
+    assert list(write_joints([joint], 1)) == [Made(3, False)]
+    content, status = joint.target.read_bytes(), joint.parts[1].stat()
+    samples, rate = soundfile.read(joint.parts[1], dtype="int16")
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    soundfile.write(joint.parts[1], samples[::-1], rate)
+    os.utime(joint.parts[1], ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert list(write_joints([joint], 1)) == [Made(3, True)]
+    assert joint.target.read_bytes() != content
 
 
 def test_parts_that_have_changed_are_refused(joint: Joint) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -124,6 +125,82 @@ def test_fewer_frames_than_announced_are_found(tmp_path: Path) -> None:
     (number,) = struct.unpack_from(">I", content, place)
     struct.pack_into(">I", content, place, number // 2)
     problem(written(tmp_path / "a.m4a", bytes(content)))
+
+
+def patched(content: bytes, box: bytes, place: int, form: str, change: float) -> bytes:
+    """The same file with a number of a box multiplied."""
+    changed = bytearray(content)
+    where = content.index(box) + 4 + place
+    (value,) = struct.unpack_from(form, changed, where)
+    struct.pack_into(form, changed, where, int(value * change))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8, 1.3, 2.0])
+@pytest.mark.parametrize(
+    ("box", "place", "words"),
+    [
+        (b"mdhd", 16, "its header says"),
+        (b"stts", 12, "its header says"),
+        (b"stts", 8, "found the sizes of"),
+        (b"stsz", 8, "found the sizes of"),
+        (b"elst", 8, "its edit list says"),
+    ],
+)
+def test_tables_that_contradict_each_other_are_refused(
+    box: bytes, place: int, words: str, share: float, tmp_path: Path
+) -> None:
+    assert words in problem(written(tmp_path / "a.m4a", patched(m4a(speech(80_000)), box, place, ">I", share)))
+
+
+def test_an_edit_list_that_begins_in_the_middle_hides_speech(tmp_path: Path) -> None:
+    content = patched(m4a(speech(80_000)), b"elst", 12, ">i", 40)
+    assert "is damaged: expected" in problem(written(tmp_path / "a.m4a", content))
+
+
+def test_both_sizes_are_said(tmp_path: Path) -> None:
+    said = problem(written(tmp_path / "a.m4a", patched(m4a(speech(80_000)), b"elst", 8, ">I", 0.5)))
+    assert "expected 2.500 s, as its edit list says, found frames of 5.0" in said
+
+
+@pytest.mark.parametrize("movflags", ["frag_keyframe+empty_moov", "frag_every_frame+empty_moov"])
+def test_fragments_get_the_command_that_joins_them(movflags: str, tmp_path: Path) -> None:
+    assert "is in fragments" in problem(written(tmp_path / "a.m4a", m4a(speech(), movflags=movflags)))
+
+
+def test_a_second_track_of_sound_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    with av.open(str(path), "w", format="ipod") as container:
+        for stream in [container.add_stream("aac", rate=16000, layout="mono") for _ in range(2)]:
+            frame = av.AudioFrame.from_ndarray(speech()[None], format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, 0
+            for packet in (*stream.encode(frame), *stream.encode(None)):
+                container.mux(packet)
+    assert "expected one track of sound, found 2" in problem(path)
+
+
+@pytest.mark.parametrize(
+    "box", [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts", b"stsz", b"mdhd", b"mvhd", b"hdlr"]
+)
+def test_a_table_that_is_missing_is_refused(box: bytes, tmp_path: Path) -> None:
+    content = m4a(speech()).replace(box, b"free", 1)
+    assert "copy it again" in problem(written(tmp_path / "a.m4a", content))
+
+
+@pytest.mark.parametrize("box", [b"trak", b"mdia", b"stbl", b"stts"])
+@pytest.mark.parametrize("length", [0, 1, 2, 7, 0xFFFFFFFF])
+def test_boxes_of_impossible_sizes_are_refused(box: bytes, length: int, tmp_path: Path) -> None:
+    content = bytearray(m4a(speech()))
+    struct.pack_into(">I", content, content.index(box) - 4, length)
+    path = written(tmp_path / "a.m4a", bytes(content))
+    assert outcome(path) in ("all of it", "refused")
+
+
+def outcome(path: Path) -> str:
+    try:
+        return "all of it" if len(read_audio(path)) == 16384 else "a part of it"
+    except DataError:
+        return "refused"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import torch
 
 from ham.data.noise import AddNoise, BatchBabble, ColouredNoise, StoreNoise
 from ham.data.store import ArrayStore, write_store
-from ham.data.waveforms import Crops
+from ham.data.waveforms import PUBLISHED_ADDED_POWER, Crops
 from ham.errors import ConfigError, DataError
 
 CPU = torch.device("cpu")
@@ -31,22 +31,34 @@ def store(tmp_path: Path) -> ArrayStore:
     return ArrayStore(tmp_path / "noise")
 
 
+def draw(source: StoreNoise, num: int, num_samples: int) -> torch.Tensor:
+    """Crops of recordings, one each, as whole numbers."""
+    generator = seeded()
+    picks = source.pick(num, 1, generator).squeeze(1)
+    return source.read(picks, num_samples, generator, CPU) * 32768
+
+
 def test_a_store_gives_recordings_of_its_prefix_only(store: ArrayStore) -> None:
-    drawn = StoreNoise(store, "noise").sample(200, 20, seeded(), CPU) * 32768
+    drawn = draw(StoreNoise(store, "noise"), 200, 20)
     assert drawn.shape == (200, 20)
     assert set((drawn // 1000).unique().tolist()) == {2.0, 3.0}
 
 
 def test_long_recordings_are_read_in_one_piece_from_anywhere(store: ArrayStore) -> None:
-    drawn = StoreNoise(store, "music").sample(300, 48, seeded(), CPU) * 32768
+    drawn = draw(StoreNoise(store, "music"), 300, 48)
     assert torch.equal(drawn.diff(dim=1), torch.ones(300, 47))
     assert set(drawn[:, 0].tolist()) == {1000.0, 1001.0, 1002.0}
 
 
 def test_short_recordings_wrap_around_from_anywhere(store: ArrayStore) -> None:
-    drawn = StoreNoise(store, "noise-free-1").sample(100, 20, seeded(), CPU) * 32768
+    drawn = draw(StoreNoise(store, "noise-free-1"), 100, 20)
     assert set(drawn[:, 0].tolist()) == set(range(3000, 3007))
     assert set(drawn.diff(dim=1).unique().tolist()) == {1.0, -6.0}
+
+
+def test_a_recording_as_long_as_the_crop_is_read_from_its_begin(store: ArrayStore) -> None:
+    drawn = draw(StoreNoise(store, "noise-free-1"), 20, 7)
+    assert drawn.tolist() == [list(range(3000, 3007))] * 20
 
 
 def test_a_store_without_the_recordings_is_refused(store: ArrayStore) -> None:
@@ -106,10 +118,15 @@ def test_coloured_noise_refuses_nonsense(options: dict) -> None:
 
 
 class Impulses:
-    """Noise k of a call is an impulse at sample k: what was added can be read off."""
+    """Every noise is an impulse somewhere: what was added can be read off."""
 
-    def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> torch.Tensor:
-        place = torch.randint(num_samples, (num,), generator=generator)
+    def pick(self, num: int, num_files: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.zeros(num, num_files, dtype=torch.int64)
+
+    def read(
+        self, picks: torch.Tensor, num_samples: int, generator: torch.Generator, device: torch.device
+    ) -> torch.Tensor:
+        place = torch.randint(num_samples, (len(picks),), generator=generator)
         return torch.nn.functional.one_hot(place, num_samples).float()
 
 
@@ -133,6 +150,78 @@ def test_the_number_of_files_is_uniform_and_each_has_its_own_ratio() -> None:
     ratio_db = 10 * torch.log10(0.01 * 2000 / added[added > 0.001].square())
     assert ratio_db.quantile(0.01) > 12.9
     assert ratio_db.max() < 20.1
+
+
+@pytest.fixture
+def tones(tmp_path: Path) -> ArrayStore:
+    """Ten voices, each at a frequency of its own and of one period that fits the crop: no start changes its line."""
+    time = np.arange(128) / 128
+    items = {f"speech-{k}": (8000 * np.sin(2 * np.pi * (k + 1) * time)).astype(np.int16) for k in range(10)}
+    write_store(tmp_path / "tones", items.items(), {"sample_rate": 16000})
+    return ArrayStore(tmp_path / "tones")
+
+
+def lines(added: torch.Tensor, num: int = 10) -> torch.Tensor:
+    """Which voices are in each crop."""
+    return torch.fft.rfft(added).abs()[:, 1 : num + 1] > 1.0
+
+
+def test_the_files_of_one_crop_are_different_ones(tones: ArrayStore) -> None:
+    clean = torch.randn(400, 128, generator=seeded())
+    rows = torch.arange(400)
+    for fewest, most in [(3, 8), (10, 10), (7, 7)]:
+        effect = AddNoise(StoreNoise(tones), snr_db=(0.0, 0.0), num_files=(fewest, most))
+        counts = lines(effect(Crops(clean, rows), rows, seeded()) - clean).sum(dim=1)
+        assert set(counts.tolist()) == set(range(fewest, most + 1))
+
+
+def test_all_files_are_drawn_equally_often_and_in_every_pair(tones: ArrayStore) -> None:
+    clean = torch.randn(3000, 128, generator=seeded())
+    rows = torch.arange(3000)
+    effect = AddNoise(StoreNoise(tones), snr_db=(0.0, 0.0), num_files=(3, 3))
+    present = lines(effect(Crops(clean, rows), rows, seeded()) - clean).double()
+    together = present.T @ present / 3000
+    assert torch.allclose(together.diagonal(), torch.full((10,), 0.3, dtype=torch.float64), atol=0.03)
+    pairs = together[~torch.eye(10, dtype=torch.bool)]
+    assert torch.allclose(pairs, torch.full((90,), 3 / 10 * 2 / 9, dtype=torch.float64), atol=0.02)
+
+
+def test_a_store_of_fewer_recordings_than_voices_gives_all_it_has(store: ArrayStore) -> None:
+    clean = torch.full((20, 20), 0.1)
+    effect = AddNoise(StoreNoise(store, "noise"), snr_db=(0.0, 0.0), num_files=(3, 8))
+    both = AddNoise(StoreNoise(store, "noise"), snr_db=(0.0, 0.0), num_files=(2, 2))
+    crops, rows = Crops(clean, torch.zeros(20)), torch.arange(20)
+    power = [(e(crops, rows, seeded()) - clean).square().mean().item() for e in (effect, both)]
+    assert power[0] == pytest.approx(power[1], rel=0.01)
+
+
+def published_gain(speech: np.ndarray, noise: np.ndarray, snr_db: float) -> float:
+    """The released code's arithmetic, one crop at a time."""
+    speech_db = 10 * np.log10(np.mean(speech**2) + 1e-4)
+    noise_db = 10 * np.log10(np.mean(noise**2) + 1e-4)
+    return float(np.sqrt(10 ** ((speech_db - noise_db - snr_db) / 10)))
+
+
+@pytest.mark.parametrize(
+    ("speech_db", "noise_db", "ends_at_db"), [(-20, -45, 13.7), (-20, -60, 27.5), (-40, -25, 4.6), (-20, -20, 7.5)]
+)
+def test_the_published_ratio_depends_on_the_levels(
+    tmp_path: Path, speech_db: float, noise_db: float, ends_at_db: float
+) -> None:
+    sign = np.where(np.arange(4000) % 2, 1, -1)
+    noise = np.round(32768 * 10 ** (noise_db / 20) * sign).astype(np.int16)
+    speech = 10 ** (speech_db / 20) * np.random.default_rng(0).choice([-1.0, 1.0], (3, 4000))
+    write_store(tmp_path / "n", [("noise-0", noise)], {"sample_rate": 16000})
+    source = StoreNoise(ArrayStore(tmp_path / "n"))
+    clean = torch.from_numpy(speech).float()
+    for added_power, expected_db in [(PUBLISHED_ADDED_POWER, ends_at_db), (0.0, 7.5)]:
+        effect = AddNoise(source, snr_db=(7.5, 7.5), added_power=added_power)
+        added = (effect(Crops(clean, torch.zeros(3)), torch.arange(3), seeded()) - clean).double()
+        achieved_db = 10 * torch.log10(clean.double().square().mean(1) / added.square().mean(1))
+        assert achieved_db.tolist() == pytest.approx([expected_db] * 3, abs=0.1)
+        if added_power:
+            gain = published_gain(speech[0], noise / 32768, 7.5)
+            assert added.abs().mean().item() == pytest.approx(gain * np.abs(noise / 32768).mean(), rel=1e-3)
 
 
 def test_only_the_rows_asked_for_are_given() -> None:

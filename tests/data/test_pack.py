@@ -19,7 +19,7 @@ import torch
 from ham.data import pack as pack_module
 from ham.data import segments as segments_module
 from ham.data import store as store_module
-from ham.data.pack import content_fingerprint, pack_audio, pack_features
+from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import DataError
 from ham.features import build
@@ -53,6 +53,19 @@ def test_repeated_only_when_a_file_changed(tmp_path: Path, wav: dict[str, Path])
     assert not pack(tmp_path, wav)
     os.utime(next(iter(wav.values())), ns=(1, 1))
     assert pack(tmp_path, wav)
+    digest = ArrayStore(tmp_path / "store").digest
+    assert not pack(tmp_path, wav)
+    path = next(iter(wav.values()))
+    status, content = path.stat(), path.read_bytes()
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    path.write_bytes(content[:-2] + b"xy")  # another recording of the same size, with the old one's times
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert pack(tmp_path, wav)
+    assert ArrayStore(tmp_path / "store").digest != digest
+    time.sleep(0.02)  # file systems stamp times in steps of some ms
+    path.write_bytes(content)
+    assert pack(tmp_path, wav)
+    assert ArrayStore(tmp_path / "store").digest == digest
     wav.popitem()
     assert pack(tmp_path, wav)
     assert len(ArrayStore(tmp_path / "store")) == 39
@@ -79,6 +92,15 @@ def test_an_unreadable_file_leaves_the_old_store(tmp_path: Path, wav: dict[str, 
     assert len(ArrayStore(tmp_path / "store")) == 40
 
 
+@pytest.mark.parametrize("kind", ["pipe", "directory", "link"])
+def test_what_is_no_file_is_named(tmp_path: Path, wav: dict[str, Path], kind: str) -> None:
+    path = wav["s2-u20"]
+    path.unlink()
+    {"pipe": os.mkfifo, "directory": os.mkdir, "link": lambda p: p.symlink_to("gone.wav")}[kind](path)
+    with pytest.raises(DataError, match=rf"20\.wav: .*{kind if kind != 'link' else 'link points to gone.wav'}"):
+        pack(tmp_path, wav)
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
@@ -92,7 +114,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_number_of_threads_and_unknown_durations_change_no_byte(tmp_path: Path, wav: dict[str, Path]) -> None:
     pack(tmp_path, wav, 1)
     first = contents(tmp_path / "store")
-    assert len(first) == 3 + 6
+    assert len(first) == 4 + 6
     for num_workers in (2, 7):
         pack_audio(tmp_path / "other", wav, sample_rate=16000, num_workers=num_workers)
         assert contents(tmp_path / "other") == first
@@ -116,9 +138,10 @@ def test_finished_shards_are_not_packed_again(
     os.utime(bad, ns=(stamp, stamp))
     read = count_reads(monkeypatch)
     assert pack(tmp_path, wav, 1)
-    finished = sum(len(ArrayStore(tmp_path / "whole").shard_lengths(number)) for number in (0, 1))
+    finished = sum(len(ArrayStore(tmp_path / "whole").shard_range(number)) for number in (0, 1))
     assert 10 < finished <= 20
     assert set(read) == {wav[utt] for utt in utts[finished:]}
+    pack_audio(tmp_path / "whole", wav, sample_rate=16000, num_workers=1)  # the time of change is another
     assert contents(tmp_path / "store") == contents(tmp_path / "whole")
 
 
@@ -136,7 +159,7 @@ def test_only_the_shard_that_is_missing_or_changed_is_packed_again(
 ) -> None:
     pack(tmp_path, wav)
     before = contents(tmp_path / "store")
-    first, _, third, *_ = [len(ArrayStore(tmp_path / "store").shard_lengths(number)) for number in range(3)]
+    first, _, third, *_ = [len(ArrayStore(tmp_path / "store").shard_range(number)) for number in range(3)]
     (tmp_path / "store/shard-00002.npy").unlink()
     if not links:
         monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(PermissionError()))
@@ -237,6 +260,15 @@ def test_two_processes_do_not_pack_one_store(tmp_path: Path, wav: dict[str, Path
     assert pack(tmp_path, wav)
 
 
+def test_what_is_no_store_is_refused_before_anything_is_packed(tmp_path: Path, wav: dict[str, Path]) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store/thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"also holds 'thesis\.tex'; move it away"):
+        pack(tmp_path, wav)
+    assert [path.name for path in (tmp_path / "store").iterdir()] == ["thesis.tex"]
+    assert not (tmp_path / ".store.part").exists()
+
+
 def test_long_recordings_do_not_pile_up() -> None:
     started = []
     results = pack_module._ordered(
@@ -258,14 +290,3 @@ def test_features_are_those_of_the_front_end(tmp_path: Path, wav: dict[str, Path
     direct = frontend(torch.from_numpy(audio.read(7)).float()[None] / 32768)[0]
     torch.testing.assert_close(torch.from_numpy(stored.read(7)), direct)
     assert pack_features(tmp_path / "features", audio, frontend, {"frontend": {"name": "other"}})
-
-
-def test_content_fingerprint_follows_speakers_not_places(tmp_path: Path, wav: dict[str, Path]) -> None:
-    pack(tmp_path, wav)
-    store = ArrayStore(tmp_path / "store")
-    utt2spk = {utt: utt[:2] for utt in wav}
-    first = content_fingerprint(store, utt2spk)
-    os.utime(next(iter(wav.values())), ns=(1, 1))
-    pack(tmp_path, wav)
-    assert content_fingerprint(ArrayStore(tmp_path / "store"), utt2spk) == first
-    assert content_fingerprint(store, {**utt2spk, "s0-u00": "s1"}) != first

@@ -288,3 +288,15 @@ def test_sessions_are_kept_where_folders_do_not_tell_them(tmp_path: Path) -> Non
     assert plan.train is not None
     assert plan.train.sessions.keys() == plan.train.wav.keys()
     assert plan.train.sessions["r-a-r0-1"] == "r0"
+
+
+@pytest.mark.parametrize("form", ["{0} {1} target\n{0} {2} nontarget\n", "1 {0} {1}\n0 {0} {2}\n"])
+def test_trials_of_mapped_ids_keep_the_old_names(form: str, tmp_path: Path) -> None:
+    root = add_kaldi(tmp_path / "one", "abc")
+    for name in ("wav.scp", "utt2spk"):
+        lines = [f"u-{line}" for line in (root / name).read_text().splitlines()]
+        (root / name).write_text("\n".join(lines) + "\n")
+    (root / "trials").write_text(form.format("u-a-x-0", "u-a-y-0", "u-b-y-0"))
+    trials = make_plan([], [root], 1).tests["one/trials"].trials
+    assert trials is not None
+    assert (trials.enrol[0], trials.test) == ("a-u-a-x-0", ("a-u-a-y-0", "b-u-b-y-0"))

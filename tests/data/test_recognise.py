@@ -137,4 +137,4 @@ def test_folders_without_audio_are_told(tmp_path: Path, caplog: pytest.LogCaptur
         (root / name).mkdir()
     with caplog.at_level(logging.INFO, "ham"):
         read_speech(root)
-    assert caplog.messages[-1] == f"{root}: 1 folders hold no audio and are left aside: gus"
+    assert caplog.messages[-1] == f"{root}: left aside without audio: 1 folder, gus"

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from ham.data.names import plain_word
 from ham.data.roots import (
     Root,
     clashes,
     open_root,
-    plain_word,
     read_sexes,
     read_train_list,
-    read_trial_list,
     write_root,
 )
+from ham.data.trial_list import read_trial_list
 from ham.errors import DataError
 
 FILES = ("a/x/1.wav", "a/x/2.FLAC", "a/y/1.ogg", "b/x/1.wav", "b/x/1.2.wav")
@@ -138,53 +138,6 @@ def test_wrong_training_lists_are_refused(text: str, words: str, root: Root) -> 
     assert words in str(caught.value)
 
 
-def test_trials_keep_their_order_and_their_repetitions(root: Root) -> None:
-    text = "0 b/x/1.wav a/x/1.wav\n1 a/x/1.wav a/x/2.FLAC\n0 b/x/1.wav a/x/1.wav\n"
-    trials = read_trial_list(root, write(root.path / "trials/t.txt", text))
-    assert trials.enrol == ("corpus-b-x-1", "corpus-a-x-1", "corpus-b-x-1")
-    assert trials.test == ("corpus-a-x-1", "corpus-a-x-2", "corpus-a-x-1")
-    assert trials.labels.tolist() == [0, 1, 0]
-
-
-@pytest.mark.parametrize(
-    ("line", "words"),
-    [
-        ("1 a/x/1.wav", ":3: expected '1|0 <path> <path>', found 2 fields: '1 a/x/1.wav'"),
-        ("1 a/x/1.wav a/x/2.FLAC 0.7", ":3: expected '1|0 <path> <path>', found 4 fields"),
-        ("", ":3: expected '1|0 <path> <path>', found 0 fields"),
-        ("a/x/1.wav a/x/2.FLAC 1", "found 'a/x/1.wav'; the label comes first"),
-        ("a/x/1.wav a/x/2.FLAC target", "the label comes first"),
-        ("2 a/x/1.wav a/x/2.FLAC", ":3: expected the label 1 (same speaker) or 0, found '2'"),
-        ("1 a/x/1.wav a/x/3.wav", "found no 'a/x/3.wav'; restore the file"),
-        ("1 wav/a/x/1.wav a/x/2.FLAC", "leave out 'wav/'"),
-        ("1 a/x/1.wav a/y/1.wav", "there is 'a/y/1.ogg': correct the list"),
-        ("1 a/x/1.wav b/x/1.wav", ":3: 'corpus-a-x-1' and 'corpus-b-x-1' have the other label in line 2"),
-    ],
-)
-def test_wrong_trials_are_refused_with_file_and_line(line: str, words: str, root: Root) -> None:
-    text = f"1 a/x/1.wav a/x/2.FLAC\n0 a/x/1.wav b/x/1.wav\n{line}\n0 a/x/1.wav b/x/1.wav\n"
-    path = write(root.path / "trials/t.txt", text)
-    with pytest.raises(DataError) as caught:
-        read_trial_list(root, path)
-    assert f"{path}" in str(caught.value)
-    assert words in str(caught.value)
-
-
-def test_a_list_of_one_kind_is_refused(root: Root) -> None:
-    for text in ("", "1 a/x/1.wav a/x/2.FLAC\n"):
-        with pytest.raises(DataError, match="both kinds"):
-            read_trial_list(root, write(root.path / "trials/t.txt", text))
-
-
-def test_labels_against_the_folders_are_believed_with_a_warning(root: Root, caplog: pytest.LogCaptureFixture) -> None:
-    text = "0 a/x/1.wav a/x/2.FLAC\n1 a/x/1.wav b/x/1.wav\n0 a/y/1.ogg b/x/1.wav\n"
-    path = write(root.path / "trials/t.txt", text)
-    assert read_trial_list(root, path).labels.tolist() == [0, 1, 0]
-    assert caplog.messages == [
-        f"{path}: 2 of 3 labels disagree with the speakers' folders, the first in line 1; 1 means the same speaker"
-    ]
-
-
 def test_trial_lists_are_the_text_files(root: Root) -> None:
     assert root.trial_lists == []
     for name in ("b.txt", "a.txt", "._a.txt", "notes.md"):
@@ -213,22 +166,35 @@ def test_clashes_name_the_first_and_each_later_one() -> None:
 
 def test_a_table_takes_the_place_of_wav(root: Root, tmp_path: Path) -> None:
     files = {"b/x/1.wav": "/far/one.flac", "a/x/2.wav": "near/two.m4a"}
-    write_root(tmp_path / "corpus2", files, {"trials/t.txt": ["1 a/x/2.wav a/x/2.wav", "0 a/x/2.wav b/x/1.wav"]})
+    write_root(tmp_path / "corpus2", files, {"trials/t.txt": ["0 a/x/2.wav b/x/1.wav"]})
     table = open_root(tmp_path / "corpus2")
     assert table.utts == {"a/x/2.wav": "corpus2-a-x-2", "b/x/1.wav": "corpus2-b-x-1"}
     assert list(table.utts) == sorted(table.utts)
     assert table.file("b/x/1.wav") == Path("/far/one.flac")
     assert table.file("a/x/2.wav") == tmp_path / "corpus2/near/two.m4a"
     assert root.file("a/x/1.wav") == root.path / "wav/a/x/1.wav"
-    assert read_trial_list(table, table.trial_lists[0]).num_target == 1
+    assert read_trial_list(table, table.trial_lists[0]).num_nontarget == 1
     write_root(tmp_path / "corpus2", {"a/x/3.wav": "/far/3.wav"}, {})
     assert list(open_root(tmp_path / "corpus2").utts) == ["a/x/3.wav"]
     assert not (tmp_path / "corpus2/trials").exists()
     assert not list(tmp_path.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"), [("trials/own.txt", "also holds 'trials/own"), ("files.tsv", "was changed")]
+)
+def test_a_root_in_which_somebody_worked_is_not_replaced(name: str, words: str, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    write_root(made, {"a/x/1.wav": "/a"}, {"trials/t.txt": ["0 a/x/1.wav a/x/1.wav"]})
+    write(made / name, "b/x/1.wav\t/b\n")
+    with pytest.raises(DataError, match=rf"{words}.*; move it away"):
+        write_root(made, {"a/x/1.wav": "/a"}, {})
+    assert (made / name).read_text() == "b/x/1.wav\t/b\n"
+    assert (made / "trials/t.txt").exists()
+
+
 def test_nothing_else_is_replaced_by_a_root_with_a_table(root: Root) -> None:
-    with pytest.raises(DataError, match=r"expected a root with files\.tsv to replace"):
+    with pytest.raises(DataError, match=r"lacks the mark \.made_by_stage_1; move it away"):
         write_root(root.path, {"a/x/1.wav": "/a"}, {})
     assert len(open_root(root.path).utts) == len(FILES)
 
@@ -253,35 +219,3 @@ def test_wrong_tables_are_refused(text: str, words: str, tmp_path: Path) -> None
 def test_a_table_beside_wav_is_refused(root: Root) -> None:
     write(root.path / "files.tsv", "a/x/1.wav\t/a\n")
     assert "expected one layout, found files.tsv and wav; remove or move one of them" in problem(root.path)
-
-
-def test_models_have_ids_and_recordings(root: Root) -> None:
-    write(root.path / "enrol/t.txt", "ann a/x/1.wav a/y/1.ogg\nbob b/x/1.wav\n")
-    path = write(root.path / "trials/t.txt", "1 ann a/x/2.FLAC\n0 bob a/x/2.FLAC\n0 b/x/1.2.wav a/x/2.FLAC\n")
-    trials = read_trial_list(root, path)
-    assert trials.enrol == ("corpus-ann", "corpus-bob", "corpus-b-x-1.2")
-    assert trials.models == {"corpus-ann": ("corpus-a-x-1", "corpus-a-y-1"), "corpus-bob": ("corpus-b-x-1",)}
-    assert trials.utts == {f"corpus-{name}" for name in ("a-x-1", "a-y-1", "b-x-1", "b-x-1.2", "a-x-2")}
-
-
-@pytest.mark.parametrize(
-    ("models", "trial", "words"),
-    [
-        ("ann", "", "enrol/t.txt:1: expected '<model> <path> [<path> ...]', found 'ann'"),
-        ("ann a/x/1.wav\nann b/x/1.wav", "", "t.txt:2: 'ann' was there before"),
-        ("ann a/x/9.wav", "", "found no 'a/x/9.wav'"),
-        ("ann a/x/1.wav b/x/1.wav", "", "expected recordings of one speaker, found those of 'corpus-a'"),
-        ("ann a/x/1.wav a/x/1.wav", "", "names a recording twice"),
-        ("a/x/1.wav a/x/1.wav", "", "has the name of a file"),
-        ("a-x-1 a/x/1.wav", "", "the model 'corpus-a-x-1' has the name of an utterance"),
-        ("\n", "", "is empty"),
-        ("ann a/x/1.wav", "0 eve a/x/1.wav", "trials/t.txt:3: expected a file below"),
-        ("ann a/x/1.wav", "0 a/x/1.wav ann", "found no 'ann'"),
-    ],
-)
-def test_wrong_models_are_refused(models: str, trial: str, words: str, root: Root) -> None:
-    write(root.path / "enrol/t.txt", models)
-    path = write(root.path / "trials/t.txt", f"1 a/x/1.wav a/y/1.ogg\n0 a/x/1.wav b/x/1.wav\n{trial}\n")
-    with pytest.raises(DataError) as caught:
-        read_trial_list(root, path)
-    assert words in str(caught.value)

@@ -105,5 +105,30 @@ def test_two_disks_are_two_sums(tmp_path: Path, free: list[int], monkeypatch: py
         check_room(tmp_path, {"a.zip": 5 * GIGA}, sets, Room(Path("/dev/shm/corpora")))
 
 
-def test_nothing_missing_needs_nothing(tmp_path: Path, free: list[int]) -> None:
-    check_room(tmp_path, {}, [archive("a.zip", 5, 10 * GIGA)], Room(tmp_path))
+def test_nothing_to_do_needs_nothing(tmp_path: Path, free: list[int]) -> None:
+    check_room(tmp_path, {}, [], Room(tmp_path))
+
+
+def test_unpacking_needs_room_where_nothing_is_fetched(tmp_path: Path, free: list[int]) -> None:
+    with pytest.raises(DownloadError, match=r"expected 10\.0 GB of free disk space"):
+        check_room(tmp_path, {}, [archive("a.zip", 5, 10 * GIGA)], Room(tmp_path))
+
+
+def test_the_stores_count_until_they_are_there(tmp_path: Path, free: list[int]) -> None:
+    speech, musan = replace(archive("a.zip", 5 * GIGA, 10 * GIGA), hours=1000.0), SETS["musan"]
+    room = Room(tmp_path, store=tmp_path / "store", stored=(speech, musan))
+    hour = 3600 * 16000 * 2
+    assert room.store_bytes == 1000 * hour + 12_600_000_000
+    (tmp_path / "store" / "train").mkdir(parents=True)
+    assert room.store_bytes == 12_600_000_000
+    free[0] = 5 * GIGA + 10 * GIGA + 12_600_000_000
+    check_room(tmp_path, {"a.zip": 5 * GIGA}, [speech], room)
+    free[0] -= 1
+    with pytest.raises(DownloadError, match=r"expected 27\.6 GB .* --archives, --corpora_dir and --data_dir"):
+        check_room(tmp_path, {"a.zip": 5 * GIGA}, [speech], room)
+
+
+def test_the_whole_of_voxceleb_with_its_stores(tmp_path: Path) -> None:
+    sets = [SETS[name] for name in ("vox1_dev", "vox1_test", "vox2_dev", "musan", "rirs")]
+    hours = 340.4 + 11.2 + 2360.2
+    assert Room(tmp_path, store=tmp_path, stored=sets).store_bytes == round(hours * 115.2e6) + 18_600_000_000

@@ -120,13 +120,13 @@ def test_every_shard_is_checked_by_size_and_by_content(tmp_path: Path, monkeypat
     assert is_whole(store.path, store.meta)
     damaged = tmp_path / "s/shard-00001.npy"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\x55")
-    store.check_shards()
-    with pytest.raises(DataError, match=r"^[^;]*shard-00001\.npy: damaged: expected CRC-32"):
+    with pytest.raises(DataError, match=r"^[^;]*shard-00001\.npy: damaged: expected CRC-32 .* of utt\d"):
         store.check_shards(contents=True)
     (tmp_path / "s/shard-00002.npy").unlink()
     (tmp_path / "s/shard-00003.npy").write_bytes(b"")
     with pytest.raises(
-        DataError, match=r"2 problems: .*00002\.npy: is missing; .*00003\.npy: expected \d+ bytes, found 0"
+        DataError,
+        match=r"3 problems: .*00001\.npy: damaged.*00002\.npy: is missing; .*00003\.npy: expected \d+ bytes, found 0",
     ):
         store.check_shards()
     assert not is_whole(store.path, store.meta)
@@ -166,7 +166,7 @@ def test_nothing_and_a_repeated_id_are_refused(tmp_path: Path) -> None:
         write_store(tmp_path / "s", twice, META)
 
 
-@pytest.mark.parametrize("name", ["meta.json", "utts.npy", "places.npy", "shard-00000.npy"])
+@pytest.mark.parametrize("name", ["meta.json", "utts.npy", "places.npy", "sums.npy", "shard-00000.npy"])
 @pytest.mark.parametrize("how", ["missing", "cut"])
 def test_damage_is_named(tmp_path: Path, name: str, how: str) -> None:
     write_store(tmp_path / "s", arrays().items(), META)
@@ -177,3 +177,73 @@ def test_damage_is_named(tmp_path: Path, name: str, how: str) -> None:
         path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match="stage 3"):
         ArrayStore(tmp_path / "s").read(0)
+
+
+@pytest.mark.parametrize("name", ["utts.npy", "places.npy", "sums.npy"])
+def test_a_flipped_byte_of_the_index_is_found(tmp_path: Path, name: str) -> None:
+    write_store(tmp_path / "s", arrays().items(), META)
+    path = tmp_path / "s" / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"damaged index: .*run stage 3"):
+        ArrayStore(tmp_path / "s")
+
+
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("width", [None, 3])
+def test_every_flipped_bit_of_a_shard_is_found(tmp_path: Path, bit: int, width: int | None) -> None:
+    rows = [np.ones((2 + i, width) if width else 2 + i, np.float32 if width else np.int16) for i in range(4)]
+    write_store(tmp_path / "s", ((f"u{i}", one) for i, one in enumerate(rows)), META)
+    shard = tmp_path / "s/shard-00000.npy"
+    content = shard.read_bytes()
+    for place in range(len(content)):
+        shard.write_bytes(content[:place] + bytes([content[place] ^ 1 << bit]) + content[place + 1 :])
+        with pytest.raises(DataError, match=r"shard-00000\.npy: .*damaged"):
+            ArrayStore(tmp_path / "s").check_shards()
+
+
+def test_a_large_store_is_compared_in_part_but_every_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 1000)
+    monkeypatch.setattr(store_module, "SAMPLE_BYTES", 500)
+    write_store(tmp_path / "s", ((f"u{i:03d}", np.full(60, i, np.int16)) for i in range(80)), META)
+    store = ArrayStore(tmp_path / "s")
+    read: list[int] = []
+    original = ArrayStore.read
+    monkeypatch.setattr(ArrayStore, "read", lambda self, index: (read.append(index), original(self, index))[1])
+    store.check_shards()
+    assert len(read) < 20
+    assert {store.shard_path(index) for index in read} == set((tmp_path / "s").glob("shard-*.npy"))
+    read.clear()
+    store.check_shards(contents=True)
+    assert read == list(range(80))
+
+
+def test_the_digest_is_of_what_is_held_and_not_of_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = arrays()
+    write_store(tmp_path / "s", items.items(), META)
+    first = ArrayStore(tmp_path / "s").digest
+    monkeypatch.setattr(store_module, "SHARD_BYTES", 100)
+    write_store(tmp_path / "elsewhere", items.items(), {**META, "files": "others"})
+    assert ArrayStore(tmp_path / "elsewhere").digest == first
+    for changed in ({**items, "utt3": items["utt3"] + 1}, {**items, "utt3": items["utt3"][:-1]}):
+        write_store(tmp_path / "s", changed.items(), META)
+        assert ArrayStore(tmp_path / "s").digest != first
+    renamed = {f"x{utt}": rows for utt, rows in items.items()}
+    write_store(tmp_path / "s", renamed.items(), META)
+    assert ArrayStore(tmp_path / "s").digest != first
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "shard-00000.npy.bak", ".hidden", "deep/shard-00000.npy"])
+def test_what_is_no_store_is_not_replaced(name: str, tmp_path: Path) -> None:
+    write_store(tmp_path / "s", arrays().items(), META)
+    (tmp_path / "s" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "s" / name).write_text("years of work")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    other = [("z", np.zeros(4, np.int16))]
+    with pytest.raises(DataError, match=f"also holds '{name.split('/')[0]}'; move it away"):
+        write_store(tmp_path / "s", other, META)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "t").write_text("mine")
+    with pytest.raises(DataError, match="it is a file; move it away"):
+        write_store(tmp_path / "t", other, META)

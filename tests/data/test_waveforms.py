@@ -14,8 +14,10 @@ from ham.data.waveforms import (
     mean_power,
     mix_at_snr,
     normalise_energy,
+    normalise_peak,
     roll_rows,
     snr_gain,
+    windows,
 )
 
 
@@ -43,6 +45,14 @@ def test_gains_broadcast_over_all_pairs() -> None:
     gains = snr_gain(torch.tensor([[1.0], [4.0]]), torch.tensor([[1.0, 0.25, 0.0]]), torch.tensor(20.0))
     expected = torch.tensor([[0.1, 0.2, 0.1 * 1e5], [0.2, 0.4, 0.2 * 1e5]])
     assert torch.allclose(gains, expected)
+
+
+@pytest.mark.parametrize("added_power", [0.0, 1e-4, 1e-2])
+def test_added_power_enters_both_levels_before_the_logarithm(added_power: float) -> None:
+    clean, noise, snr_db = (torch.rand(3, 20, generator=seeded(), dtype=torch.float64) + 0.01).unbind()
+    levels_db = [10 * torch.log10(power + added_power) for power in (clean, noise)]
+    expected = torch.sqrt(10 ** ((levels_db[0] - levels_db[1] - snr_db) / 10))
+    assert torch.allclose(snr_gain(clean, noise, snr_db, added_power=added_power), expected)
 
 
 def test_silence_on_either_side_changes_nothing() -> None:
@@ -95,6 +105,8 @@ def test_energy_becomes_one_and_silence_the_impulse() -> None:
     assert torch.allclose(normalised.square().sum(1), torch.ones(3))
     assert torch.allclose(normalised[0] * responses[0].norm(), responses[0], atol=1e-5)
     assert normalised[2].tolist() == [1.0] + [0.0] * 49
+    energy = responses.square().sum(1)
+    assert torch.allclose(normalise_energy(responses[:, :20], energy)[:2], normalised[:2, :20])
 
 
 @given(st.integers(1, 200000))
@@ -117,3 +129,16 @@ def test_rows_roll_each_by_their_own_amount() -> None:
     waves = torch.arange(12.0).view(3, 4)
     rolled = roll_rows(waves, torch.tensor([0, 1, 3]))
     assert rolled.tolist() == [[0, 1, 2, 3], [5, 6, 7, 4], [11, 8, 9, 10]]
+
+
+def test_windows_begin_where_they_are_told_to() -> None:
+    waves = torch.arange(30.0).view(3, 10)
+    rows, starts = torch.tensor([2, 0, 2]), torch.tensor([0, 3, 6])
+    assert windows(waves, rows, starts, 4).tolist() == [[20, 21, 22, 23], [3, 4, 5, 6], [26, 27, 28, 29]]
+    assert windows(waves, rows[:0], starts[:0], 4).shape == (0, 4)
+
+
+def test_the_peak_becomes_full_scale_as_wespeaker_has_it() -> None:
+    waves = torch.stack([3 * torch.randn(500, generator=seeded()), 1e-3 * torch.randn(500), torch.zeros(500)])
+    expected = [row / (np.max(np.abs(row)) + 1e-4) for row in waves.double().numpy()]
+    np.testing.assert_allclose(normalise_peak(waves).numpy(), expected, rtol=1e-5)

@@ -96,6 +96,48 @@ def test_clip_norm_shortens_what_is_too_long_and_nothing_else(dtype: torch.dtype
     assert abs(float((leaf.grad[1] * x[2]).sum())) < 1e-6
 
 
+@pytest.mark.parametrize("row", [[3.0, 4.0], [5.0, 0.0], [0.0, -7.0], [2.0, 1e-30]])
+def test_what_clip_norm_shortens_follows_the_radius_alone(row: list[float]) -> None:
+    x = torch.tensor([row, [0.3, 0.1]], requires_grad=True)
+    radius = torch.tensor(1.7, requires_grad=True)
+    clipped = poincare.clip_norm(x, radius)
+    assert torch.equal(clipped.detach(), poincare.clip_norm(x, 1.7).detach())
+    torch.testing.assert_close(clipped.norm(dim=1).detach(), torch.tensor([1.7, 0.1**0.5]))
+    clipped.norm(dim=1).sum().backward()
+    assert radius.grad.item() == pytest.approx(1.0)
+    assert x.grad[0].abs().max() < 1e-6
+    assert x.grad[1].norm().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("curvature", [0.2, 1.0, 3.0])
+def test_tangent_points_are_those_of_the_exponential_map(curvature: float) -> None:
+    direction = torch.nn.functional.normalize(torch.randn(9, 4, dtype=torch.float64), dim=1)
+    lengths = torch.tensor([0.0, 1e-200, 1e-3, 0.3, 1.0, 2.0, 5.0, 40.0, 1e9], dtype=torch.float64)[:, None]
+    v = direction * lengths / curvature**0.5
+    expected = poincare.unit_points(poincare.expmap0(v, curvature=curvature), curvature=curvature)
+    found = poincare.tangent_points(v, curvature=curvature)
+    torch.testing.assert_close(found.points, expected.points, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.square, expected.square, rtol=1e-12, atol=1e-300)
+    torch.testing.assert_close(found.gap, expected.gap, rtol=1e-3, atol=0)  # there the difference from 1 has few digits
+
+
+def test_tangent_points_keep_the_digits_of_the_gap_in_float32() -> None:
+    lengths = torch.linspace(0.1, 6.2, 40, dtype=torch.float64)
+    v = torch.stack([0.6 * lengths, 0.8 * lengths], dim=1)
+    found = poincare.tangent_points(v.float(), curvature=1.0)
+    torch.testing.assert_close(found.gap[:, 0].double(), torch.cosh(lengths) ** -2, rtol=4e-6, atol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_tangent_vector_that_is_cut_moves_neither_with_its_length_nor_with_the_curvature(dtype: torch.dtype) -> None:
+    v = torch.tensor([[30.0, 40.0]], dtype=dtype, requires_grad=True)
+    c = torch.tensor(2.0, dtype=dtype, requires_grad=True)
+    points = poincare.tangent_points(v, curvature=c)
+    (points.points.sum() + points.square.sum() + points.gap.sum()).backward()
+    assert c.grad.item() == 0.0
+    assert abs((v.grad * v.detach()).sum().item()) < 1e-5
+
+
 def test_shrink_keeps_direction_and_short_rows() -> None:
     x = torch.tensor([[0.5, -0.25], [3e38, -1.5e38], [0.0, 0.0]])
     assert torch.equal(poincare.shrink(x), torch.tensor([[0.5, -0.25], [1.0, -0.5], [0.0, 0.0]]))

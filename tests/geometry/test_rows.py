@@ -69,6 +69,16 @@ def test_beta_is_gamma_plus_one_and_alpha_its_root(form: str) -> None:
     assert (radial.gamma.diff() >= -1e-12).all()
 
 
+def test_what_is_clipped_moves_neither_with_its_length_nor_with_the_factor() -> None:
+    """Near the boundary its numbers are 1e5, and so would be their rounding in the factor's gradient."""
+    square, scale = torch.tensor([1.3, 2.7, 90.0], requires_grad=True), torch.tensor(1.1, requires_grad=True)
+    radial = rows.ball_radial(square, scale=scale, radius=1 - 6e-6)
+    (radial.beta.sum() + radial.gamma.sum() + (radial.alpha * square.detach().sqrt()).sum()).backward()
+    assert scale.grad.item() == 0.0
+    length = radial.alpha * square.sqrt()  # alpha |w| is a constant, and alpha falls with 1 / |w|
+    torch.testing.assert_close(square.grad, (-0.5 * length / square).detach())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_origin_has_finite_values_and_gradients(dtype: torch.dtype) -> None:
     for build in (

@@ -122,6 +122,7 @@ def test_defaults_are_the_published_settings(name: str) -> None:
         "chunk": "auto",
         "fused": True,
         "euclidean_share": 0.3,
+        "init_scale": 1.0,
         "clip_radius": None,
         "centres": "ball",
         "learn_curvature": False,
@@ -373,7 +374,7 @@ def test_a_batch_that_does_not_fit_is_refused_with_a_sentence(name: str, message
     [
         (0, 5, "embedding_dim: expected a whole number of at least 1, found 0"),
         (2.0, 5, "embedding_dim: expected a whole number of at least 1, found 2.0"),
-        (True, 5, "embedding_dim: .* found True"),
+        (True, 5, "embedding_dim: .* found true"),
         (4, 1, "num_speakers: expected a whole number of at least 2 .*one speaker cannot be told from others"),
         (4, "5", "num_speakers: .* found '5'"),
     ],
@@ -387,8 +388,8 @@ BAD_OPTIONS: list[tuple[str, Any, str]] = [
     ("scale", 0, "expected a finite number above 0, found 0"),
     ("scale", -1.0, "expected a finite number above 0, found -1.0"),
     ("scale", "30", "found '30'; write it without quotes"),
-    ("scale", None, "found None"),
-    ("scale", True, "found True"),
+    ("scale", None, "found nothing"),
+    ("scale", True, "found true"),
     ("margin", -0.1, "expected a finite number at least 0"),
     ("margin", math.inf, "found inf"),
     ("curvature", 0.5, r"\(geometry published\): expected a finite number at least 1, found 0.5"),
@@ -445,7 +446,7 @@ def test_the_table_cannot_be_changed() -> None:
         LOSSES["other"] = LOSSES["softmax"]  # type: ignore[index]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("name", NAMES)
 def test_the_gpu_gives_the_same_numbers(name: str) -> None:
     loss, (x, y) = make(name, torch.float32), make_batch(torch.float32)

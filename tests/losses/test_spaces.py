@@ -27,6 +27,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"geometry": "lorentz", "curvature": 2.0, "learn_curvature": True},
     {"fix_radius": True},
     {"geometry": "lorentz", "curvature": 1.0, "fix_radius": 0.5},
+    {"geometry": "poincare", "curvature": 1.0, "fix_radius": 0.5, "learn_curvature": True},
 ]
 NAMES = ["h_softmax", "ham_softmax", "eh_am_softmax"]
 
@@ -36,11 +37,13 @@ def inside(x: Tensor) -> Tensor:
     return torch.nn.functional.normalize(x) * torch.linspace(0.1, 1.4, len(x), dtype=x.dtype)[:, None]
 
 
+@pytest.mark.parametrize("stretch", [1.0, 7.0])
 @pytest.mark.parametrize("options", VARIANTS)
 @pytest.mark.parametrize("name", NAMES)
-def test_gradcheck_with_all_that_is_learnt(name: str, options: dict[str, Any]) -> None:
+def test_gradcheck_with_all_that_is_learnt(name: str, options: dict[str, Any], stretch: float) -> None:
+    """With embeddings that all lie inside the clip, and some that lie beyond."""
     loss, (x, y) = make(name, scale=6.0, **options), make_batch()
-    x = inside(x).requires_grad_()
+    x = (inside(x) * stretch).requires_grad_()
     names, values = zip(*((n, p.detach().clone().requires_grad_()) for n, p in loss.named_parameters()), strict=True)
 
     def function(x: Tensor, *values: Tensor) -> Tensor:
@@ -50,6 +53,86 @@ def test_gradcheck_with_all_that_is_learnt(name: str, options: dict[str, Any]) -
     for chunk in ("off", 4):
         loss._set_chunk(chunk)
         assert torch.autograd.gradcheck(function, (x, *values))
+
+
+LONG = 60.0
+"""Far beyond the boundary of the ball of curvature 1."""
+
+RADII = {
+    "inside": (0.3, 0.6, 0.9),
+    "at the boundary": (0.995, 1.0, 1.005),
+    "beyond": (1.5, 4.0, LONG),
+    "anywhere": (0.0, 0.2, 0.97, 1.0, 2.0, LONG),
+}
+"""Lengths of the centres, times the root of the curvature."""
+
+
+def ball_loss(curvature: float, x: Any, w: Any, y: Any, scale: float, margin: float, **options: Any) -> float:
+    """The definition in float64: every point by its direction and its norm in the unit ball, all pairs one by one."""
+    root, edge = math.sqrt(curvature), 1.0 - float(np.finfo(np.float32).eps) ** 0.75
+    clip = options.get("clip_radius") or 1.5 / root
+    share, is_hyperboloid = options.get("fix_radius"), options["geometry"] == "lorentz"
+
+    def norm(row: Any, is_centre: bool) -> float:
+        length = float(np.sqrt(np.square(row).sum()))
+        if not is_centre or share:
+            return math.tanh(root * (share * clip if is_centre else min(length, clip)))
+        if options.get("centres") == "tangent":
+            return math.tanh(root * length if is_hyperboloid else min(root * length, math.atanh(edge)))
+        length *= root
+        return length / (1.0 + math.sqrt(1.0 + length**2)) if is_hyperboloid else min(length, edge)
+
+    def place(row: Any, is_centre: bool) -> Any:
+        length = float(np.sqrt(np.square(row).sum()))
+        return row * (norm(row, is_centre) / length if length else 0.0)
+
+    points, centres = [place(row, False) for row in x], [place(row, True) for row in w]
+    total = 0.0
+    for z, label in zip(points, y, strict=True):
+        ratio = [2 * np.square(z - p).sum() / ((1 - np.square(z).sum()) * (1 - np.square(p).sum())) for p in centres]
+        logits = [-scale * (math.acosh(1 + u) / root + margin * (k == label)) for k, u in enumerate(ratio)]
+        total += np.logaddexp.reduce(logits) - logits[label]
+    return total / len(points)
+
+
+@pytest.mark.parametrize("kind", [{"fused": False}, {"chunk": "off"}, {"chunk": 3}], ids=str)
+@pytest.mark.parametrize("radii", RADII)
+@pytest.mark.parametrize("clip_radius", [None, 0.8])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"geometry": "poincare"},
+        {"geometry": "poincare", "centres": "tangent"},
+        {"geometry": "poincare", "fix_radius": 0.7},
+        {"geometry": "lorentz"},
+        {"geometry": "lorentz", "fix_radius": 0.7},
+    ],
+    ids=str,
+)
+def test_the_learnt_curvatures_gradient_in_float32(
+    options: dict[str, Any], clip_radius: float | None, radii: str, kind: dict[str, Any]
+) -> None:
+    """Against the slope of the definition, for embeddings inside the clip and on it, centres wherever they can be."""
+    curvature, options = 1.7, {**options, "clip_radius": clip_radius}
+    x, y = make_batch(torch.float32)
+    loss = make("ham_softmax", torch.float32, curvature=curvature, learn_curvature=True, **options, **kind)
+    lengths = torch.tensor(RADII[radii])[torch.arange(C) % len(RADII[radii])] / math.sqrt(curvature)
+    embeddings = torch.linspace(0.2, 6.0, len(x)) / loss.space.embedding_scale / math.sqrt(curvature)
+    with torch.no_grad():
+        loss.weight.copy_(torch.nn.functional.normalize(loss.weight) * lengths[:, None])
+        x = torch.nn.functional.normalize(x) * embeddings[:, None]
+    scaled = x.double().numpy() * math.exp(float(loss.space.log_embedding_scale.detach()))
+    w = loss.weight.detach().double().numpy()
+
+    def value(shift: float) -> float:
+        c = curvature * math.exp(shift)  # the bound of the logarithm has slope 1 at the start
+        return ball_loss(c, scaled, w, y.tolist(), loss.scale, loss.margin, **options)
+
+    out = loss(x, y)
+    out.loss.backward()
+    slope = (value(1e-5) - value(-1e-5)) / 2e-5
+    assert out.loss.item() == pytest.approx(value(0.0), rel=1e-3)
+    assert loss.space.curvature_shift.grad.item() == pytest.approx(slope, rel=5e-3, abs=1e-3)
 
 
 @pytest.mark.parametrize("options", VARIANTS)

@@ -14,7 +14,14 @@ from torch import Tensor
 
 from ham.errors import DataError
 from ham.score import backend
-from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores, read_embeddings, with_models
+from ham.score.backend import (
+    EmbeddingTable,
+    cosine_scores,
+    crop_scores,
+    distance_scores,
+    read_embeddings,
+    with_models,
+)
 
 Rows = NDArray[np.int64]
 
@@ -149,6 +156,38 @@ def test_other_files_are_refused_in_one_line(tmp_path: Path, write: Callable[[Pa
     with pytest.raises(DataError, match=r"e.npz: expected .*found") as caught:
         read_embeddings(path)
     assert "\n" not in str(caught.value)
+
+
+class Trap:
+    """Leaves a mark when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Callable[[Path], None], tuple[Path]]:
+        return Path.touch, (self._path,)
+
+
+def test_no_file_is_unpickled(tmp_path: Path) -> None:
+    mark, path = tmp_path / "mark", tmp_path / "embeddings.npz"
+    np.savez(path, utts=np.array([Trap(mark)], dtype=object), embeddings=np.ones((1, 2)))
+    with pytest.raises(DataError, match="something else"):
+        read_embeddings(path)
+    assert not mark.exists()
+
+
+def test_crops_without_a_direction_or_utterance_are_refused() -> None:
+    whole = EmbeddingTable(("a", "b"), np.eye(2, dtype=np.float32), "x.npz")
+    names = ("a/1", "a/2", "b/1", "b/2")
+    rows = np.ones((4, 2), np.float32)
+    assert crop_scores(whole, EmbeddingTable(names, rows), ["a"], ["b"], "trials").tolist() == pytest.approx([0.5])
+    rows[2] = 0
+    with pytest.raises(DataError, match=r"crops\.npz: expected a direction, found an embedding of zeros for b/1"):
+        crop_scores(whole, EmbeddingTable(names, rows, "crops.npz"), ["a"], ["b"], "trials")
+    with pytest.raises(DataError, match=r"crops\.npz: trials needs crops of b; extract them"):
+        crop_scores(whole, EmbeddingTable(names[:2], rows[:2], "crops.npz"), ["b"], ["a"], "trials")
+    with pytest.raises(DataError, match=r"crops\.npz: trials needs the embedding of b/2"):
+        crop_scores(whole, EmbeddingTable(names[:3], rows[:3], "crops.npz"), ["a"], ["b"], "trials")
 
 
 def test_missing_embeddings(tmp_path: Path) -> None:

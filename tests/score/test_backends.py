@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import minimize
 
 import ham.losses
 from ham.data.kaldi_dir import Trials
@@ -61,7 +62,8 @@ def training() -> Training:
     cohort = EmbeddingTable(tuple(dict.fromkeys(utt2spk.values())), rows, "cohort")
     mean = embeddings.embeddings.mean(axis=0, dtype=np.float64)
     trials = all_trials(embeddings.utts)
-    return Training(mean, cohort, embeddings, trials, utt2spk, durations(embeddings.utts, 3))
+    calibration = Side("calibration trials", embeddings, trials, durations(embeddings.utts, 3), utt2spk)
+    return Training(mean, cohort, calibration=calibration)
 
 
 @pytest.fixture
@@ -148,12 +150,12 @@ class Naive:
         columns = {name: np.array(values) for name, values in self.columns(side).items()}
         if not {"fusion", "llr", "qmf"} & {*self.steps}:
             return columns[self.measures[0]]
-        training = self.training
-        own = Side("c", training.embeddings, training.trials, training.utt2dur, training.utt2spk)
+        own = self.training.calibration
+        assert own is not None
         known = {name: np.array(values) for name, values in self.columns(own).items()}
-        speakers = [[utt.split("-")[0] for utt in utts] for utts in (training.trials.enrol, training.trials.test)]
-        ridge = choose_ridge(known, training.trials.labels, speakers[0], speakers[1], P_TARGET)
-        return fit(known, training.trials.labels, P_TARGET, ridge).apply(columns)
+        speakers = [[utt.split("-")[0] for utt in utts] for utts in (own.trials.enrol, own.trials.test)]
+        ridge = choose_ridge(known, own.trials.labels, speakers[0], speakers[1], P_TARGET)
+        return fit(known, own.trials.labels, P_TARGET, ridge).apply(columns)
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if "crops" not in name] + ["hyperbolic+qmf", "fusion+qmf"])
@@ -163,11 +165,64 @@ def test_scores_equal_the_definition_trial_by_trial(name: str, scorer: Scorer, s
     np.testing.assert_allclose(found, Naive(name, training).scores(side), rtol=2e-3, atol=2e-4)
 
 
+class Wespeaker(Naive):
+    """Its calibration as it is written there: four columns a measure, the least Cllr of a linear model."""
+
+    def columns(self, side: Side) -> dict[str, list[float]]:
+        def plain(name: str) -> Row:
+            return side.embeddings.embeddings[side.embeddings.utts.index(name)].astype(np.float64)
+
+        shift = self.training.mean if "mean" in self.steps else np.zeros(DIM)
+        rows = []
+        for enrol, test in zip(side.trials.enrol, side.trials.test, strict=True):
+            row = [self.score("cosine", side, enrol, test)]
+            sizes = [
+                np.linalg.norm(np.mean([plain(one) for one in side.trials.models.get(utt, (utt,))], axis=0) - shift)
+                for utt in (enrol, test)
+            ]
+            seconds = [min(side.utt2dur[utt], 20.0) for utt in (enrol, test)]
+            for pair in (seconds, sizes, [np.mean(self.against("cosine", side, utt)) for utt in (enrol, test)]):
+                row += [min(pair), max(pair), max(pair) - min(pair), max(pair) / min(pair)]
+            rows.append(row)
+        return {str(number): list(column) for number, column in enumerate(zip(*rows, strict=True))}
+
+    def scores(self, side: Side) -> NDArray[np.float64]:
+        own = self.training.calibration
+        assert own is not None
+        known, asked = (np.array([*self.columns(one).values()]).T for one in (own, side))
+        centre, spread = known.mean(axis=0), known.std(axis=0)
+        known, asked = ((x - centre) / spread for x in (known, asked))
+        targets = own.trials.labels == 1
+
+        def cllr(theta: Row) -> float:
+            llrs = known @ theta[1:] + theta[0]
+            costs = np.logaddexp(0, -llrs[targets]).mean() + np.logaddexp(0, llrs[~targets]).mean()
+            return float(costs / 2 / math.log(2))
+
+        found = minimize(cllr, np.zeros(known.shape[1] + 1), method="BFGS", options={"gtol": 1e-7}).x
+        return np.asarray(asked @ found[1:] + found[0])
+
+
+@pytest.mark.parametrize("steps", ["mean+as_norm+", "as_norm+", "mean+"])
+def test_wespeakers_quality_measures(steps: str, side: Side, training: Training) -> None:
+    known = training.calibration
+    assert known is not None
+    longer = {utt: 4 * seconds for utt, seconds in known.utt2dur.items()}  # some above 20 s
+    training = replace(training, calibration=replace(known, utt2dur=longer, embeddings=table("c", 12, 3, 7)))
+    side = replace(side, utt2dur={utt: 4 * seconds for utt, seconds in side.utt2dur.items()})
+    name = f"cosine+{steps}qmf_wespeaker"
+    scorer = Scorer(training=training, top_n=TOP_N, p_target=P_TARGET)
+    found = scorer.scores(parse_backend(name), side)
+    np.testing.assert_allclose(found, Wespeaker(name, training).scores(side), rtol=5e-3, atol=5e-3)
+    assert scorer.calibrations[name].p_target == 0.5
+
+
 def test_fusion_trusts_what_is_informative(scorer: Scorer, side: Side, training: Training) -> None:
     scorer.scores(parse_backend("fusion"), side)
     calibration = scorer.calibrations["fusion"]
     assert set(calibration.weights) == {"cosine", "hyperbolic"}
-    assert calibration.num_target == training.trials.num_target
+    assert training.calibration is not None
+    assert calibration.num_target == training.calibration.trials.num_target
     assert sum(weight * spread for weight, spread in zip(calibration.weights.values(), (0.3, 1.0), strict=True)) > 0
 
 
@@ -207,7 +262,7 @@ def test_crops(side: Side) -> None:
 
 def test_crops_that_cannot_be(side: Side) -> None:
     crops, backend = EmbeddingTable(("x/1",), np.ones((1, DIM), np.float32), "crops.npz"), parse_backend("cosine+crops")
-    with pytest.raises(DataError, match=r"trials: cosine\+crops needs crops.npz, found none; extract again"):
+    with pytest.raises(DataError, match=r"trials: cosine\+crops needs crops.npz, found none; run stage 5"):
         Scorer().scores(backend, side)
     with pytest.raises(ConfigError, match="for trials of two recordings, found models"):
         Scorer().scores(backend, replace(side, crops=crops))
@@ -221,7 +276,7 @@ def test_names() -> None:
     assert names == ["cosine", "hyperbolic", *(name for name in EVERY if name not in ("cosine", "hyperbolic"))]
     fusion = parse_backend("fusion+mean+z_norm+qmf")
     assert (fusion.measures, fusion.norm, fusion.calibrated, fusion.quality) == (
-        ("cosine", "hyperbolic"), "z_norm", True, True,
+        ("cosine", "hyperbolic"), "z_norm", True, "qmf",
     )  # fmt: skip
     assert not parse_backend("cosine+crops").needs_training
     assert parse_backend("cosine+mean").needs_training
@@ -233,7 +288,8 @@ def test_names() -> None:
     [
         "", "euclidean", "cosine+", "cosine+asnorm", "cosine+as_norm+mean", "cosine+llr+qmf", "hyperbolic+mean",
         "hyperbolic+crops", "cosine+crops+mean", "fusion+llr", "fusion+crops", "cosine+mean+mean",
-        "cosine+s_norm+as_norm", "COSINE",
+        "cosine+s_norm+as_norm", "COSINE", "hyperbolic+qmf_wespeaker", "fusion+qmf_wespeaker",
+        "cosine+qmf+qmf_wespeaker",
     ],
 )  # fmt: skip
 def test_wrong_names_are_refused_in_one_line(name: str) -> None:
@@ -245,7 +301,7 @@ def test_wrong_names_are_refused_in_one_line(name: str) -> None:
 def test_what_is_missing_is_said(side: Side, training: Training) -> None:
     with pytest.raises(ConfigError, match="expected a loss with a hyperbolic distance"):
         Scorer(training=training).scores(parse_backend("hyperbolic"), side)
-    with pytest.raises(DataError, match=r"need their embeddings; extract again \(stage 5\)"):
+    with pytest.raises(DataError, match=r"need their embeddings; run stage 5"):
         Scorer().scores(parse_backend("cosine+mean"), side)
     with pytest.raises(ConfigError, match="top_n: expected at most 12, the speakers of the cohort, found 300"):
         Scorer(training=training).scores(parse_backend("cosine+as_norm"), side)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 import ham.losses
 from ham.errors import DataError
@@ -23,10 +23,10 @@ from ham.score.calibration import (
     RIDGES,
     calibration_trials,
     choose_ridge,
+    durations,
     embedding_norms,
     fit,
     hyperbolic_radii,
-    log_durations,
     quality_columns,
     read_calibration,
     write_calibration,
@@ -188,13 +188,16 @@ def test_the_file_gives_the_same_bits_back(tmp_path: Path) -> None:
 
 def test_odd_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "calibration.json"
-    with pytest.raises(DataError, match="found nothing; calibrate again"):
+    with pytest.raises(DataError, match="found nothing; score again"):
         read_calibration(path)
-    good = {"weights": {"s": 1.0}, "bias": 0.0, "p_target": 0.01, "num_target": 1, "num_nontarget": 1}
+    good = {"weights": {"s": 1.0}, "bias": 0.0, "p_target": 0.01, "num_target": 1, "num_nontarget": 1, "ridge": 1e-8}
+    path.write_text(json.dumps(good))
+    assert read_calibration(path).weights == {"s": 1.0}
     changes: list[dict[str, Any]] = [{"weights": {}}, {"weights": [1]}, {"bias": "x"}, {"bias": math.nan}]
+    changes += [{"weights": {"s": math.inf}}, {"ridge": None}]
     for change in changes:
         path.write_text(json.dumps({**good, **change}))
-        with pytest.raises(DataError, match="calibrate again"):
+        with pytest.raises(DataError, match="score again"):
             read_calibration(path)
     for text in ("", "[]", "{}", "3"):
         path.write_text(text)
@@ -202,22 +205,36 @@ def test_odd_files_are_refused(tmp_path: Path) -> None:
             read_calibration(path)
 
 
+@pytest.mark.parametrize(("x", "jac"), [([0.1, 0.2], [0.0, 1e-3]), ([math.nan, 0.0], [0.0, 0.0])])
+def test_a_search_that_fails_is_an_error(monkeypatch: pytest.MonkeyPatch, x: list[float], jac: list[float]) -> None:
+    stopped = OptimizeResult(x=np.array(x), jac=np.array(jac), message="too many steps")
+    monkeypatch.setattr(calibration, "minimize", lambda *_, **__: stopped)
+    with pytest.raises(DataError, match="expected the regression to converge, found 'too many steps'"):
+        fit({"s": np.array([1.0, 2.0, 0.5])}, np.array([1, 0, 1]))
+
+
 def test_quality_columns_do_not_depend_on_the_sides() -> None:
     values = np.array([5.0, 1.0, 3.0])
     enrol, test = np.array([0, 1, 2]), np.array([1, 0, 2])
     found = quality_columns("d", values, enrol, test)
-    assert {name: column.tolist() for name, column in found.items()} == {"d/lesser": [1, 1, 3], "d/greater": [5, 5, 3]}
+    expected = {"d/lesser": [1, 1, 3], "d/greater": [5, 5, 3]}
+    assert {name: column.tolist() for name, column in found.items()} == expected
+    with_ratio = quality_columns("d", values, enrol, test, ratio=True)
+    assert {name: column.tolist() for name, column in with_ratio.items()} == {**expected, "d/ratio": [5, 5, 1]}
+    nothing = quality_columns("d", np.array([0.0, 2.0]), np.array([0, 1]), np.array([1, 1]), ratio=True)
+    with pytest.raises(DataError, match="expected finite numbers in d/ratio, found inf at 1"):
+        fit(nothing, np.array([1, 0]))
 
 
 def test_measures_of_utterances() -> None:
     table = EmbeddingTable(("a", "b"), np.array([[3, 4], [0, 0.5]], np.float32), "x.npz")
     assert embedding_norms(table).tolist() == [5.0, 0.5]
     rows = np.array([1, 0, 1])
-    assert log_durations(table, {"b": 1.0, "a": math.e, "c": 9.0}, rows) == pytest.approx([1.0, 0.0])
-    assert np.isnan(log_durations(table, {"a": math.e}, rows[1:2])[1])  # nobody asked for it
-    for durations in ({"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": math.nan}):
+    assert durations(table, {"b": 1.0, "a": 2.5, "c": 9.0}, rows).tolist() == [2.5, 1.0]
+    assert np.isnan(durations(table, {"a": 2.5}, rows[1:2])[1])  # nobody asked for it
+    for known in ({"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": math.nan}):
         with pytest.raises(DataError, match=r"x.npz: expected a duration above 0 s for b, found (none|0.0|nan)"):
-            log_durations(table, durations, rows)
+            durations(table, known, rows)
 
 
 @pytest.mark.parametrize("geometry", ["published", "poincare", "lorentz"])

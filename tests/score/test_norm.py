@@ -21,6 +21,7 @@ from ham.score.norm import (
     cohort_statistics,
     normalise,
     subtract_mean,
+    usual_top_n,
 )
 
 Rows = NDArray[np.int64]
@@ -162,12 +163,13 @@ def test_memory_does_not_grow_with_the_number_of_utterances() -> None:
     assert peak(4000) < peak(1000) + 4000 * 100  # a few numbers an utterance, not 500
 
 
-def test_own_speaker_is_left_out(table: EmbeddingTable, means: EmbeddingTable) -> None:
+@pytest.mark.parametrize("column", [0, 7, 19])
+def test_own_speaker_is_left_out(table: EmbeddingTable, means: EmbeddingTable, column: int) -> None:
     """As if the cohort had been made without the speaker, for the utterances of that speaker alone."""
-    cohort = Cohort.by_cosine(means)
-    own = cohort.own(table, {"utt3": "spk7", "utt5": "spk7", "utt6": "stranger"})
-    assert [own[row] for row in (3, 5, 6, 0)] == [7, 7, -1, -1]
-    others = np.delete(np.arange(20), 7)
+    cohort, name = Cohort.by_cosine(means), f"spk{column}"
+    own = cohort.own(table, {"utt3": name, "utt5": name, "utt6": "stranger"})
+    assert [own[row] for row in (3, 5, 6, 0)] == [column, column, -1, -1]
+    others = np.delete(np.arange(20), column)
     without = Cohort.by_cosine(EmbeddingTable(tuple(means.utts[i] for i in others), means.embeddings[others]))
     rows = np.arange(12)
     for top_n in (None, 6, 19):
@@ -246,6 +248,7 @@ def odd_cohort(scores: Sequence[float]) -> Cohort:
     [
         ([0.5, 0.5, 0.5], "odd.npz: expected scores that vary .* found 2 with none, first utt0"),
         ([0.5, 0.5 + 2e-8, 0.5], "found 2 with none"),
+        ([0.0, 0.0, 0.0], "found 2 with none"),
         ([0.5, float("nan"), 0.1], "expected finite scores against the cohort, found nan for utt0"),
         ([0.5, float("inf"), 0.1], "found inf for utt0"),
         ([0.5, 0.1], r"expected scores of shape \(2, 3\) against the cohort, found \(2, 2\)"),
@@ -254,6 +257,13 @@ def odd_cohort(scores: Sequence[float]) -> Cohort:
 def test_odd_cohort_scores_are_refused(scores: Sequence[float], message: str, table: EmbeddingTable) -> None:
     with pytest.raises(DataError, match=message):
         cohort_statistics(table, np.array([0, 1]), odd_cohort(scores), top_n=None)
+
+
+def test_the_utterance_whose_scores_are_odd_is_named(table: EmbeddingTable) -> None:
+    scores = torch.tensor([[0.5, 0.1, 0.2], [0.3, float("nan"), 0.1], [0.1, 0.2, float("inf")]])
+    cohort = Cohort(tuple("abc"), lambda x: scores[: len(x)], "odd.npz")
+    with pytest.raises(DataError, match="found nan for utt4"):
+        cohort_statistics(table, np.array([1, 4, 6]), cohort, top_n=None)
 
 
 def test_odd_cohorts_are_refused(table: EmbeddingTable, means: EmbeddingTable) -> None:
@@ -282,3 +292,8 @@ def test_odd_scores_are_refused(table: EmbeddingTable, means: EmbeddingTable) ->
         normalise("asnorm", scores, rows, rows, CohortStatistics(np.zeros(2), np.ones(2)))
     with pytest.raises(ConfigError, match="z_norm, t_norm, s_norm, as_norm"):
         normalise("none", scores, rows, rows, statistics)
+
+
+def test_a_third_of_the_cohort_at_most_300() -> None:
+    sizes = (0, 2, 5, 6, 9, 165, 899, 900, 5994)
+    assert [usual_top_n(size) for size in sizes] == [2, 2, 2, 2, 3, 55, 299, 300, 300]

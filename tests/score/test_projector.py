@@ -9,6 +9,7 @@ import pytest
 from google.protobuf import text_format
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+from ham.errors import DataError
 from ham.score import projector
 
 COLUMNS = ["utterance", "speaker"]
@@ -51,3 +52,11 @@ def test_of_very_many_some_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyP
     [(tensors, metadata)] = entries(write(tmp_path, 9))
     assert [line.split("\t")[0] for line in metadata[1:]] == ["u0", "u2", "u4", "u6"]
     assert tensors[1] == "6.0\t7.0\t8.0"
+
+
+def test_what_is_no_such_run_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "projector").mkdir()
+    (tmp_path / "projector/thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match=r"expected a run with projector_config\.pbtxt to replace, .*; move it away"):
+        write(tmp_path)
+    assert [path.name for path in (tmp_path / "projector").iterdir()] == ["thesis.tex"]

@@ -31,16 +31,16 @@ WESPEAKER = {
     ("ecapa_c512_wespeaker", "cosine+mean", False): (1.069, 1.209, 2.310),
     ("ecapa_c512_wespeaker", "cosine+mean+as_norm", False): (0.957, 1.128, 2.105),
     ("ecapa_c512_wespeaker", "cosine+mean+as_norm", True): (0.782, 1.005, 1.824),
-    ("ecapa_c512_wespeaker", "cosine+mean+as_norm+qmf", False): (0.909, 1.075, 1.976),
+    ("ecapa_c512_wespeaker", "cosine+mean+as_norm+qmf_wespeaker", False): (0.909, 1.075, 1.976),
     ("ecapa_c1024_wespeaker", "cosine+mean", False): (0.856, 1.072, 2.059),
     ("ecapa_c1024_wespeaker", "cosine+mean+as_norm", False): (0.808, 0.990, 1.874),
     ("ecapa_c1024_wespeaker", "cosine+mean+as_norm", True): (0.728, 0.929, 1.721),
-    ("ecapa_c1024_wespeaker", "cosine+mean+as_norm+qmf", True): (0.707, 0.894, 1.615),
+    ("ecapa_c1024_wespeaker", "cosine+mean+as_norm+qmf_wespeaker", True): (0.707, 0.894, 1.615),
     ("resnet34", "cosine+mean", False): (0.867, 1.049, 1.959),
     ("resnet34", "cosine+mean+as_norm", False): (0.787, 0.964, 1.726),
     ("resnet34", "cosine+mean+as_norm", True): (0.723, 0.867, 1.532),
-    ("resnet34", "cosine+mean+as_norm+qmf", True): (0.659, 0.821, 1.437),
-    ("resnet34", "cosine+mean+as_norm+qmf", False): (0.691, 0.895, 1.596),
+    ("resnet34", "cosine+mean+as_norm+qmf_wespeaker", True): (0.659, 0.821, 1.437),
+    ("resnet34", "cosine+mean+as_norm+qmf_wespeaker", False): (0.691, 0.895, 1.596),
 }
 
 
@@ -70,6 +70,8 @@ def test_the_released_recipes_numbers() -> None:
             assert (entry.verified, entry.finetuned) == (True, False)
     ham = [found["ham_softmax", f"vox1/{name}"] for name in VOX]
     assert [(e.min_dcf_p01, e.min_dcf_p05) for e in ham] == [(0.119, 0.072), (0.138, 0.080), (0.233, 0.143)]
+    scaled = [found["scaled_softmax", f"vox1/{name}"] for name in VOX]
+    assert [(e.min_dcf_p01, e.min_dcf_p05) for e in scaled] == [(0.364, 0.217), (0.354, 0.214), (0.509, 0.353)]
     assert found["am_softmax", "vox1/vox1_o_clean"].min_dcf_p05 is None
     assert found["am_softmax", "vox1/vox1_h_clean"].min_dcf_p05 == 0.168
 
@@ -78,8 +80,8 @@ def test_wespeakers_numbers() -> None:
     entries = [e for e in read_published(FILES[0]) if e.source.startswith("wespeaker")]
     found = {(e.config, e.system, e.backend, e.finetuned, e.trial_list): e.eer for e in entries}
     expected = {(config, "aam_softmax", *rest): eers for (config, *rest), eers in WESPEAKER.items()}
-    expected["ecapa_c512_wespeaker", "ham_softmax", "cosine+mean+as_norm+qmf", False] = (0.872, 1.040, 1.856)
-    expected["resnet34", "ham_softmax", "cosine+mean+as_norm+qmf", False] = (0.702, 0.886, 1.547)
+    expected["ecapa_c512_wespeaker", "ham_softmax", "cosine+mean+as_norm+qmf_wespeaker", False] = (0.872, 1.040, 1.856)
+    expected["resnet34", "ham_softmax", "cosine+mean+as_norm+qmf_wespeaker", False] = (0.702, 0.886, 1.547)
     wanted = {(*key, f"vox1/{n}"): e / 100 for key, eers in expected.items() for n, e in zip(VOX, eers, strict=True)}
     assert found == pytest.approx(wanted)
 
@@ -92,8 +94,8 @@ def test_cnceleb_with_and_without_fine_tuning() -> None:
     }
     assert found == {
         ("resnet34", "", False): 7.134, ("resnet34", "+as_norm", False): 6.747,
-        ("resnet34", "+as_norm+qmf", False): 6.336, ("resnet34", "", True): 6.652,
-        ("resnet34", "+as_norm", True): 6.492, ("resnet34", "+as_norm+qmf", True): 6.119,
+        ("resnet34", "+as_norm+qmf_wespeaker", False): 6.336, ("resnet34", "", True): 6.652,
+        ("resnet34", "+as_norm", True): 6.492, ("resnet34", "+as_norm+qmf_wespeaker", True): 6.119,
         ("ecapa_c512_wespeaker", "", False): 8.313, ("ecapa_c512_wespeaker", "+as_norm", False): 7.644,
         ("ecapa_c512_wespeaker", "", True): 8.004, ("ecapa_c512_wespeaker", "+as_norm", True): 7.417,
         ("ecapa_c1024_wespeaker", "", False): 7.879, ("ecapa_c1024_wespeaker", "+as_norm", False): 7.412,

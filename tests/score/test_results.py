@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ham.score.results import (
     PUBLISHED_RULE,
     ListResult,
     Results,
+    decimals,
     evaluate,
     git_commit,
     read_results,
@@ -24,7 +26,7 @@ from ham.score.results import (
     write_results,
 )
 
-FIELDS = ["name", "seed", "commit", "versions", "command", "results", "settings"]
+FIELDS = ["name", "seed", "commit", "versions", "command", "results", "settings", "notes"]
 ENTRY = [
     "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05",
     "eer_published", "act_dcf_p01", "act_dcf_p05", "cllr", "min_cllr",
@@ -56,7 +58,7 @@ def test_evaluate_agrees_with_the_metrics() -> None:
     scores = generator.normal(size=600) + 2 * labels
     enrol = generator.integers(20, size=600)
     test = np.where(labels == 1, enrol, (enrol + 1) % 20)
-    found = evaluate("a/b", "cosine", scores, labels, enrol, test, num_resamples=40)
+    found = evaluate("a/b", "cosine", scores, labels, enrol, test)
     assert found.eer == metrics.eer(scores, labels)
     assert found.min_dcf_p01 == metrics.min_dcf(scores, labels, 0.01)
     assert found.min_dcf_p05 == metrics.min_dcf(scores, labels, 0.05)
@@ -65,7 +67,7 @@ def test_evaluate_agrees_with_the_metrics() -> None:
     assert found.eer_published == metrics.eer(scores, labels, "published")
     assert found.min_cllr == metrics.min_cllr(scores, labels)
     assert (found.act_dcf_p01, found.act_dcf_p05, found.cllr) == (None, None, None)
-    found = evaluate("a/b", "cosine+llr", scores, labels, enrol, test, calibrated=True, num_resamples=1)
+    found = evaluate("a/b", "cosine+llr", scores, labels, enrol, test, calibrated=True)
     assert found.cllr == metrics.cllr(scores, labels)
     assert found.act_dcf_p01 == metrics.act_dcf(scores, labels, 0.01)
     assert found.act_dcf_p05 == metrics.act_dcf(scores, labels, 0.05)
@@ -103,6 +105,22 @@ def test_columns_that_no_row_needs_are_left_out(results: Results) -> None:
     assert (first[3], second[3]) == ("1.98", "1.99")
     assert first[6:9] == ["-", "-", "-"]
     assert second[6:9] == ["0.200", "0.100", "0.080"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3])
+@pytest.mark.parametrize("sign", ["", "+"])
+def test_no_number_is_minus_zero(count: int, sign: str) -> None:
+    for value in (-0.0, 0.0, -1e-17, -0.4 * 10.0**-count, 0.4 * 10.0**-count):
+        assert decimals(value, count, sign) == f"{0.0:{sign}.{count}f}"
+    for value in (-1.6 * 10.0**-count, 2.675, -2.675, 1234.5, 0.125, -12.0):
+        assert decimals(value, count, sign) == f"{value:{sign}.{count}f}"
+
+
+def test_classes_that_do_not_overlap_cost_nothing_and_print_so() -> None:
+    scores, labels = np.array([3.0, 2.0, -1.0, -2.0]), np.array([1, 1, 0, 0])
+    found = evaluate("x/all", "cosine", scores, labels, ["a", "b"] * 2, ["a", "b", "b", "a"])
+    assert math.copysign(1.0, found.min_cllr or 0.0) == 1.0
+    assert "-0.000" not in " ".join(cell for row in table([found])[1] for cell in row)
 
 
 @pytest.mark.parametrize(

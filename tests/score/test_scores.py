@@ -84,3 +84,19 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         write_text(path, "new \ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_a_full_disk_names_the_file_that_was_wanted(tmp_path: Path) -> None:
+    write_text(tmp_path / "report.html", "old")
+    (tmp_path / ".report.html.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as caught:
+        write_text(tmp_path / "report.html", "new")
+    assert caught.value.filename == str(tmp_path / "report.html")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".f.part").write_text("half of")
+    write_text(tmp_path / "f", "whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]

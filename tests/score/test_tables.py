@@ -20,16 +20,16 @@ def result(eer: float, backend: str = "cosine") -> ListResult:
 @pytest.fixture
 def table() -> Table:
     published = Published("c", "b", "x/all", "cosine", 0.01048, 0.119, None, "a log", True, False)
-    difference = Difference(0.004, Interval(0.001, 0.0071), 0.02)
+    difference = Difference(0.004, Interval(0.001, 0.0071))
     entries = {
-        "a": Entry(SeedSummary("a", (0.02,), Interval(0.01, 0.03), None), (result(0.02),)),
+        "a": Entry(SeedSummary("a", (0.02,), Interval(0.01, 0.03), None, 48), (result(0.02),)),
         "b": Entry(
-            SeedSummary("b", (0.02, 0.028), Interval(0.011, 0.034), difference),
+            SeedSummary("b", (0.02, 0.028), Interval(0.011, 0.034), difference, 48),
             (result(0.02), result(0.028)),
             published,
         ),
     }
-    hard = {"a": Entry(SeedSummary("a", (0.04,), Interval(0.03, 0.05), None), (result(0.04),))}
+    hard = {"a": Entry(SeedSummary("a", (0.04,), Interval(0.03, 0.05), None, 48), (result(0.04),))}
     return Table("cosine", "a", (Column("x/all", "cosine", entries), Column("x/hard", "cosine", hard)))
 
 
@@ -44,8 +44,18 @@ def test_ours_published_and_the_difference_in_points(table: Table) -> None:
 
 
 def test_the_difference_to_the_reference(table: Table) -> None:
-    assert difference_table(table) == (["system", "x/all", "x/hard"], [["b", "+0.40 [+0.10, +0.71] 2 %", "-"]])
+    assert difference_table(table) == (["system", "x/all", "x/hard"], [["b", "+0.40 [+0.10, +0.71]", "-"]])
     assert difference_table(replace(table, columns=table.columns[1:])) is None
+
+
+def test_a_difference_that_rounds_to_zero_has_no_minus(table: Table) -> None:
+    entry = table.columns[0].entries["b"]
+    none = Difference(-0.00001, Interval(-0.00004, 0.00002))
+    same = replace(entry, summary=replace(entry.summary, difference=none))
+    columns = (replace(table.columns[0], entries={**table.columns[0].entries, "b": same}),)
+    found = difference_table(replace(table, columns=columns))
+    assert found is not None
+    assert found[1] == [["b", "+0.00 [+0.00, +0.00]"]]
 
 
 def test_costs_are_means_over_the_trainings(table: Table) -> None:

@@ -105,7 +105,7 @@ def write(exp_dir: Path, train: DataDir, *, mean: bool = True) -> None:
     folder = exp_dir / training.FOLDER
     folder.mkdir(parents=True)
     rows = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
-    extra = {"mean": np.arange(5.0)} if mean else {}
+    extra = {"mean": np.arange(5.0), "cohort_utts": np.array(3), "train_chunk_s": np.array(0.5)} if mean else {}
     write_embeddings(folder / "cohort.npz", ("s04", "s05"), rows[:2], extra=extra)
     trials = training.make_calibration_trials(train, {"s00", "s01"}, 0)
     utts = sorted({*trials.enrol, *trials.test})
@@ -118,17 +118,22 @@ def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
     found = training.read_training(tmp_path, train)
     assert found.cohort.utts == ("s04", "s05")
     assert found.mean.tolist() == [0, 1, 2, 3, 4]
-    assert found.trials.num_target == 2 * 9
-    assert {*found.utt2dur} == {*found.utt2spk} == {*found.embeddings.utts}
+    assert (found.cohort_utts, found.train_chunk_s) == (3, 0.5)
+    side = found.calibration
+    assert side is not None
+    assert side.trials.num_target == 2 * 9
+    assert {*side.utt2dur} == {*side.utt2spk} == {*side.embeddings.utts}
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> None:
-    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; extract them first"):
+    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; run stage 5"):
         training.read_training(tmp_path, train)
     write(tmp_path / "a", train, mean=False)
-    with pytest.raises(DataError, match=r"cohort\.npz: expected the mean embedding, found none; extract again"):
+    with pytest.raises(
+        DataError, match=r"cohort\.npz: expected the mean embedding, found none; delete .* and run stage 5"
+    ):
         training.read_training(tmp_path / "a", train)
     write(tmp_path / "b", train)
     train.utt2spk.pop("s00-v0-0")
-    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; extract again"):
+    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; delete .* and run stage 5"):
         training.read_training(tmp_path / "b", train)

@@ -21,6 +21,7 @@ from ham.train.schedules import learning_rate
 from ham.train.step import TrainingStep
 
 NUM_SAMPLES = 4000
+NO_MASK = SpecAugment(0, 0)
 
 
 @pytest.fixture
@@ -43,7 +44,13 @@ def data(store: ArrayStore) -> TrainingSet:
 @pytest.fixture
 def make_step() -> Callable[..., TrainingStep]:
     def make(
-        *, keep_clean: bool = False, augment: bool = False, speed: bool = False, loss: str = "am_softmax"
+        *,
+        keep_clean: bool = False,
+        joint_pass: bool = False,
+        augment: bool = False,
+        speed: bool = False,
+        loss: str = "am_softmax",
+        mask: SpecAugment = NO_MASK,
     ) -> TrainingStep:
         torch.manual_seed(0)
         perturbation = SpeedPerturbation(4) if speed else None
@@ -52,9 +59,10 @@ def make_step() -> Callable[..., TrainingStep]:
             frontend=features.build("mel", num_mel_bins=24),
             backbone=backbones.build("resnet18", 24, 16, width=4),
             loss=losses.build(loss, 16, perturbation.num_classes if perturbation else 4),
-            mask=SpecAugment(0, 0),
+            mask=mask,
             augmenter=Augmenter(kinds, probability=1.0) if augment else None,
             keep_clean=keep_clean,
+            joint_pass=joint_pass,
             speed=perturbation,
             crop_samples=NUM_SAMPLES,
         )

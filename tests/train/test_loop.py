@@ -84,6 +84,45 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loo
         assert [r["epoch"] for r in log if r["event"] == "epoch"] == [1, 2, 3]
 
 
+class Recorder:
+    """In the place of the masks: keeps of every step the crops, as features, and the numbers that are drawn then."""
+
+    def __init__(self) -> None:
+        self.crops: list[torch.Tensor] = []
+        self.draws: list[torch.Tensor] = []
+
+    def __call__(self, features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        self.crops.append(features.flatten(1).sort(dim=0).values)  # whatever their order in the batch
+        self.draws.append(torch.rand(4, generator=generator))
+        return features
+
+
+@pytest.mark.parametrize("order", ["shuffle", "balanced"])
+def test_randomness_is_a_function_of_seed_epoch_and_step(
+    order: str, make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    """No two steps of any epoch, or of another seed, draw the same; the same seed and a resumed run do."""
+    recorders = {}
+    for name, seed in (("one", 5), ("again", 5), ("other", 6), ("zero", 0)):
+        recorders[name] = Recorder()
+        loop = make_loop(make_step(mask=recorders[name]), name)
+        loop.settings = replace(loop.settings, seed=seed, order=order)
+        loop.run()
+    one, again = recorders["one"], recorders["again"]
+    resumed = Recorder()
+    loop = make_loop(make_step(mask=resumed), "one")
+    loop.settings = replace(loop.settings, order=order)
+    loop.resume(2)
+    loop.run()
+    steps = 3 * loop.steps_per_epoch
+    for kind in ("draws", "crops"):
+        seen = [getattr(recorders[name], kind) for name in ("one", "other", "zero")]
+        every = [value for values in seen for value in values]
+        assert len(every) == 3 * steps == len({value.numpy().tobytes() for value in every})
+        torch.testing.assert_close(getattr(again, kind), getattr(one, kind), rtol=0, atol=0)
+        torch.testing.assert_close(getattr(resumed, kind), getattr(one, kind)[-loop.steps_per_epoch :], rtol=0, atol=0)
+
+
 class KilledError(Exception):
     """Stands for the end of the process."""
 

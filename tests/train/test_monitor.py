@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from ham.bin._cli import run
 from ham.train.monitor import Monitor, drop_from
 
 
@@ -43,3 +51,54 @@ def test_steps_before_a_checkpoint_within_an_epoch_are_kept(tmp_path: Path) -> N
 def test_no_log_is_no_trouble(tmp_path: Path) -> None:
     drop_from(tmp_path / "train.jsonl", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+def one_line(folder: Path, work: Callable[[Monitor], None], capfd: pytest.CaptureFixture[str]) -> str:
+    """What a command says that a full disk stops, beside its progress bar."""
+
+    def main(argv: Sequence[str]) -> None:
+        with Monitor(folder, first_epoch=1, first_step=0, total_steps=4) as monitor:
+            work(monitor)
+
+    assert run(main, []) == 1
+    err = capfd.readouterr().err
+    assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if "error:" in line)
+    assert "No space left on device; free some space" in line
+    return line
+
+
+def test_curves_on_a_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def work(monitor: Monitor) -> None:
+        monkeypatch.setattr(RecordWriter, "write", full)
+        for step in range(4):
+            monitor.epoch(step, {"loss": 1.0})
+
+    before = threading.excepthook
+    assert str(tmp_path / "tensorboard") in one_line(tmp_path, work, capfd)
+    assert threading.excepthook is before
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_the_log_on_a_full_disk(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def work(monitor: Monitor) -> None:
+        with Path("/dev/full").open("w", encoding="utf-8") as full:
+            os.dup2(full.fileno(), monitor._log.fileno())
+        monitor.step(1, {"loss": 1.0})
+
+    assert str(tmp_path / "train.jsonl") in one_line(tmp_path, work, capfd)
+
+
+def test_a_file_where_the_curves_should_be(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "tensorboard").write_text("")
+
+    def main(argv: Sequence[str]) -> None:
+        Monitor(tmp_path, first_epoch=1, first_step=0, total_steps=4)
+
+    assert run(main, []) == 1
+    assert f"{tmp_path}/tensorboard: " in capsys.readouterr().err

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 
+import pytest
 import torch
+from torch import Tensor
 
 from ham.data.dataset import Batch, CropBatches, TrainingSet
 from ham.data.sampler import plan_epoch
 from ham.data.store import ArrayStore
+from ham.features import SpecAugment
 from ham.train.step import TrainingStep
 
 
@@ -30,16 +35,65 @@ def test_the_plain_step_is_frontend_backbone_loss(
     torch.testing.assert_close(step(batch, generator()), expected)
 
 
-def test_clean_plus_augmented_adds_the_two_losses(
-    store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+@dataclass(frozen=True)
+class Outcome:
+    """What a forward and a backward pass leave behind."""
+
+    loss: Tensor
+    accuracy: Tensor
+    embeddings: Tensor
+    labels: Tensor
+    grads: list[Tensor]
+    buffers: dict[str, Tensor]
+
+
+def by_hand(step: TrainingStep, batch: Batch, *, joint: bool) -> Outcome:
+    """The definition on copies of the parts: crops and augmented crops, in a pass each or together, one backward."""
+    backbone, loss, random = copy.deepcopy(step.backbone), copy.deepcopy(step.loss), generator()
+    clean, labels = batch.rows.float() / 32768, batch.labels
+    if step.speed is not None:
+        where = {"places": batch.places, "lengths": batch.lengths}
+        clean, labels = step.speed(clean, labels, random, step.crop_samples, **where)
+    augmented = step.augmenter(clean, batch.labels, random)
+    passes = [torch.cat([clean, augmented])] if joint else [clean, augmented]
+    labels = torch.cat([labels, labels]) if joint else labels
+    outs, embeddings = [], []
+    for waveforms in passes:
+        embeddings.append(backbone(step.mask(step.frontend(waveforms), random)))
+        outs.append(loss(embeddings[-1], labels))
+    total = 2 * outs[0].loss if joint else outs[0].loss + outs[1].loss
+    total.backward()
+    return Outcome(
+        total.detach(),
+        sum(out.accuracy for out in outs) / len(outs),
+        torch.cat(embeddings).detach(),
+        torch.cat([labels] * len(passes)),
+        [p.grad for p in (*backbone.parameters(), *loss.parameters())],
+        dict(backbone.named_buffers()),
+    )
+
+
+@pytest.mark.parametrize("loss", ["am_softmax", "ham_softmax"])
+@pytest.mark.parametrize("speed", [False, True])
+@pytest.mark.parametrize("joint", [False, True])
+def test_clean_plus_augmented_is_two_passes_or_a_joint_one(
+    joint: bool, speed: bool, loss: str, store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
 ) -> None:
-    step, batch = make_step(augment=True, keep_clean=True), a_batch(store, data, 4000)
-    step.backbone.eval()
+    step = make_step(augment=True, keep_clean=True, joint_pass=joint, speed=speed, loss=loss, mask=SpecAugment(10, 8))
+    batch = a_batch(store, data, 4400 if speed else 4000)
+    expected = by_hand(step, batch, joint=joint)
+    out = step(batch, generator())
+    out.loss.backward()
+    torch.testing.assert_close(out.loss.detach(), expected.loss)
+    torch.testing.assert_close(out.accuracy, expected.accuracy)
+    torch.testing.assert_close([p.grad for p in (*step.backbone.parameters(), *step.loss.parameters())], expected.grads)
+    buffers = dict(step.backbone.named_buffers())
+    torch.testing.assert_close(buffers, expected.buffers)
+    assert {int(n) for key, n in buffers.items() if key.endswith("num_batches_tracked")} == {1 if joint else 2}
+    assert step.diagnostics() == pytest.approx(
+        {f"diag/{k}": v for k, v in step.loss.diagnostics(expected.embeddings, expected.labels).items()}, rel=1e-4
+    )
     assert step.views == 2
-    clean = batch.rows.float() / 32768
-    augmented = step.augmenter(clean, batch.labels, generator())
-    parts = [step.loss(step.backbone(step.frontend(w)), batch.labels).loss for w in (clean, augmented)]
-    torch.testing.assert_close(step(batch, generator()).loss, sum(parts))
 
 
 def test_replace_takes_the_augmented_crop_only(
@@ -59,11 +113,21 @@ def test_speeds_are_further_classes(
     seen: list[torch.Tensor] = []
     step.loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
     step(batch, generator())
-    labels = seen[0]
-    assert labels.shape == (16,)
-    assert torch.equal(labels[:8] % 4, batch.labels)
-    assert torch.equal(labels[:8], labels[8:])
-    assert labels.max() >= 4
+    clean, augmented = seen
+    assert torch.equal(clean % 4, batch.labels)
+    assert torch.equal(clean, augmented)
+    assert clean.max() >= 4
+
+
+def test_speeds_know_where_the_crops_lie_in_their_utterances(
+    store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+) -> None:
+    step, batch = make_step(speed=True), a_batch(store, data)
+    step.backbone.eval()
+    waves, draw = batch.rows.float() / 32768, generator()
+    crops = step.speed(waves, batch.labels, draw, 4000, places=batch.places, lengths=batch.lengths)
+    expected = step.loss(step.backbone(step.frontend(crops.waveforms)), crops.labels)
+    torch.testing.assert_close(step(batch, generator()), expected)
 
 
 def test_the_same_generator_gives_the_same_loss(

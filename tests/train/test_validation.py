@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,15 @@ def test_the_choice_is_seeded_and_takes_only_speakers_with_trials() -> None:
     assert any(choose_speakers(UTT2SPK, 4, seed=s) != chosen for s in range(2, 6))
     assert all("lonely" not in choose_speakers(UTT2SPK, 10, seed=s) for s in range(5))
     assert choose_speakers(UTT2SPK, 0, seed=1) == ()
+
+
+@pytest.mark.parametrize(("speakers", "expected"), [(20, 12), (177, 12), (185, 12), (186, 13), (1000, 70)])
+def test_more_are_kept_aside_where_there_are_more(speakers: int, expected: int) -> None:
+    utt2spk = {f"s{k:04d}-{u}": f"s{k:04d}" for k in range(speakers) for u in range(2)}
+    chosen = choose_speakers(utt2spk, 12, share=0.07, seed=1)
+    assert len(chosen) == expected
+    assert {*chosen} >= {*choose_speakers(utt2spk, 12, seed=1)}
+    assert choose_speakers(utt2spk, 0, share=0.07, seed=1) == ()
 
 
 def store_of(tmp_path: Path) -> ArrayStore:

@@ -8,11 +8,13 @@ with the tables ``speakers.tsv`` and ``sessions.tsv`` beside them.
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shutil
 import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +25,8 @@ from recording import record_all
 from tables import write_lists, write_tables
 from voices import ACCENTS
 
-from ham.errors import ConfigError, HamError
+from ham.data.checksums import LOCK, lock_folder
+from ham.errors import ConfigError, DataError, HamError
 
 REQUEST_FILE = "request.json"
 
@@ -136,6 +139,18 @@ def build(root: Path, request: Request, num_workers: int) -> None:
     (root / REQUEST_FILE).write_text(request.to_json(), encoding="utf-8")
 
 
+def remove_leftovers(out: Path) -> None:
+    """Remove what killed runs left beside the corpus; what a living one makes there is locked, and stays.
+
+    Args:
+        out: the corpus's folder.
+    """
+    for kind in ("new", "old"):
+        for leftover in out.parent.glob(f".{glob.escape(out.name)}.*.{kind}"):
+            with suppress(DataError, NotADirectoryError), lock_folder(leftover, "removing what a killed run left"):
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
 def make(out: Path, request: Request, num_workers: int) -> str:
     """Make the corpus unless it stands already; ``out`` is replaced only when the new one is complete.
 
@@ -153,6 +168,7 @@ def make(out: Path, request: Request, num_workers: int) -> str:
     request.check()
     if num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {num_workers}")
+    remove_leftovers(out)
     found = stands(out, request)
     if found == "complete":
         return f"{out}: this corpus is complete already"
@@ -160,14 +176,14 @@ def make(out: Path, request: Request, num_workers: int) -> str:
         print(f"{out}: made by another request or incomplete; it is made anew", file=sys.stderr)
     start = time.monotonic()
     partial, old = (out.with_name(f".{out.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
-    for leftover in (partial, old):  # of a killed run: in a container process numbers come again
-        shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        build(partial, request, num_workers)
-        if out.exists():
-            out.rename(old)
-        partial.rename(out)
+        with lock_folder(partial, "making the corpus"):
+            build(partial, request, num_workers)
+            if out.exists():
+                out.rename(old)
+            partial.rename(out)
+        (out / LOCK).unlink(missing_ok=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)

@@ -18,8 +18,9 @@ table_of() {
       ;;
     *wespeaker | resnet34)
       table_losses="aam_softmax ham_softmax"
-      table_backends="cosine+mean cosine+mean+as_norm cosine+mean+as_norm+qmf hyperbolic hyperbolic+as_norm"
+      table_backends="cosine+mean cosine+mean+as_norm cosine+mean+as_norm+qmf_wespeaker hyperbolic hyperbolic+as_norm"
       table_reference=aam_softmax
+      row_options=(--train_chunk_s 2.015) # its training speech is embedded from random chunks of 200 frames
       ;;
   esac
 }

@@ -3,12 +3,18 @@
 read -ra train_sets <<<"$train_set"
 read -ra lists <<<"$trial_lists"
 request=(--train_set "${train_sets[@]}" --trial_lists "${lists[@]}")
+stored= # of $wav_root
 needs=$(ham prepare_voxceleb --needs "${request[@]}") || exit $?
 sets=${needs%%$'\n'*} # first line: archives; second line: files of trial lists
 place=(--corpora_dir "$corpora_dir")
 if [ -n "$wav_root" ]; then
+  stored=$sets
   sets=
   place=(--wav_root "$wav_root")
+  # Once the roots are there, the speech has been counted.
+  [ -d "$data_dir/roots/vox1" ] || ham prepare_voxceleb --count "${request[@]}" "${place[@]}" --archives "$archives" \
+    --data_dir "$data_dir" --max_missing_files "$max_missing_files" --num_workers "$num_workers" \
+    ${catalogue:+--catalogue "$catalogue"}
 fi
 way=(--source "$source")
 [ -z "$key_file" ] || way+=(--key_file "$key_file")
@@ -16,7 +22,7 @@ way=(--source "$source")
 [ "$insecure" = false ] || way+=(--insecure)
 copy=$vox2_audio
 [ "$copy" != m4a ] || copy=store
-fetch_corpora "$sets" "${needs#*$'\n'}" --format "$copy" "${way[@]}"
+fetch_corpora "$sets" "${needs#*$'\n'}" "$stored" --format "$copy" "${way[@]}"
 if [[ " $sets " == *" vox2_dev "* && $vox2_audio = m4a ]]; then
   [ -n "$(ls "$corpora_dir/vox2_dev/m4a" 2>/dev/null)" ] ||
     fail 1 "$corpora_dir/vox2_dev/m4a: expected M4A files, found none; choose the format of vox2_dev/wav with \

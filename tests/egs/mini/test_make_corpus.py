@@ -18,6 +18,8 @@ import pytest
 import soundfile
 from plan import Request
 
+from ham.data.checksums import lock_folder
+
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -231,3 +233,21 @@ def test_a_copy_elsewhere_is_as_complete(tiny: Path, tmp_path: Path) -> None:
     wanted = Request(7, 8, 8, 2, 2)
     assert make_corpus.stands(tmp_path / "copy", wanted) == "complete"
     assert make_corpus.stands(tmp_path / "copy", Request()) == "other"
+
+
+def test_leftovers_of_killed_runs_are_removed_and_the_work_of_living_ones_is_not(
+    tiny: Path, tmp_path: Path, tiny_options: tuple[str, ...]
+) -> None:
+    out = tmp_path / "mini"
+    shutil.copytree(tiny, out)
+    dead = [tmp_path / ".mini.1.new", tmp_path / f".mini.{os.getpid()}.new", tmp_path / ".mini.99999.old"]
+    for folder in dead:
+        (folder / "wav").mkdir(parents=True)
+    living, other = tmp_path / ".mini.2.new", tmp_path / ".mini2.1.new"
+    living.mkdir()
+    other.mkdir()
+    with lock_folder(living, "making the corpus"):
+        assert make_corpus.main(["--out", str(out), "--seed", "7", *tiny_options]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"mini", living.name, other.name}
+    make_corpus.remove_leftovers(out)
+    assert not living.exists()

@@ -1,0 +1,103 @@
+"""What a training was made from: a short description of its audio that goes with it, and what has changed since.
+
+The description holds digests (of the ids, the speakers, and the checksums of all recordings), so that the same speech
+in another place, or packed again, is the same. Beside it the checksums themselves are kept, 4 bytes a recording, so
+that whoever comes back with other audio is told which recordings differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ham.data.store import ArrayStore
+
+Identity = Mapping[str, int | str]
+"""``utterances`` (how many), and digests: ``ids``, ``audio`` and, of training speech, ``speakers``."""
+
+SUMS_FILE = "audio_crc32.npz"
+"""The checksums of the recordings, in the experiment's folder, an array for each store."""
+
+
+def identity(store: ArrayStore, utt2spk: Mapping[str, str] | None = None) -> dict[str, int | str]:
+    """Describe what a store holds, wherever it lies.
+
+    Args:
+        store: the audio.
+        utt2spk: the speaker of each utterance, where speakers matter.
+
+    Returns:
+        The description.
+    """
+    ids, audio = store.digests
+    found: dict[str, int | str] = {"utterances": len(store), "ids": ids, "audio": audio}
+    if utt2spk is not None:
+        speakers, utts = hashlib.sha256(), iter(store.utts)
+        while part := "".join(f"{utt2spk[utt]}\n" for utt in islice(utts, 10_000)):
+            speakers.update(part.encode())
+        found["speakers"] = speakers.hexdigest()
+    return found
+
+
+def changes(what: str, old: Identity, store: ArrayStore, new: Identity, sums: NDArray[np.uint32] | None) -> list[str]:
+    """Say in words how audio differs from what was used.
+
+    Args:
+        what: its name: ``training``, ``noise (--musan)``.
+        old: description of what was used.
+        store: the audio now.
+        new: its description.
+        sums: checksums of what was used; None if they are lost.
+
+    Returns:
+        One clause for each difference, none if there is none.
+    """
+    if old == new:
+        return []
+    if old.get("ids") != new["ids"]:
+        before, now = old.get("utterances"), new["utterances"]
+        return [f"the {what} recordings changed: {before} -> {now}" if before != now else f"the {what} ids changed"]
+    found = [] if old.get("speakers") == new.get("speakers") else [f"the speakers of the {what} recordings changed"]
+    if old.get("audio") == new["audio"]:
+        return found
+    which = ""
+    if sums is not None and len(sums) == len(store) and len(differ := np.flatnonzero(sums != store.sums)):
+        which = f": {len(differ)} of {len(store)} recordings, first {store.utts[int(differ[0])]}"
+    return [*found, f"the {what} audio changed{which}"]
+
+
+def write_sums(folder: Path, stores: Mapping[str, ArrayStore]) -> None:
+    """Keep the checksums of all recordings that an experiment uses.
+
+    Args:
+        folder: the experiment's.
+        stores: its audio by name.
+    """
+    part = folder / f".{SUMS_FILE}.part.npz"
+    arrays: dict[str, Any] = {name: np.array(store.sums) for name, store in stores.items()}
+    np.savez(part, allow_pickle=False, **arrays)
+    os.replace(part, folder / SUMS_FILE)  # noqa: PTH105 - the pair to the temporary name above
+
+
+def read_sums(folder: Path) -> dict[str, NDArray[np.uint32]]:
+    """Read what :func:`write_sums` wrote.
+
+    Args:
+        folder: the experiment's.
+
+    Returns:
+        The checksums by name of the store; none where the file is missing or damaged: then less can be said.
+    """
+    try:
+        with np.load(folder / SUMS_FILE, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return {}

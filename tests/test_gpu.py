@@ -1,0 +1,93 @@
+"""What must hold on a GPU as on a CPU; every test here is skipped where there is none."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ham import backbones, features, losses
+from ham.data.augment import Augmenter, Materials, build_kinds
+from ham.data.dataset import Batch
+from ham.data.store import ArrayStore, write_store
+from ham.features import SpecAugment
+from ham.score.embeddings import extract
+from ham.train.step import TrainingStep
+
+pytestmark = pytest.mark.gpu
+NUM_SAMPLES = 16000
+
+
+def make_step(device: str, precision: torch.dtype | None = None, *, augment: bool = False) -> TrainingStep:
+    """A small step whose weights are the same on every device."""
+    torch.manual_seed(0)
+    parts: list[nn.Module] = [
+        features.build("mel", num_mel_bins=40),
+        backbones.build("ecapa_tdnn", 40, 32, channels=64, mfa_channels=96, attention_channels=16, se_channels=16),
+        losses.build("ham_softmax", 32, 10),
+    ]
+    frontend, backbone, loss = (part.to(device) for part in parts)
+    kinds = build_kinds(["reverb", "noise", "speech"], Materials())
+    return TrainingStep(
+        frontend=frontend,
+        backbone=backbone,
+        loss=loss,
+        mask=SpecAugment(0, 0),
+        augmenter=Augmenter(kinds, probability=1.0) if augment else None,
+        keep_clean=augment,
+        speed=None,
+        crop_samples=NUM_SAMPLES,
+        precision=precision,
+    )
+
+
+def make_batch() -> Batch:
+    generator = torch.Generator().manual_seed(1)
+    rows = torch.randn(12, NUM_SAMPLES, generator=generator).mul(2000).to(torch.int16)
+    return Batch(rows, torch.arange(12) % 10, torch.arange(12))
+
+
+def gradients(step: TrainingStep) -> torch.Tensor:
+    out = step(make_batch(), torch.Generator(next(step.backbone.parameters()).device).manual_seed(2))
+    out.loss.backward()
+    return torch.cat([p.grad.flatten().cpu() for p in [*step.backbone.parameters(), *step.loss.parameters()]])
+
+
+def test_a_step_has_the_gradients_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    ours, theirs = gradients(make_step("cuda")), gradients(make_step("cpu"))
+    assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999
+    assert (ours - theirs).norm() < 0.01 * theirs.norm()
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_a_step_gives_the_same_twice(precision: torch.dtype | None) -> None:
+    first, second = (gradients(make_step("cuda", precision, augment=True)) for _ in range(2))
+    assert torch.isfinite(first).all()
+    assert (first - second).norm() < 1e-3 * first.norm()  # sums of atomic additions may differ in the last digits
+
+
+def test_embeddings_are_those_of_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    rng = np.random.default_rng(0)
+    items = [(f"u{i}", rng.normal(0, 2000, 8000 + 1000 * i).astype(np.int16)) for i in range(6)]
+    write_store(tmp_path / "store", items, {"sample_rate": 16000})
+    store, step = ArrayStore(tmp_path / "store"), make_step("cpu")
+    there = copy.deepcopy(step.backbone).cuda(), copy.deepcopy(step.frontend).cuda()
+    ours = extract(*there, store, range(6), device=torch.device("cuda"), batch_size=4)
+    theirs = extract(step.backbone, step.frontend, store, range(6), device=torch.device("cpu"), batch_size=4)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_augmentation_draws_the_same_from_the_same_seed() -> None:
+    augmenter = Augmenter(build_kinds(["reverb", "noise", "speech", "channel"], Materials()), probability=0.8)
+    waveforms, labels = torch.randn(16, NUM_SAMPLES).cuda() / 10, torch.arange(16).cuda()
+    first, second, other = (
+        augmenter(waveforms, labels, torch.Generator("cuda").manual_seed(seed)) for seed in (3, 3, 4)
+    )
+    torch.testing.assert_close(first, second)
+    assert not torch.equal(first, other)
