@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -117,6 +118,7 @@ def _stem(file: str) -> str:
 def _utterance(path: str, file: str) -> Utterance:
     """Of ``<speaker>/<session>/<file>``."""
     speaker, session, name = path.split("/")
+    speaker, session = sys.intern(speaker), sys.intern(session)  # a million utterances have few
     return Utterance(file, speaker, session, (session, _stem(name)))
 
 
