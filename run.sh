@@ -37,8 +37,8 @@ geometry=true    # stage 7: measure and draw the embeddings' geometry as well
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
 rirs=            # unpacked RIRS_NOISES; without it simulated rooms
-train_roots=     # folders of training speech, "A B"
-test_roots=      # folders of test speech, "A B"
+train_roots=     # speech to train on, "A B": folders or tables as in docs/data.md
+test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check verify
@@ -110,11 +110,13 @@ done
 
 data_dir=${data_dir:-$corpus_dir/data}
 exp_root=${exp_root:-$corpus_dir/exp}
-# Lists of folders; a list that is one folder may hold spaces.
+# Lists of folders and tables; a list that is one of them may hold spaces.
 read -ra train_list <<<"$train_roots"
-[ ! -d "$train_roots" ] || train_list=("$train_roots")
+[ ! -e "$train_roots" ] || train_list=("$train_roots")
 read -ra test_list <<<"$test_roots"
-[ ! -d "$test_roots" ] || test_list=("$test_roots")
+[ ! -e "$test_roots" ] || test_list=("$test_roots")
+read -ra csv_list <<<"${csv:-}"
+[ ! -e "${csv:-}" ] || csv_list=("$csv")
 made_in_stage_1=() # of the folders that options name, those that need not be there yet
 if [ "$(type -t derive_options)" = function ]; then derive_options; fi
 for name in musan rirs; do
@@ -143,7 +145,8 @@ fi
 if [ "$stage" -le 2 ] && [ "$stop_stage" -ge 2 ]; then
   log "stage 2: data directories in $data_dir"
   ham prepare_data --data_dir "$data_dir" --seed "$data_seed" --num_workers "$num_workers" --check "$check" \
-    --max_bad_train_files "$max_bad_train_files" --train_roots "${train_list[@]}" --test_roots "${test_list[@]}"
+    --max_bad_train_files "$max_bad_train_files" --train_roots "${train_list[@]}" --test_roots "${test_list[@]}" \
+    --csv "${csv_list[@]}"
 fi
 
 if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
@@ -157,6 +160,11 @@ if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
     --resume "$resume" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
     "${system[@]}"
+fi
+
+if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then
+  log "no test lists in $data_dir/test: stages 5 to 7 have nothing to do; they need --test_roots"
+  exit 0
 fi
 
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then

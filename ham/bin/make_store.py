@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ham.bin._cli import Parser, run
 from ham.bin._options import add_config, boolean, read_config
 from ham.bin._system import SAMPLE_RATE, build_frontend
 from ham.config import Config, to_dict
-from ham.data.kaldi_dir import read_data_dir, trial_dirs
+from ham.data.kaldi_dir import Segment, read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
@@ -38,34 +39,60 @@ def main(argv: Sequence[str]) -> None:
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
     config = read_config(options)
-    train = read_data_dir(options.data_dir / "train")
-    wanted = {"train": train.wav, "test": test_recordings(options.data_dir)}
+    wanted = speech(options.data_dir)
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
         if folder is not None:
-            wanted[name] = noise_recordings(folder, pattern)
-    for name, wav in wanted.items():
+            wanted[name] = Recordings(noise_recordings(folder, pattern), {}, {})
+    for name, recordings in wanted.items():
         store = options.data_dir / "store" / name
-        _pack(store, wav, options.num_workers, train.utt2dur if name == "train" else {})
+        _pack(store, recordings, options.num_workers)
         if options.verify:
             _verify(store)
-    if config.features == "stored":
+    if config.features == "stored" and "train" in wanted:
         _pack_features(options.data_dir / "store", config)
         if options.verify:
             _verify(options.data_dir / "store" / "train_features")
 
 
-def test_recordings(data_dir: Path) -> dict[str, Path]:
+class Recordings(NamedTuple):
+    """What a store is made of: the files, the parts of them that utterances are, durations in seconds where known."""
+
+    wav: Mapping[str, Path]
+    segments: Mapping[str, Segment]
+    durations: Mapping[str, float]
+
+
+def speech(data_dir: Path) -> dict[str, Recordings]:
+    """The stores ``train`` and ``test``; one of them is missing where there is nothing to train on or to test.
+
+    Raises:
+        DataError: if both are, or as :func:`test_recordings`.
+    """
+    found = {}
+    has_tests = any(data_dir.glob("test/*/*/trials"))
+    if (data_dir / "train").exists() or not has_tests:
+        train = read_data_dir(data_dir / "train")
+        found["train"] = Recordings(train.wav, train.segments, train.utt2dur)
+    if has_tests:
+        found["test"] = test_recordings(data_dir)
+    return found
+
+
+def test_recordings(data_dir: Path) -> Recordings:
     """The recordings of all test lists together; an utterance of several lists comes once.
 
     Raises:
-        DataError: if there is no test list, or two lists give one utterance different files.
+        DataError: if two lists give one utterance different files or parts of files.
     """
-    together: dict[str, Path] = {}
+    wav, segments, durations = dict[str, Path](), dict[str, Segment](), dict[str, float]()
     for folder in trial_dirs(data_dir / "test"):
-        for utt, wav in read_data_dir(folder).wav.items():
-            if together.setdefault(utt, wav) != wav:
-                raise DataError(f"{folder}/wav.scp: {utt} is {wav} here and {together[utt]} in another list")
-    return together
+        data = read_data_dir(folder)
+        for utt, file in data.wav.items():
+            part = data.segments.get(utt)
+            if wav.setdefault(utt, file) != file or (part and segments.setdefault(utt, part) != part):
+                raise DataError(f"{folder}/wav.scp: {utt} is {file} here and {wav[utt]} in another list; run stage 2")
+        durations.update({utt: data.utt2dur[utt] for utt in data.segments})
+    return Recordings(wav, segments, durations)
 
 
 def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
@@ -95,10 +122,17 @@ def noise_recordings(folder: Path, what: str) -> dict[str, Path]:
     return {utt: file.resolve() for utt, file in found.items()}
 
 
-def _pack(path: Path, wav: Mapping[str, Path], num_workers: int, durations: Mapping[str, float]) -> None:
+def _pack(path: Path, recordings: Recordings, num_workers: int) -> None:
     """Pack one audio store and say what it holds."""
     started = time.perf_counter()
-    made = pack_audio(path, wav, sample_rate=SAMPLE_RATE, num_workers=num_workers, durations=durations)
+    made = pack_audio(
+        path,
+        recordings.wav,
+        sample_rate=SAMPLE_RATE,
+        num_workers=num_workers,
+        durations=recordings.durations,
+        segments=recordings.segments,
+    )
     store = ArrayStore(path)
     hours = float(np.sum(store.lengths)) / SAMPLE_RATE / 3600
     took = f"packed in {time.perf_counter() - started:.1f} s" if made else "is up to date"

@@ -75,12 +75,42 @@ def read_audio(path: Path, sample_rate: int = 16000) -> NDArray[np.float32]:
     Raises:
         DataError: if the file is missing, empty, damaged, or not audio.
     """
+    waveform, rate = decode_audio(path)
+    return to_rate(waveform, rate, sample_rate)
+
+
+def decode_audio(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Decode a file to one channel at its own rate.
+
+    Args:
+        path: a WAV, FLAC, OGG or M4A file.
+
+    Returns:
+        Samples, shape ``(N,)``, and their rate in Hz.
+
+    Raises:
+        DataError: if the file is missing, empty, damaged, or not audio.
+    """
     with _opened(path) as file:
         waveform = np.concatenate(list(_mono_blocks(path, file)) or [np.zeros(0, np.float32)])
         rate = file.sample_rate
     if not waveform.size:
         raise DataError(f"{path}: holds no samples; remove or replace it")
-    return np.clip(_resample(waveform, rate, sample_rate), -1.0, 1.0)
+    return waveform, rate
+
+
+def to_rate(waveform: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
+    """Convert the rate, and clip what is beyond full scale.
+
+    Args:
+        waveform: samples, shape ``(N,)``.
+        rate: their rate in Hz.
+        new_rate: the rate asked for.
+
+    Returns:
+        Samples in [-1, 1].
+    """
+    return np.clip(_resample(waveform, rate, new_rate), -1.0, 1.0)
 
 
 def inspect_audio(path: Path) -> AudioInfo:

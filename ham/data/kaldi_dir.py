@@ -1,20 +1,23 @@
 """Kaldi data directories: ``wav.scp utt2spk spk2utt utt2dur [trials [enrol] [notes]]``, checked and written whole.
 
-=======  =====================================  =========================================================
-file     line                                   rule
-=======  =====================================  =========================================================
-wav.scp  ``<utt> <path>``                       a path, which may hold spaces; no pipe
-utt2spk  ``<utt> <spk>``                        the utterance begins with the speaker; sorted by both at once
-spk2utt  ``<spk> <utt> <utt> ...``              says what utt2spk says
-utt2dur  ``<utt> <seconds>``                    a number above 0
-trials   ``<enrol> <test> target|nontarget``    utterances of utt2spk, or models of ``enrol`` on the left; a
-                                                repeated trial repeats its label
-enrol    ``<model> <utt> [<utt> ...]``          a model's recordings, of one speaker; no utterance has its name
-notes    a sentence                             what the numbers of these trials cannot tell
-=======  =====================================  =========================================================
+===========  =====================================  =====================================================
+file         line                                   rule
+===========  =====================================  =====================================================
+wav.scp      ``<utt> <path>``                       a path, which may hold spaces; no pipe
+segments     ``<utt> <recording> <start> <end>``    optional; seconds; wav.scp then has the recordings
+utt2spk      ``<utt> <spk>``                        the utterance begins with the speaker; sorted by both at once
+spk2utt      ``<spk> <utt> <utt> ...``              says what utt2spk says
+utt2dur      ``<utt> <seconds>``                    a number above 0
+utt2session  ``<utt> <session>``                    optional; where the folders of the files do not tell it
+trials       ``<enrol> <test> target|nontarget``    utterances of utt2spk, or models of ``enrol`` on the left; a
+                                                    repeated trial repeats its label
+enrol        ``<model> <utt> [<utt> ...]``          a model's recordings, of one speaker; no utterance has its name
+notes        a sentence                             what the numbers of these trials cannot tell
+===========  =====================================  =====================================================
 
-Identifiers have no white space; all files but ``trials`` and ``notes`` are sorted in C order; the first four hold the
-same utterances. A hidden mark says that stage 2 wrote the directory (:mod:`ham.data.ownership`).
+Identifiers have no white space; all files but ``trials`` and ``notes`` are sorted in C order; all but ``trials``,
+``enrol``, ``notes`` and, with ``segments``, ``wav.scp`` hold the same utterances. A recording is named by the first
+utterance that is a part of it. A hidden mark says that stage 2 wrote the directory (:mod:`ham.data.ownership`).
 """
 
 from __future__ import annotations
@@ -31,7 +34,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise, zip_longest
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +43,7 @@ from ham.data.names import quoted
 from ham.data.ownership import check_ours, move_in, write_mark
 from ham.errors import DataError, summarise
 
-FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials", "enrol", "notes")
+FILES = ("wav.scp", "utt2spk", "spk2utt", "utt2dur", "trials", "enrol", "notes", "segments", "utt2session")
 """The files of a data directory; only the first four must be there."""
 
 STAGE = 2
@@ -56,6 +59,13 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _Value = TypeVar("_Value")
+
+
+class Segment(NamedTuple):
+    """The part of a recording that is an utterance, in seconds from its beginning."""
+
+    start_s: float
+    end_s: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +130,19 @@ class Paths(Mapping[str, Path]):
 
 @dataclass(frozen=True, eq=False)
 class DataDir:
-    """A data directory in memory; all mappings have the same utterances in C order, durations are seconds."""
+    """A data directory in memory; all mappings have the same utterances in C order, durations are seconds.
+
+    ``wav`` is the file of each utterance; where there are ``segments``, the utterance is that part of it.
+    ``segments`` and ``sessions`` are empty where the directory has no such file.
+    """
 
     path: Path
     wav: Mapping[str, Path]
     utt2spk: dict[str, str]
     utt2dur: dict[str, float]
     trials: Trials | None = None
+    segments: Mapping[str, Segment] = field(default_factory=dict)
+    sessions: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def spk2utt(self) -> dict[str, list[str]]:
@@ -244,6 +260,9 @@ def read_data_dir(path: Path) -> DataDir:
         _check_speaker_order(path / "utt2spk", list(utt2spk.values()))
         wav = _read_table(path / "wav.scp", "<utt> <path>", _path_text, utt2spk, max_splits=1)
         utt2dur = _read_table(path / "utt2dur", "<utt> <seconds>", _seconds, utt2spk)
+        parts = _read_segments(path / "segments", wav, utt2spk)
+        sessions = _read_sessions(path / "utt2session", utt2spk)
+        wav = {utt: wav[recording] for utt, (recording, _) in parts.items()} if parts else wav
         _check_same_utts(path / "wav.scp", wav, utt2spk)
         _check_same_utts(path / "utt2dur", utt2dur, utt2spk)
         _check_spk2utt(path / "spk2utt", invert(utt2spk))
@@ -253,7 +272,43 @@ def read_data_dir(path: Path) -> DataDir:
             utt2spk=utt2spk,
             utt2dur=utt2dur,
             trials=_read_trials(path, utt2spk),
+            segments={utt: segment for utt, (_, segment) in parts.items()},
+            sessions=sessions,
         )
+
+
+def _read_segments(path: Path, wav: Mapping[str, str], utt2spk: Mapping[str, str]) -> dict[str, tuple[str, Segment]]:
+    """The recording of each utterance and the part of it that it is; nothing without the file."""
+    if not path.exists():
+        return {}
+    parts = _read_table(path, "<utt> <recording> <start> <end>", _segment, utt2spk, max_splits=1)
+    _check_same_utts(path, parts, utt2spk)
+    used = {recording for recording, _ in parts.values()}
+    if different := sorted(used ^ wav.keys()):
+        raise DataError(
+            f"{path}: expected the recordings of wav.scp, {different[0]!r} is in one of both only; {_PREPARE}"
+        )
+    return parts
+
+
+def _segment(_: str, text: str) -> tuple[str, Segment]:
+    fields = text.split()
+    try:
+        recording, start_s, end_s = fields[0], *map(float, fields[1:])
+    except ValueError:
+        recording, start_s, end_s = "", math.nan, math.nan
+    if 0 <= start_s < end_s < math.inf:
+        return sys.intern(recording), Segment(start_s, end_s)
+    raise ValueError(f"expected '<recording> <start> <end>' with 0 <= start < end, found {text!r}; {_PREPARE}")
+
+
+def _read_sessions(path: Path, utt2spk: Mapping[str, str]) -> dict[str, str]:
+    """The session of each utterance; nothing without the file."""
+    if not path.exists():
+        return {}
+    sessions = _read_table(path, "<utt> <session>", lambda _, session: session, utt2spk)
+    _check_same_utts(path, sessions, utt2spk)
+    return sessions
 
 
 def _read_trials(path: Path, utt2spk: Mapping[str, str]) -> Trials | None:
@@ -580,6 +635,8 @@ def write_data_dir(
     utt2dur: Mapping[str, float],
     trials: Trials | None = None,
     name: str = "",
+    segments: Mapping[str, Segment] | None = None,
+    sessions: Mapping[str, str] | None = None,
 ) -> DataDir:
     """Write a data directory beside its place, validate it there, and move it in; an older one of ours is replaced.
 
@@ -590,6 +647,8 @@ def write_data_dir(
         utt2dur: duration of each utterance in seconds.
         trials: the trials, if the directory is a trial list.
         name: what its mark calls it, ``train`` or ``test/<root>/<list>``; the folder's name where it is missing.
+        segments: the part of its file that each utterance is, if some are not the whole.
+        sessions: session of each utterance, if the folders of the files do not tell it.
 
     Returns:
         The directory as :func:`read_data_dir` has read it back.
@@ -605,10 +664,15 @@ def write_data_dir(
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:
-        _write_table(new / "wav.scp", wav)
+        if segments:
+            _write_segments(new, wav, segments)
+        else:
+            _write_table(new / "wav.scp", wav)
         _write_table(new / "utt2spk", utt2spk)
         _write_table(new / "spk2utt", {spk: " ".join(utts) for spk, utts in invert(utt2spk).items()})
         _write_lines(new / "utt2dur", (f"{utt} {utt2dur[utt]:.6f}" for utt in sorted(utt2dur)))
+        if sessions:
+            _write_table(new / "utt2session", sessions)
         if trials is not None:
             write_trials(new / "trials", trials)
             if trials.models:
@@ -621,6 +685,16 @@ def write_data_dir(
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return replace(written, path=path)
+
+
+def _write_segments(folder: Path, wav: Mapping[str, Path], segments: Mapping[str, Segment]) -> None:
+    """``segments`` and ``wav.scp``; a recording gets the name of the first utterance in it."""
+    recordings: dict[Path, str] = {}
+    for utt in sorted(segments):
+        recordings.setdefault(wav[utt], utt)
+    _write_table(folder / "wav.scp", {name: file for file, name in recordings.items()})
+    lines = {utt: f"{recordings[wav[utt]]} {part.start_s:.6f} {part.end_s:.6f}" for utt, part in segments.items()}
+    _write_table(folder / "segments", lines)
 
 
 def remove_data_dir(path: Path, name: str = "") -> None:

@@ -31,8 +31,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham.data import store as stores
-from ham.data.audio import check_regular, read_audio
+from ham.data.audio import check_regular
 from ham.data.audio_cache import file_stamp
+from ham.data.kaldi_dir import Segment
+from ham.data.segments import reader
 from ham.data.store import INT16_SCALE, ArrayStore, ShardWriter, is_whole, read_meta, shard_name, to_int16
 from ham.errors import DataError
 
@@ -87,6 +89,7 @@ def pack_audio(
     sample_rate: int,
     num_workers: int,
     durations: Mapping[str, float] | None = None,
+    segments: Mapping[str, Segment] | None = None,
 ) -> bool:
     """Write an audio store of 16-bit samples, in the order of the ids.
 
@@ -97,6 +100,7 @@ def pack_audio(
         num_workers: decoding threads.
         durations: seconds of the utterances, where known: the space needed is computed from them, otherwise it is
             estimated from the sizes of the files.
+        segments: the parts of files that utterances are; without, each is a whole file.
 
     Returns:
         False if the store was there already, made from the same files.
@@ -104,7 +108,8 @@ def pack_audio(
     Raises:
         DataError: if a recording cannot be read, if the disk is too small, or if another process packs this store.
     """
-    jobs, files = _plan(wav, sample_rate, durations or {})
+    segments = segments or {}
+    jobs, files = _plan(wav, sample_rate, durations or {}, segments)
     request = {"kind": "audio", "sample_rate": sample_rate, "files": files}
     if is_current(path, request):
         return False
@@ -114,7 +119,8 @@ def pack_audio(
         if not is_current(part, request):
             notes = _take_over(path, part, jobs)
             _check_space(path, jobs, notes, sample_rate)
-            _pack(part, jobs, notes, lambda utt: to_int16(read_audio(Path(wav[utt]), sample_rate)), num_workers)
+            read = reader(wav, segments, sample_rate)
+            _pack(part, jobs, notes, lambda utt: to_int16(read(utt)), num_workers)
             _complete(part, jobs, notes, request)
         for note in part.glob("shard-*.json"):
             note.unlink()
@@ -122,14 +128,17 @@ def pack_audio(
     return True
 
 
-def _plan(wav: Mapping[str, Path], sample_rate: int, durations: Mapping[str, float]) -> tuple[list[_Job], str]:
+def _plan(
+    wav: Mapping[str, Path], sample_rate: int, durations: Mapping[str, float], segments: Mapping[str, Segment]
+) -> tuple[list[_Job], str]:
     """Divide the utterances into shards by their expected bytes; also a digest of all files."""
     whole = hashlib.sha256()
     jobs: list[_Job] = []
     job, own, total = _Job(), hashlib.sha256(), 0
     for utt in sorted(wav):
         status = check_regular(wav[utt])
-        line = f"{utt} {wav[utt]} {file_stamp(status)}\n".encode()
+        part = " {:.6f} {:.6f}".format(*segments[utt]) if utt in segments else ""
+        line = f"{utt} {wav[utt]}{part} {file_stamp(status)}\n".encode()
         whole.update(line)
         own.update(line)
         job.utts.append(utt)

@@ -29,7 +29,7 @@ import numpy as np
 
 from ham.data.kaldi_dir import Trials, label_problems, model_problem, read_lines
 from ham.data.names import Spellings, halves, plain_word, quoted, unquoted
-from ham.data.roots import Root, missing, read_sexes, speaker_folder
+from ham.data.roots import Root, missing
 from ham.data.trial_remarks import Recording, refusals, remarks
 from ham.errors import DataError, summarise
 
@@ -107,7 +107,7 @@ def read_trial_list(root: Root, path: Path) -> Trials:
         DataError: if a line has another form or names a file that is not there, if a repeated trial changes its
             label, or if a model is not what it should be.
     """
-    models = _read_models(root, root.path / "enrol" / path.name)
+    models = _read_models(root, root.models_of(path))
     ids = {name: f"{root.name}-{plain_word(name)}" for name in models}
     names = _Names(root, ids, Spellings(ids))
     lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
@@ -136,11 +136,10 @@ def with_remarks(root: Root, place: str, trials: Trials) -> Trials:
     Raises:
         DataError: if they can tell nothing.
     """
-    sexes = read_sexes(root.path / "speakers.tsv")
     recordings = {}
     for file, utt in root.utts.items():
-        speaker, session = speaker_folder(file), file.rpartition("/")[0]
-        recordings[utt] = Recording(root.speakers[speaker], session, sexes.get(speaker))
+        speaker = root.speaker(file)
+        recordings[utt] = Recording(root.speakers[speaker], root.session(file), root.sexes.get(speaker))
     _raise_all([f"{place}: {problem}" for problem in refusals(trials, recordings)])
     notes = remarks(trials, recordings)
     if notes:
@@ -239,7 +238,7 @@ def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
     """The recordings of each model, paths relative to ``wav/``; nothing without the file."""
     if not path.exists():
         return {}
-    speakers = {utt: root.speakers[speaker_folder(file)] for file, utt in root.utts.items()}
+    speakers = {utt: root.speakers[root.speaker(file)] for file, utt in root.utts.items()}
     models, problems, ids = dict[str, list[str]](), [], dict[str, str]()
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():

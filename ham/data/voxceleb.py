@@ -20,7 +20,6 @@ from tqdm import tqdm
 from ham.data.audio import EXTENSIONS
 from ham.data.catalogue import Catalogue, TrialListFile
 from ham.data.kaldi_dir import read_lines
-from ham.data.roots import speaker_folder
 from ham.errors import SHOWN, ConfigError, DataError, summarise
 from ham.words import count
 
@@ -85,6 +84,10 @@ class Count:
 
 def _spans_all(name: str) -> bool:
     return name.startswith(("vox1_e", "vox1_h"))
+
+
+def _speaker_folder(path: str) -> str:
+    return path.split("/", 1)[0]
 
 
 def make_request(train_sets: Sequence[str], lists: Sequence[str]) -> Request:
@@ -295,7 +298,7 @@ def listed_speakers(lines: Iterable[str]) -> set[str]:
     Returns:
         The first folders of all paths.
     """
-    return {speaker_folder(path) for line in lines for path in line.split()[1:]}
+    return {_speaker_folder(path) for line in lines for path in line.split()[1:]}
 
 
 def check_counts(
@@ -319,7 +322,7 @@ def check_counts(
     """
     problems = []
     for sets, paths in _by_sets(files, request, test_speakers):
-        found = Count(len(set(map(speaker_folder, paths))), len(paths))
+        found = Count(len(set(map(_speaker_folder, paths))), len(paths))
         expected = _expected(sets, catalogue)
         text = f"{' + '.join(sets)}: {count(found.num_speakers, 'speaker')}, {count(found.num_utts, 'utterance')}"
         if expected is None or expected == found:
@@ -347,8 +350,8 @@ def _by_sets(
     elif not test_speakers:
         yield ("vox1_dev", "vox1_test"), vox1
     else:
-        yield ("vox1_dev",), [path for path in vox1 if speaker_folder(path) not in test_speakers]
-        yield ("vox1_test",), [path for path in vox1 if speaker_folder(path) in test_speakers]
+        yield ("vox1_dev",), [path for path in vox1 if _speaker_folder(path) not in test_speakers]
+        yield ("vox1_test",), [path for path in vox1 if _speaker_folder(path) in test_speakers]
     if "vox2" in files:
         yield ("vox2_dev",), list(files["vox2"])
 

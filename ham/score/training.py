@@ -97,7 +97,7 @@ def make_calibration_trials(train: DataDir, speakers: set[str], seed: int) -> Tr
         DataError: as :func:`ham.score.calibration.calibration_trials`.
     """
     utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
-    sessions = sessions_of(train.wav, utt2spk)
+    sessions = train.sessions or sessions_of(train.wav, utt2spk)
     return calibration_trials(utt2spk, train.utt2dur, sessions=sessions, seed=seed)
 
 

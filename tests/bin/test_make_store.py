@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from ham.bin.make_store import noise_recordings, test_recordings
+from ham.bin.make_store import noise_recordings, speech, test_recordings
+from ham.data.kaldi_dir import Segment, Trials, write_data_dir
 from ham.errors import ConfigError, DataError
 
 test_recordings.__test__ = False
+
+UTTS = ("a-1", "a-2", "b-1")
+TRIALS = Trials(("a-1", "a-1"), ("a-2", "b-1"), np.array([1, 0], np.int8))
+
+
+def write(folder: Path, trials: Trials | None, segments: Mapping[str, Segment] | None = None) -> None:
+    wav, spk = dict.fromkeys(UTTS, Path("/x/r.wav")), {utt: utt[0] for utt in UTTS}
+    write_data_dir(folder, wav, spk, dict.fromkeys(UTTS, 1.0), trials, segments=segments)
 
 
 def touch(*paths: Path) -> None:
@@ -42,6 +54,28 @@ def test_wrong_folders_are_refused(tmp_path: Path) -> None:
 
 def test_no_test_list_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="stage 2"):
+        test_recordings(tmp_path)
+
+
+def test_either_side_may_be_missing_but_not_both(tmp_path: Path) -> None:
+    write(tmp_path / "train", None)
+    assert list(speech(tmp_path)) == ["train"]
+    write(tmp_path / "test/r/t", TRIALS)
+    assert list(speech(tmp_path)) == ["train", "test"]
+    shutil.rmtree(tmp_path / "train")
+    assert list(speech(tmp_path)) == ["test"]
+    shutil.rmtree(tmp_path / "test")
+    with pytest.raises(DataError, match=r"train: no such data directory"):
+        speech(tmp_path)
+
+
+def test_parts_of_files_come_with_their_durations(tmp_path: Path) -> None:
+    write(tmp_path / "test/r/t", TRIALS, {"a-1": Segment(0, 1), "a-2": Segment(1, 2), "b-1": Segment(2, 3)})
+    found = test_recordings(tmp_path)
+    assert found.segments["a-2"] == (1, 2)
+    assert found.durations == dict.fromkeys(UTTS, 1.0)
+    write(tmp_path / "test/r/u", TRIALS, {"a-1": Segment(0, 1), "a-2": Segment(1, 2.5), "b-1": Segment(2, 3)})
+    with pytest.raises(DataError, match=r"a-2 is .* in another list; run stage 2"):
         test_recordings(tmp_path)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from ham.bin import prepare_data
 from ham.bin._cli import run
 from ham.bin.prepare_data import CHECKS, main
 from ham.data.kaldi_dir import STAGE, read_data_dir
@@ -189,13 +190,13 @@ def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> 
 @pytest.mark.parametrize(
     ("argv", "status", "words"),
     [
-        ([], 2, "expected --train_roots or --test_roots"),
+        ([], 2, "expected --train_roots, --test_roots or --csv"),
         (["--train_roots", "nowhere"], 2, "nowhere: no such folder"),
         (["--train_roots", ""], 2, "empty word"),
         (["--train_root", "x"], 2, "did you mean --train_roots?"),
         (["--train_roots", "x", "--num_workers", "0"], 2, "at least 1"),
         (["--train_roots", "x", "--max_bad_train_files", "-1"], 2, "at least 0"),
-        (["--train_roots", "."], 1, "found no folder 'wav'"),
+        (["--train_roots", "."], 1, "found no audio file"),
     ],
 )
 def test_wrong_requests_end_in_one_line(argv: Sequence[str], status: int, words: str, command: Command) -> None:
@@ -357,3 +358,80 @@ def test_a_recording_that_was_replaced_with_the_old_size_and_time_is_inspected_a
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert command(*argv) == 1
     assert f"expected {RATE} bytes of samples, as its header says, found {2 * RATE}" in command.err
+
+
+def segmented(place: Path, spoil: str = "") -> Path:
+    """A Kaldi directory of 3 speakers with 2 segments each; ``spoil`` changes the line of c's second one."""
+    rng = np.random.default_rng(1)
+    lines = []
+    for speaker in "abc":
+        wave = np.concatenate([0.1 * rng.standard_normal(RATE), np.zeros(RATE // 2), 0.1 * rng.standard_normal(RATE)])
+        (place / "audio").mkdir(parents=True, exist_ok=True)
+        soundfile.write(place / f"audio/{speaker}.wav", wave, RATE)
+        lines += [f"{speaker}-1 {speaker} 0.25 0.9", f"{speaker}-2 {speaker} 1.6 2.5"]
+    if spoil:
+        lines[-1] = f"c-2 c {spoil}"
+    (place / "segments").write_text("\n".join(lines) + "\n")
+    (place / "wav.scp").write_text("".join(f"{speaker} audio/{speaker}.wav\n" for speaker in "abc"))
+    (place / "utt2spk").write_text("".join(f"{line.split()[0]} {line[0]}\n" for line in lines))
+    return place
+
+
+def test_a_part_of_a_file_has_its_own_length(command: Command, tmp_path: Path) -> None:
+    assert command("--train_roots", segmented(tmp_path / "k", "1.6 2.9")) == 0
+    assert "warning: 1 part of a file ends up to 0.5 s behind the file and is cut there" in command.err
+    assert "no test lists; stages 3 and 4 train, stages 5 to 7 need --test_roots" in command.err
+    train = read_data_dir(command.data_dir / "train")
+    assert train.utt2dur == {"a-1": 0.65, "a-2": 0.9, "b-1": 0.65, "b-2": 0.9, "c-1": 0.65, "c-2": 0.9}
+    assert train.segments["c-2"] == (1.6, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        ("1.6 3.1", "c-2: expected a part that ends within the 2.500 s of the file, found its end at 3.100 s"),
+        ("1.6 1.65", "c-2: expected at least 0.1 s, found 0.050 s"),
+        ("1.05 1.45", "c-2, 1.050 to 1.450 s, is silent"),
+    ],
+)
+def test_bad_parts_are_refused_or_left_out(spoil: str, words: str, command: Command, tmp_path: Path) -> None:
+    root = segmented(tmp_path / "k", spoil)
+    assert command("--train_roots", root) == 1
+    assert "error: 1 training file cannot be used and --max_bad_train_files allows 0" in command.err
+    assert words in command.err
+    assert command("--train_roots", root, "--max_bad_train_files", 1) == 0
+    assert "c-2" not in read_data_dir(command.data_dir / "train").wav
+    (root / "trials").write_text("1 c-1 c-2\n0 c-1 a-1\n")
+    assert command("--test_roots", root) == 1
+    assert "test files are never left out" in command.err
+
+
+def test_silence_is_looked_for_once(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+    original = prepare_data.silent
+    monkeypatch.setattr(prepare_data, "silent", lambda file, parts: (looked.extend(parts), original(file, parts))[1])
+    root = segmented(tmp_path / "k")
+    for _ in range(2):
+        assert command("--train_roots", root) == 0
+        assert sorted(looked) == ["a-1", "a-2", "b-1", "b-2", "c-1", "c-2"]
+    segmented(tmp_path / "k", "1.7 2.5")
+    time.sleep(0.01)
+    for name in "ab":
+        os.utime(tmp_path / f"k/audio/{name}.wav", (1, 1))
+    looked.clear()
+    assert command("--train_roots", root) == 0
+    assert sorted(looked) == ["c-1", "c-2"]
+    looked.clear()
+    assert command("--train_roots", segmented(tmp_path / "k", "1.1 1.4"), "--check", "header") == 0
+    assert looked == []
+
+
+def test_a_table_trains_and_tests(command: Command, tmp_path: Path) -> None:
+    root = make_root(tmp_path / "x")
+    rows = [f"{file},{file.parents[1].name},{file.parent.name}" for file in sorted(root.rglob("*.flac"))]
+    (tmp_path / "all voices.csv").write_text("\n".join(["path,speaker,session", *rows]) + "\n")
+    assert command("--csv", tmp_path / "all voices.csv") == 0
+    assert len(read_data_dir(command.data_dir / "train").spk2utt) == 4
+    assert len(read_data_dir(command.data_dir / "test/all_voices/all").spk2utt) == 2
+    assert command("--csv", tmp_path / "none.csv") == 2
+    assert "none.csv: no such folder or table" in command.err

@@ -14,6 +14,7 @@ from ham.data.kaldi_dir import (
     FILES,
     STAGE,
     DataDir,
+    Segment,
     Trials,
     all_models,
     invert,
@@ -366,3 +367,42 @@ def test_the_strings_of_a_directory_are_shared(folder: Path) -> None:
     for table in (data.wav, data.utt2dur):
         assert all(mine is its for mine, its in zip(table, data.utt2spk, strict=True))
     assert data.utt2spk["a-s1-x"] is data.utt2spk["a-s2-y"]
+
+
+@pytest.fixture
+def segmented(tmp_path: Path) -> Path:
+    """Two utterances of one recording and one that is a recording of its own; sessions are named."""
+    wav = {"a-1": Path("/x/long.wav"), "a-2": Path("/x/own.wav"), "b-1": Path("/x/long.wav")}
+    parts = {"b-1": Segment(0.5, 1.25), "a-1": Segment(2, 3.000063), "a-2": Segment(0, 1)}
+    spk, dur = {utt: utt[0] for utt in wav}, dict.fromkeys(wav, 1.0)
+    read = write_data_dir(tmp_path / "s", wav, spk, dur, segments=parts, sessions=dict.fromkeys(wav, "x"))
+    assert (read.wav, read.segments, read.sessions) == (wav, parts, dict.fromkeys(wav, "x"))
+    return tmp_path / "s"
+
+
+def test_segments_are_those_of_kaldi(segmented: Path) -> None:
+    texts = {name: (segmented / name).read_text() for name in ("wav.scp", "segments", "utt2session")}
+    assert texts == {
+        "wav.scp": "a-1 /x/long.wav\na-2 /x/own.wav\n",
+        "segments": "a-1 a-1 2.000000 3.000063\na-2 a-2 0.000000 1.000000\nb-1 a-1 0.500000 1.250000\n",
+        "utt2session": "a-1 x\na-2 x\nb-1 x\n",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "expected"),
+    [
+        ("segments", "2.000000 3.000063", "2.000000", "segments:1: expected '<recording> <start> <end>'"),
+        ("segments", "0.500000", "1.500000", "segments:3: expected '<recording> <start> <end>' with 0 <= start < end"),
+        ("segments", "0.500000", "-1", "segments:3: expected '<recording>"),
+        ("segments", "1.250000", "inf", "segments:3: expected '<recording>"),
+        ("segments", "a-2 a-2 0.000000 1.000000\n", "", "segments: no line for 'a-2' of utt2spk"),
+        ("segments", "a-2 a-2", "a-2 a-3", "segments: expected the recordings of wav.scp, 'a-2' is in one of both"),
+        ("wav.scp", "a-2 /x/own.wav\n", "", "segments: expected the recordings of wav.scp, 'a-2'"),
+        ("utt2session", "a-2 x\n", "", "utt2session: no line for 'a-2'"),
+        ("utt2session", "a-2 x", "a-2 x y", "utt2session:2: expected '<utt> <session>', found 3 fields"),
+    ],
+)
+def test_a_broken_rule_of_segments_is_found(name: str, old: str, new: str, expected: str, segmented: Path) -> None:
+    edit(segmented / name, old, new)
+    assert f"{segmented}/{expected}" in problem(segmented)

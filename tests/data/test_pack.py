@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 from ham.data import pack as pack_module
+from ham.data import segments as segments_module
 from ham.data import store as store_module
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
@@ -146,8 +147,8 @@ def test_finished_shards_are_not_packed_again(
 
 def count_reads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     read: list[Path] = []
-    original = pack_module.read_audio
-    monkeypatch.setattr(pack_module, "read_audio", lambda path, rate: (read.append(path), original(path, rate))[1])
+    original = segments_module.read_audio
+    monkeypatch.setattr(segments_module, "read_audio", lambda path, rate: (read.append(path), original(path, rate))[1])
     return read
 
 

@@ -191,3 +191,112 @@ def test_recordings_of_models_are_tested_and_not_trained_on(tmp_path: Path) -> N
     (root / "trials/u.txt").write_text((root / "trials/t.txt").read_text())
     with pytest.raises(DataError, match=r"'r-ann' has other recordings in 'u' than in 't'"):
         make_plan([root], [root], 1)
+
+
+def add_table(folder: Path, splits: str, name: str = "t") -> Path:
+    """A table of speakers a, b, c, ... with two files each; ``splits`` has a letter for each, T, D or S (train)."""
+    words = {"T": "test", "D": "dev", "S": "train"}
+    rows = ["path,speaker,split"]
+    for speaker, letter in zip("abcdefghij", splits, strict=False):
+        for number in range(2):
+            (folder / f"{speaker}{number}.wav").touch()
+            rows.append(f"{speaker}{number}.wav,{speaker},{words[letter]}")
+    (folder / f"{name}.csv").write_text("\n".join(rows) + "\n")
+    return folder / f"{name}.csv"
+
+
+@pytest.mark.parametrize(
+    ("splits", "trained", "tested"),
+    [("SSTT", "ab", "cd"), ("SSDD", "ab", "cd"), ("SSDDTT", "ab", "ef"), ("SS", "ab", ""), ("TTT", "", "abc")],
+)
+def test_a_column_split_says_who_trains_and_who_is_tested(
+    splits: str, trained: str, tested: str, tmp_path: Path
+) -> None:
+    table = add_table(tmp_path, splits)
+    plan = make_plan([table], [table], 1)
+    assert (folders(plan.train) if plan.train else "") == trained
+    assert "".join(map(folders, plan.tests.values())) == tested
+    assert list(plan.tests) == (["t/all"] if tested else [])
+
+
+def test_splits_that_cannot_be_kept_are_refused(tmp_path: Path) -> None:
+    table = add_table(tmp_path, "SSTT")
+    table.write_text(table.read_text().replace("c1.wav,c,test", "c1.wav,c,train"))
+    with pytest.raises(DataError, match=r"t/all: 1 of its speakers are in the training part too: t-c; .*column split"):
+        make_plan([table], [table], 1)
+    dev = add_table(tmp_path, "DD", "dev")
+    with pytest.raises(DataError, match="expected something to train on or to test, found neither"):
+        make_plan([dev], [], 1)
+    with pytest.raises(DataError, match="training needs at least 2 speakers, found 1"):
+        make_plan([add_table(tmp_path, "ST", "one")], [], 1)
+
+
+def test_lists_of_a_table_lie_in_the_folder_of_its_name(tmp_path: Path) -> None:
+    table = add_table(tmp_path, "SSTTT")
+    (tmp_path / "t/trials").mkdir(parents=True)
+    (tmp_path / "t/trials/x.txt").write_text("1 c0.wav c1.wav\n0 c0.wav d1.wav\n")
+    plan = make_plan([table], [table], 1)
+    assert list(plan.tests) == ["t/x"]
+    assert folders(plan.tests["t/x"]) == "cd"
+    assert folders(plan.train) == "ab"
+
+
+def add_kaldi(folder: Path, speakers: str) -> Path:
+    folder.mkdir()
+    utts = [f"{speaker}-{session}-{number}" for speaker in speakers for session in "xy" for number in range(2)]
+    (folder / "wav.scp").write_text("".join(f"{utt} /speech/{utt}.wav\n" for utt in utts))
+    (folder / "utt2spk").write_text("".join(f"{utt} {utt[0]}\n" for utt in utts))
+    return folder
+
+
+def test_names_in_kaldi_directories_are_one_person_everywhere(tmp_path: Path) -> None:
+    one, other = add_kaldi(tmp_path / "one", "abc"), add_kaldi(tmp_path / "other", "cd")
+    plan = make_plan([one], [add_kaldi(tmp_path / "third", "ef")], 1)
+    assert plan.train is not None
+    assert list(plan.train.utt2spk.items())[:1] == [("a-x-0", "a")]
+    assert plan.train.sessions["a-x-0"] == "x"
+    with pytest.raises(ConfigError, match=r"both give the id 'c-x-0'; take it out of one"):
+        make_plan([one, other], [], 1)
+    for name in ("wav.scp", "utt2spk"):
+        (other / name).write_text((other / name).read_text().replace("c-", "c-new-"))
+    plan = make_plan([one, other], [], 1)
+    assert plan.train is not None
+    assert len(plan.train.wav) == 20
+    assert sum(spk == "c" for spk in plan.train.utt2spk.values()) == 8
+    with pytest.raises(DataError, match=r"other/all: 1 of its speakers are in the training part too: c;"):
+        make_plan([one], [other], 1)
+
+
+def test_utterances_that_are_their_own_speakers_train_nothing(tmp_path: Path) -> None:
+    root = add_kaldi(tmp_path / "one", "abc")
+    utts = [line.split()[0] for line in (root / "utt2spk").read_text().splitlines()]
+    (root / "utt2spk").write_text("".join(f"{utt} {utt}\n" for utt in utts))
+    with pytest.raises(DataError, match="every utterance is its own speaker; training needs to know who speaks"):
+        make_plan([root], [], 1)
+
+
+def test_a_kaldi_directory_has_its_trials_in_a_file(tmp_path: Path) -> None:
+    root = add_kaldi(tmp_path / "one", "abc")
+    (root / "trials").write_text("1 a-x-0 a-y-0\n0 a-x-0 b-y-0\n")
+    assert folders(make_plan([], [root], 1).tests["one/trials"]) == "ab"
+
+
+def test_sessions_are_kept_where_folders_do_not_tell_them(tmp_path: Path) -> None:
+    root = make_root(tmp_path / "r", "ab")
+    assert make_plan([root], [], 1).train.sessions == {}  # type: ignore[union-attr]
+    plan = make_plan([root, add_table(tmp_path, "SS")], [], 1)
+    assert plan.train is not None
+    assert plan.train.sessions.keys() == plan.train.wav.keys()
+    assert plan.train.sessions["r-a-r0-1"] == "r0"
+
+
+@pytest.mark.parametrize("form", ["{0} {1} target\n{0} {2} nontarget\n", "1 {0} {1}\n0 {0} {2}\n"])
+def test_trials_of_mapped_ids_keep_the_old_names(form: str, tmp_path: Path) -> None:
+    root = add_kaldi(tmp_path / "one", "abc")
+    for name in ("wav.scp", "utt2spk"):
+        lines = [f"u-{line}" for line in (root / name).read_text().splitlines()]
+        (root / name).write_text("\n".join(lines) + "\n")
+    (root / "trials").write_text(form.format("u-a-x-0", "u-a-y-0", "u-b-y-0"))
+    trials = make_plan([], [root], 1).tests["one/trials"].trials
+    assert trials is not None
+    assert (trials.enrol[0], trials.test) == ("a-u-a-x-0", ("a-u-a-y-0", "b-u-b-y-0"))

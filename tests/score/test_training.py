@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,13 @@ def test_calibration_targets_cross_sessions(train: DataDir) -> None:
         if label:
             assert enrol.split("-")[1] != test.split("-")[1]
     assert trials.num_target == 3 * 9
+
+
+def test_sessions_that_the_directory_names_count(train: DataDir) -> None:
+    sessions = {utt: str(number % 2) for number, utt in enumerate(train.utt2spk)}
+    trials = training.make_calibration_trials(replace(train, sessions=sessions), {"s00", "s01"}, 1)
+    pairs = zip(trials.enrol, trials.test, trials.labels, strict=True)
+    assert all(sessions[enrol] != sessions[test] for enrol, test, label in pairs if label)
 
 
 def test_sessions_of_every_layout() -> None:
