@@ -168,6 +168,7 @@ def time_steps(step: TrainingStep, config: Config, num_classes: int, device: tor
     classes = num_classes // (1 + len(config.data.speed_perturb))
 
     def timed(crops: int) -> float:
+        """Seconds of a step of so many crops."""
         rows = torch.randn(crops, samples).mul(3000).to(torch.int16)
         batch = Batch(rows, torch.arange(crops) % classes, torch.arange(crops))
         return _timed(lambda: step(batch, generator).loss, optimiser, device)

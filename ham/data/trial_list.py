@@ -85,10 +85,12 @@ class _Names:
     spellings: Spellings
 
     def enrol(self, text: str) -> str | None:
+        """The id of a model or file that a line means on its left side; None if there is none."""
         model = text if text in self.models else self.spellings.find(text)
         return self.models[model] if model is not None else self.test(text)
 
     def test(self, text: str) -> str | None:
+        """The id of a file that a line means on its right side; None if there is none."""
         file = self.root.find(text)
         return None if file is None else self.root.utts[file]
 
