@@ -59,7 +59,7 @@ ham_install() {
   missing=$("$python" "$ham_top/local/missing_packages.py" "$@") || return 1
   [ -n "$missing" ] || return 0
   for file in "$@"; do args+=(-r "$file"); done
-  echo "path.sh: installing $(wc -w <<<"$missing") packages and what they need: $missing" >&2
+  echo "path.sh: installing, with what they need: $missing" >&2
   [[ $missing != *torch==* ]] || echo "path.sh: this takes about 5 GB of disk and 1 to 10 minutes, once" >&2
   if [ -t 2 ]; then
     "$python" -m pip --disable-pip-version-check install "${args[@]}" >&2 || ham_install_failed || return 1

@@ -126,7 +126,7 @@ def _list(folders: Folders, train_sets: Sequence[str], catalogue: Catalogue, bud
         check_counts(cn2, more, catalogue.sets.get("cn2"), budget)
         speakers = train_speakers(cn2, "spk.lst", more, budget)
         if both := sorted(trained.keys() & speakers):
-            raise DataError(f"{cn2}/spk.lst: {len(both)} speakers are in CN-Celeb1 too, the first is {both[0]}")
+            raise DataError(f"{cn2}/spk.lst: in CN-Celeb1 too: {count(len(both), 'speaker')}, the first is {both[0]}")
         trained.update({name: more[name] for name in speakers})
     return data, trained
 

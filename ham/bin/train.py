@@ -78,6 +78,8 @@ def main(argv: Sequence[str]) -> None:
         return
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder, "train"):
+        for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # by a run that was killed
+            left.unlink()
         write_sums(folder, stores)
         _write_request(folder, request)
         torch.manual_seed(options.seed)

@@ -333,7 +333,7 @@ def load_catalogue(path: Path | None) -> Catalogue:
         return BUILT_IN
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"--catalogue {path}: expected a JSON file, found: {error}") from error
     return _parse(str(path), content)
 

@@ -190,7 +190,7 @@ def train_speakers(
     if not speakers:
         raise DataError(f"{path}: is empty; unpack the archive again")
     if len(problems) > max_missing_files or not found:
-        said = f"{len(problems)} of {len(speakers)} speakers have no folder"
+        said = f"no folder for {len(problems)} of {count(len(speakers), 'speaker')}"
         cure = f"unpack the archive again, or leave them out (--max_missing_files, now {max_missing_files})"
         raise DataError(f"{said}: {summarise(problems)}; {cure if found else 'unpack the archive again'}")
     if problems:
@@ -363,7 +363,9 @@ def check_disjoint(trained: set[str], tested: set[str]) -> None:
     """
     if both := sorted(trained & tested):
         shown = " ".join(both[:SHOWN]) + (f" and {len(both) - SHOWN} more" if len(both) > SHOWN else "")
-        raise DataError(f"{len(both)} speakers are trained on and tested: {shown}; take them out of the training lists")
+        raise DataError(
+            f"trained on and tested: {count(len(both), 'speaker')}: {shown}; take them out of the training lists"
+        )
 
 
 def check_train_sets(names: Sequence[str]) -> tuple[str, ...]:

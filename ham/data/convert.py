@@ -182,7 +182,7 @@ def _convert_all(
 def _check_budget(bad: dict[str, str], max_bad: int) -> None:
     if len(bad) > max_bad:
         cure = "load them again, or leave them out with a larger --max_missing_files"
-        said = f"{len(bad)} files cannot be converted and --max_missing_files allows {max_bad}"
+        said = f"cannot convert {count(len(bad), 'file')}, and --max_missing_files allows {max_bad}"
         raise DataError(f"{said}: {summarise([*bad.values()])}; {cure}")
 
 

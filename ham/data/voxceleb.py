@@ -215,7 +215,9 @@ def choose_speakers(found: Mapping[str, Path], request: Request, tested: Iterabl
     tested = set(tested)
     if missing := sorted(tested.difference(found)):
         shown = " ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
-        raise DataError(f"vox1: {len(missing)} speakers of the trial lists have no folder: {shown}; add vox1_test")
+        raise DataError(
+            f"vox1: no folder for {count(len(missing), 'speaker')} of the trial lists: {shown}; add vox1_test"
+        )
     vox1 = {name: folder for name, folder in found.items() if name.startswith("id1")}
     if not request.needs_vox1_dev:
         vox1 = {name: folder for name, folder in vox1.items() if name in tested}

@@ -60,7 +60,7 @@ def test_a_bad_file_ends_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     (tmp_path / "m4a/id00000/-video/00002.m4a").write_bytes(b"")
     assert run(main, argv) == 1
     err = capsys.readouterr().err
-    assert "1 files cannot be converted and --max_missing_files allows 0" in err
+    assert "cannot convert 1 file, and --max_missing_files allows 0" in err
     assert "00002.m4a: is empty" in err
     assert err.count("\n") == 1
     assert run(main, [*argv, "--max_missing_files", "1"]) == 0

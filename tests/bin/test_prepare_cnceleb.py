@@ -126,7 +126,7 @@ def test_the_true_counts_are_held_against_the_trials(corpus: Corpus, capsys: pyt
 @pytest.mark.parametrize(
     ("file", "lines", "words"),
     [
-        ("CN-Celeb_flac/dev/dev.lst", ["id00000", "id00800"], "1 speakers are trained on and tested: id00800"),
+        ("CN-Celeb_flac/dev/dev.lst", ["id00000", "id00800"], "trained on and tested: 1 speaker: id00800"),
         ("CN-Celeb2_flac/spk.lst", ["id10000", "id10009"], "found 'id10009'"),
         ("CN-Celeb2_flac/data/id10000/new-01-001.flac", [], "data: 2 speakers, 9 utterances; expected 2 and 8"),
     ],
@@ -179,7 +179,7 @@ def test_a_speaker_of_both_corpora_is_refused(corpus: Corpus, capsys: pytest.Cap
     (corpus.cn2 / "data/id10000").rename(corpus.cn2 / "data/id00000")
     write(corpus.cn2 / "spk.lst", "id00000", "id10001")
     assert corpus() == 1
-    assert "1 speakers are in CN-Celeb1 too, the first is id00000" in capsys.readouterr().err
+    assert "in CN-Celeb1 too: 1 speaker, the first is id00000" in capsys.readouterr().err
 
 
 def test_missing_corpora_and_wrong_requests_are_one_line(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:

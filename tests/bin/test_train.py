@@ -170,6 +170,17 @@ def test_a_cut_shard_is_found_before_the_training(lab: Lab, caplog: pytest.LogCa
     assert shard.read_bytes() == content
 
 
+def test_what_a_killed_training_left_is_gone_after_the_next(lab: Lab) -> None:
+    lab.pack()
+    left = [lab.exp_dir / "checkpoints/.epoch_0001_step_00000003.pt.part", lab.exp_dir / ".config.yaml.part"]
+    left[0].parent.mkdir(parents=True)
+    for path in left:
+        path.write_bytes(b"half")
+    lab.train()
+    assert not any(path.exists() for path in left)
+    assert not list(lab.exp_dir.rglob("*.part"))
+
+
 def test_the_configuration_is_written_with_every_default(lab: Lab) -> None:
     lab.pack()
     lab.train()

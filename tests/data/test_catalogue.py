@@ -124,6 +124,8 @@ def test_a_wrong_file_is_refused(tmp_path: Path, wrong: object, words: str) -> N
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text("{")
-    for name in ("c.json", "none.json"):
+    (tmp_path / "deep.json").write_text("[" * 200_000)
+    (tmp_path / "digits.json").write_text("9" * 5000)
+    for name in ("c.json", "deep.json", "digits.json", "none.json"):
         with pytest.raises(ConfigError, match="expected a JSON file"):
             load_catalogue(tmp_path / name)

@@ -93,7 +93,7 @@ def test_bad_files_are_counted_and_listed(source: Path) -> None:
     (source / NAMES[3]).write_bytes(b"no audio")
     content = (source / NAMES[7]).read_bytes()
     (source / NAMES[7]).write_bytes(content[:2000])
-    with pytest.raises(DataError, match="2 files cannot be converted and --max_missing_files allows 1") as caught:
+    with pytest.raises(DataError, match="cannot convert 2 files, and --max_missing_files allows 1") as caught:
         convert(source, target, "wav", max_bad=1)
     assert NAMES[3] in str(caught.value)
     assert beside_is_incomplete(target)

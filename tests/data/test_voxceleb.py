@@ -159,7 +159,7 @@ def test_speakers_that_are_not_needed_are_left_out(tmp_path: Path) -> None:
     assert list(choose_speakers(found, make_request(["vox2_dev"], ["vox1_o"]), TEST)["vox1"]) == list(TEST)
     assert list(choose_speakers(found, make_request(["vox2_dev"], []), TEST)["vox1"]) == list(DEV + TEST)
     assert list(choose_speakers(found, make_request(["vox1_dev"], []), TEST)) == ["vox1"]
-    with pytest.raises(DataError, match="1 speakers of the trial lists have no folder: id10999"):
+    with pytest.raises(DataError, match="no folder for 1 speaker of the trial lists: id10999"):
         choose_speakers(found, make_request(["vox2_dev"], []), [*TEST, "id10999"])
     with pytest.raises(DataError, match="vox2_dev: expected"):
         choose_speakers(dict.fromkeys(DEV + TEST, tmp_path), make_request(["vox2_dev"], []), TEST)
