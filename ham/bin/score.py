@@ -119,8 +119,6 @@ def main(argv: Sequence[str]) -> None:
     )
     for backend in backends:  # before anything is written
         scorer.check(backend)
-    plans = [_fitting(backends, trial_list) for trial_list in lists]
-    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
     numbers: list[ListResult] = []
     curves: list[Curves] = []
     with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:

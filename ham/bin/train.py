@@ -140,6 +140,7 @@ def prepare(data_dir: Path, config: Config, seed: int) -> Prepared:
             f"{data_dir}/train: expected at least 2 speakers besides the {len(aside)} kept aside for validation "
             f"(data.valid_speakers, data.valid_share), found {len(data.speakers)}"
             + (f"; {data.num_short} utterances are below {shortest:g} s (data.min_utterance_s)" if shortest else "")
+            + "; train on more speakers, or keep fewer aside: --set data.valid_speakers=0 keeps none"
         )
     return Prepared(store, utt2spk, data, aside, identity(store, utt2spk))
 

@@ -7,13 +7,11 @@ elsewhere is nobody's but the user's; a line ``<CRC-32> <file>`` follows for eac
 from __future__ import annotations
 
 import shutil
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+from ham.data.checksums import crc32_of
 from ham.errors import DataError
-
-_BLOCK = 1 << 20
 
 
 def mark_name(stage: int) -> str:
@@ -33,7 +31,7 @@ def write_mark(folder: Path, stage: int, name: str) -> None:
         stage: that made it.
         name: what it is called among those that are made together.
     """
-    lines = [name, *(f"{_crc32(folder / file):08x} {file}" for file in _files(folder))]
+    lines = [name, *(f"{crc32_of(folder / file):08x} {file}" for file in _files(folder))]
     (folder / mark_name(stage)).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
 
 
@@ -68,7 +66,7 @@ def _problem(folder: Path, stage: int, name: str, is_damaged: Callable[[Path], b
         return f"it also holds {others[0]!r}; move it away"
     if owner != name:
         return f"it is a copy of {owner!r}; move it away"
-    changed = [file for file in found if f"{_crc32(folder / file):08x}" != written[file]]
+    changed = [file for file in found if f"{crc32_of(folder / file):08x}" != written[file]]
     if changed and not is_damaged(folder):
         return f"{changed[0]!r} was changed since; move it away, or remove it to have it written again"
     return None
@@ -79,14 +77,6 @@ def _files(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
     )
-
-
-def _crc32(file: Path) -> int:
-    crc = 0
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            crc = zlib.crc32(block, crc)
-    return crc
 
 
 def move_in(new: Path, place: Path) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ham.data.audio import AudioInfo
+from ham.data.checksums import crc32_of
 
 _PIECE = 4096
-_BLOCK = 1 << 20
 
 Speakers = Mapping[Path, str]
 """The speaker of each file."""
@@ -47,7 +47,7 @@ def _equal(group: Sequence[Path], speakers: Speakers) -> Iterator[tuple[Path, Pa
             continue
         seen: dict[int, Path] = {}
         for file in alike:
-            earlier = seen.setdefault(_crc32(file), file)
+            earlier = seen.setdefault(crc32_of(file), file)
             if speakers[earlier] != speakers[file]:
                 yield earlier, file
 
@@ -56,11 +56,3 @@ def _piece(file: Path) -> int:
     with file.open("rb") as stream:
         stream.seek(file.stat().st_size // 2)
         return zlib.crc32(stream.read(_PIECE))
-
-
-def _crc32(file: Path) -> int:
-    crc = 0
-    with file.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            crc = zlib.crc32(block, crc)
-    return crc

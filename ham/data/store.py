@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ham.data import ownership
+from ham.data.checksums import crc32_of
 from ham.errors import DataError, summarise
 
 SHARD_BYTES = 256 * 1024 * 1024
@@ -53,7 +54,6 @@ SAMPLE_BYTES = 1 << 30
 
 _HEADER_BYTES = 128  # of every shard: NumPy wants a multiple of 64, and the shape is only known in the end
 _HEADER = re.compile(rb"'(<[if][248])'.*'shape': [(](\d+,(?: \d+)?)[)]")
-_BLOCK = 1 << 24  # bytes that are checked at a time
 _DECODED = 4096  # ids that are decoded at a time
 
 
@@ -342,14 +342,7 @@ def _mapped(path: Path) -> NDArray[Any]:
 
 def _index_sums(store: Path) -> list[int]:
     """CRC-32 of the index files; they are read, since pages of a map would count as the process's own."""
-    sums = []
-    for name in INDEX_FILES:
-        crc = 0
-        with (store / name).open("rb") as stream:
-            while block := stream.read(_BLOCK):
-                crc = zlib.crc32(block, crc)
-        sums.append(crc)
-    return sums
+    return [crc32_of(store / name) for name in INDEX_FILES]
 
 
 def _again(store: Path) -> str:

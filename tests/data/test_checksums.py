@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
-from ham.data.checksums import BOOK, LOCK, ChecksumBook, lock_folder, md5_of, set_aside
+from ham.data.checksums import BOOK, LOCK, ChecksumBook, crc32_of, lock_folder, md5_of, set_aside
 from ham.errors import DataError
 
 
@@ -103,3 +105,10 @@ def test_a_second_program_is_kept_out_and_a_killed_one_is_not_in_the_way(tmp_pat
         assert (tmp_path / LOCK).read_text() == f"a download, process {os.getpid()}"
     with lock_folder(tmp_path, "again"):
         pass
+
+
+@pytest.mark.parametrize("size", [0, 1, 5 * 2**20])
+def test_the_crc32_of_a_file(tmp_path: Path, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    (tmp_path / "f").write_bytes(content)
+    assert crc32_of(tmp_path / "f") == zlib.crc32(content)
