@@ -133,7 +133,7 @@ system=(--config "$config" --loss "$loss" --set "$set")
 # ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
 ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
 
-exp_name=$(ham exp_name --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" "${system[@]}") || exit $?
+exp_name=$(ham check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" "${system[@]}") || exit $?
 exp_dir=$exp_root/$exp_name
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then

@@ -23,11 +23,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ham.data.augment import Augmenter, Materials, available_kinds, build_kinds
-from ham.data.noise import SPEECH_NUM_FILES, SPEECH_SNR_DB, AddNoise
-from ham.data.reverb import ROOM_SIZES, Reverberate
-from ham.data.speed import speed_input_samples, speed_perturb
-from ham.data.waveforms import Crops, fast_fft_length, normalise_energy
+from ham.augment.augmenter import Augmenter, Materials, available_kinds, build_kinds
+from ham.augment.noise import SPEECH_NUM_FILES, SPEECH_SNR_DB, AddNoise
+from ham.augment.reverb import ROOM_SIZES, Reverberate
+from ham.augment.speed import speed_input_samples, speed_perturb
+from ham.augment.waveforms import Crops, fast_fft_length, normalise_energy
 
 Array = npt.NDArray[np.floating[Any]]
 SNR_DB = 10.0

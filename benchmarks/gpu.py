@@ -119,8 +119,8 @@ def make_stores(folder: Path, quick: bool) -> None:
 
 def read_config(name: str, quick: bool, **train: Any) -> Any:
     """A published configuration; a narrow network and small batches where it is only tried."""
-    from ham.bin._system import resolve
     from ham.config import load_config
+    from ham.model.build import resolve
 
     config = resolve(load_config(TOP / f"conf/{name}.yaml"))
     config = replace(config, train=replace(config.train, **train))
@@ -162,8 +162,8 @@ def median_s(work: Callable[[], object], device: torch.device, repeats: int) -> 
 
 def build(config: Any, device: torch.device, folder: Path) -> tuple[Any, int]:
     """The training step as stage 4 builds it, and the classes of its loss."""
+    from ham.augment.speed import SpeedPerturbation
     from ham.bin.train import build_step
-    from ham.data.speed import SpeedPerturbation
 
     speeds = config.data.speed_perturb
     speed = SpeedPerturbation(NUM_SPEAKERS, speeds=speeds) if speeds else None
@@ -174,8 +174,8 @@ def build(config: Any, device: torch.device, folder: Path) -> tuple[Any, int]:
 
 def measure_step(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Crops a second and memory of a whole step on one batch, and the time of its parts."""
-    from ham.bin._system import build_optimiser
-    from ham.data.dataset import Batch
+    from ham.data.batches import Batch
+    from ham.model.build import build_optimiser
 
     device = torch.device(options.device)
     config = read_config(options.config, options.quick, precision=set_precision(options.precision))
@@ -264,7 +264,7 @@ def step_parts(
 def measure_waiting(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Two epochs of the true loop over a store, with workers; the second one's figures."""
     from ham.bin.train import Prepared, build_loop
-    from ham.data.dataset import training_set
+    from ham.data.batches import training_set
     from ham.data.store import ArrayStore
 
     (folder / "exp").mkdir()
@@ -287,9 +287,9 @@ def measure_waiting(options: argparse.Namespace, folder: Path) -> dict[str, Any]
 
 def measure_extraction(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Utterances a second by the size of the batch."""
-    from ham.bin._system import build_backbone, build_frontend
     from ham.data.store import ArrayStore
-    from ham.score.embeddings import extract
+    from ham.embeddings.extract import extract
+    from ham.model.build import build_backbone, build_frontend
 
     config, device = read_config("ecapa_tdnn", options.quick), torch.device(options.device)
     backbone, frontend = build_backbone(config).to(device), build_frontend(config).to(device)

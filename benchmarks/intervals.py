@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ham.score.metrics import eer
-from ham.score.summary import summarise_seeds
+from ham.score.seeds import summarise_seeds
 
 CASES = {"mild": (0.03, 0.08), "strong": (0.04, 0.45), "few": (0.003, 0.2)}
 """True EER, and the share of the targets' variance that belongs to the speaker."""

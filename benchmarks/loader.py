@@ -38,18 +38,17 @@ import torch
 from numpy.typing import NDArray
 from scipy import signal
 
-from ham.bin._system import build_backbone, build_frontend, build_loss, build_optimiser, pick_device
+from ham.augment.augmenter import Augmenter, Materials, build_kinds
+from ham.augment.noise import MUSIC_SNR_DB, NOISE_SNR_DB, SPEECH_NUM_FILES, SPEECH_SNR_DB
 from ham.config import Config, load_config
-from ham.data.augment import Augmenter, Materials, build_kinds
-from ham.data.dataset import Batch, CropBatches, TrainingSet, training_set
-from ham.data.noise import MUSIC_SNR_DB, NOISE_SNR_DB, SPEECH_NUM_FILES, SPEECH_SNR_DB
+from ham.data.batches import Batch, CropBatches, TrainingSet, training_set
 from ham.data.pack import pack_audio
 from ham.data.sampler import plan_epoch
 from ham.data.store import INT16_SCALE, ArrayStore
-from ham.features import SpecAugment
-from ham.report import hardware
-from ham.score.embeddings import extract
-from ham.score.results import git_commit
+from ham.embeddings.extract import extract
+from ham.frontends import SpecAugment
+from ham.model.build import build_backbone, build_frontend, build_loss, build_optimiser, pick_device
+from ham.provenance import git_commit, hardware
 from ham.train.loop import Loop, LoopSettings
 from ham.train.step import TrainingStep
 

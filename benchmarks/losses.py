@@ -39,9 +39,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import ham.losses
-from ham.bin._system import pick_device
-from ham.report import hardware
-from ham.score.results import git_commit
+from ham.model.build import pick_device
+from ham.provenance import git_commit, hardware
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "MALLOC_")

@@ -165,7 +165,7 @@ def prepare_training(options: argparse.Namespace) -> dict[str, Any]:
     """All that stage 4 does before its first step: manifest, store, checks, labels, fingerprint, order of an epoch."""
     from ham.bin.train import prepare
     from ham.config import Config
-    from ham.data.dataset import CropBatches
+    from ham.data.batches import CropBatches
     from ham.data.sampler import plan_epoch
 
     prepared = prepare(options.folder, Config(), seed=1)
@@ -271,8 +271,7 @@ def main() -> None:
     if options.step is not None:
         run_here(options)
         return
-    from ham.report import hardware
-    from ham.score.results import git_commit
+    from ham.provenance import git_commit, hardware
 
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         options.folder = Path(folder)

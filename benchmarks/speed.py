@@ -25,7 +25,7 @@ from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
 from torchaudio.functional import resample
 
-from ham.data.speed import FILTER
+from ham.augment.speed import FILTER
 
 RATE = 16000
 SPEEDS = {1.1: (11, 10), 1.2: (6, 5), 0.9: (9, 10), 0.8: (4, 5)}

@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ham.bin._system import build_augmenter, build_backbone, build_frontend, build_loss, pick_device
 from ham.config import Config, load_config
-from ham.data.dataset import CropBatches, training_set
+from ham.data.batches import CropBatches, training_set
 from ham.data.sampler import plan_epoch
 from ham.data.store import INT16_SCALE, ArrayStore, write_store
-from ham.score.embeddings import extract
+from ham.embeddings.extract import extract
+from ham.model.build import build_augmenter, build_backbone, build_frontend, build_loss, pick_device
 
 NUM_UTTS = 512
 NUM_SPEAKERS = 64

@@ -33,7 +33,7 @@ class FrontendConfig:
 @dataclass(frozen=True)
 class SpecAugmentConfig:
     """Masks of training features: 0 to ``max_time_width - 1`` frames and 0 to ``max_freq_width - 1`` bands; 0 and 0
-    switch it off. The published 10 and 8 mask at most 9 and 7, see :class:`ham.features.SpecAugment`.
+    switch it off. The published 10 and 8 mask at most 9 and 7, see :class:`ham.frontends.SpecAugment`.
     """
 
     max_time_width: int = 10

@@ -253,7 +253,7 @@ check_rows() {
   for loss in $table_losses; do
     changes=()
     [ -z "$(changes_of "$1" "$loss")" ] || changes=(--set "$(changes_of "$1" "$loss")")
-    ham exp_name --config "$top/conf/$1.yaml" --loss "$loss" --device "$device" --backends "$table_backends" \
+    ham check_request --config "$top/conf/$1.yaml" --loss "$loss" --device "$device" --backends "$table_backends" \
       "${changes[@]}" >/dev/null || exit $?
   done
 }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.score.curves import summarise_scores, write_curves
 from ham.score.results import Results, evaluate, write_results
-from ham.score.scores import Scores, write_scores
+from ham.score.score_file import Scores, write_scores
 
 NUM_SPEAKERS = 8
 LISTS = ("x/all", "x/hard")

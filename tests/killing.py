@@ -142,7 +142,7 @@ def _main(name: str, arguments: list[str]) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
-    sys.exit(importlib.import_module("ham.bin._cli").run(importlib.import_module(name).main, arguments))
+    sys.exit(importlib.import_module("ham.cli").run(importlib.import_module(name).main, arguments))
 
 
 def killed_at(start: Start, arguments: Sequence[str], grown: Path, num_bytes: float) -> bool:

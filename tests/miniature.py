@@ -26,7 +26,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ham.data.catalogue import LISTS, SETS, ArchiveSet, Catalogue, Part, TrialListFile, dump_catalogue
+from ham.corpora.catalogue import LISTS, SETS, ArchiveSet, Catalogue, Part, TrialListFile, dump_catalogue
 
 TOP = Path(__file__).parents[1]
 SAMPLE_RATE = 16000

@@ -15,7 +15,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.catalogue import SETS, ArchiveSet, Part
+from ham.corpora.catalogue import SETS, ArchiveSet, Part
 
 Files = Mapping[str, bytes]
 

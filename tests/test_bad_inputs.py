@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from ham.backbones import BACKBONES
-from ham.bin import exp_name
-from ham.bin._cli import run
+from ham.bin import check_request
+from ham.cli import run
 from ham.errors import LONGEST
-from ham.features import FRONTENDS
+from ham.frontends import FRONTENDS
 from ham.losses import LOSSES
 
 TABLE: list[dict[str, Any]] = yaml.safe_load(
@@ -22,7 +22,7 @@ TABLE: list[dict[str, Any]] = yaml.safe_load(
 
 def refused(path: Path, options: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line of a request that is wrong."""
-    assert run(exp_name.main, ["--config", str(path), *options]) == 2
+    assert run(check_request.main, ["--config", str(path), *options]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -108,7 +108,7 @@ def test_a_value_of_an_option_is_not_repeated_whole(tmp_path: Path, capsys: pyte
 def test_right_names(tmp_path: Path, options: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "system.yaml"
     path.write_bytes(b"\xef\xbb\xbftrain: {epochs: 0o17}\n")  # a byte order mark is no part of the first key
-    assert run(exp_name.main, ["--config", str(path), *options]) == 0
+    assert run(check_request.main, ["--config", str(path), *options]) == 0
     assert capsys.readouterr().out == f"{name}\n"
 
 
@@ -142,7 +142,7 @@ def test_no_value_of_any_option_is_a_traceback(
     path = tmp_path / "system.yaml"
     for value in ODD:
         path.write_text(f"{kind}: {{name: {name}, {option}: {value}}}\n", encoding="utf-8")
-        status = run(exp_name.main, ["--config", str(path)])
+        status = run(check_request.main, ["--config", str(path)])
         err = capsys.readouterr().err
         if status:
             assert status == 2

@@ -10,12 +10,12 @@ import pytest
 import torch
 import yaml
 
-from ham.bin._system import build_backbone, build_frontend, build_loss, check_parts, resolve
 from ham.config import Config, differences, from_dict, load_config, to_dict
 from ham.data.sampler import num_batches
 from ham.errors import ConfigError
 from ham.losses import LOSSES
-from ham.score.published import read_published
+from ham.model.build import build_backbone, build_frontend, build_loss, check_parts, resolve
+from ham.report.published import read_published
 from ham.train.schedules import learning_rate, margin_at
 
 TOP = Path(__file__).parents[1]

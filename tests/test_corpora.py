@@ -24,7 +24,7 @@ import av
 import numpy as np
 import pytest
 
-from ham.data.catalogue import SETS, dump_catalogue, load_catalogue
+from ham.corpora.catalogue import SETS, dump_catalogue, load_catalogue
 from tests.killing import KILLS, TOP, Forked, audio, command, contents, kill_ten_times, run, size_of, started
 from tests.miniature import Miniature, build, write_m4a
 from tests.server import ALWAYS, MIRROR_REPO, Server, Trouble

@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from ham import backbones, features, losses
-from ham.data.augment import Augmenter, Materials, build_kinds
-from ham.data.dataset import Batch
+from ham import backbones, frontends, losses
+from ham.augment.augmenter import Augmenter, Materials, build_kinds
+from ham.data.batches import Batch
 from ham.data.store import ArrayStore, write_store
-from ham.features import SpecAugment
-from ham.score.embeddings import extract
+from ham.embeddings.extract import extract
+from ham.frontends import SpecAugment
 from ham.train.step import TrainingStep
 
 pytestmark = pytest.mark.gpu
@@ -26,7 +26,7 @@ def make_step(device: str, precision: torch.dtype | None = None, *, augment: boo
     """A small step whose weights are the same on every device."""
     torch.manual_seed(0)
     parts: list[nn.Module] = [
-        features.build("mel", num_mel_bins=40),
+        frontends.build("mel", num_mel_bins=40),
         backbones.build("ecapa_tdnn", 40, 32, channels=64, mfa_channels=96, attention_channels=16, se_channels=16),
         losses.build("ham_softmax", 32, 10),
     ]

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 import ham.losses
-from ham.bin._system import build_backbone, build_frontend
 from ham.config import BackboneConfig, Config, LossConfig, to_dict
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.data.store import ArrayStore, write_store
-from ham.score.embeddings import extract, write_embeddings
+from ham.embeddings.extract import extract, write_embeddings
+from ham.model.build import build_backbone, build_frontend
 
 SPEAKERS = {"p1": ("f", "us"), "p2": ("f", "us"), "p3": ("f", "gb"), "p4": ("m", "us"), "p5": ("m", "us")}
 RATE, DIM = 16000, 8

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ham.bin._cli import Parser, run
-from ham.score.compare import comparison, markdown_table
+from ham.cli import Parser, run
+from ham.report.markdown import comparison, markdown_table
 from ham.score.results import read_results
 
 

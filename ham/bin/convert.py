@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ham.bin._cli import Parser, at_least, run
-from ham.data.convert import FORMATS, convert
+from ham.cli import Parser, at_least, run
+from ham.corpora.convert import FORMATS, convert
 
 
 def main(argv: Sequence[str]) -> None:

@@ -18,12 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ham.bin._cli import Parser, at_least, boolean, run
-from ham.data.catalogue import load_catalogue
-from ham.data.download import KEY_VARIABLE, SOURCES, Ways, download
-from ham.data.fetch import Limits
-from ham.data.space import Room
-from ham.data.web import INSECURE, Secret
+from ham.cli import Parser, at_least, boolean, run
+from ham.corpora.catalogue import load_catalogue
+from ham.corpora.disk_space import Room
+from ham.corpora.download import KEY_VARIABLE, SOURCES, Ways, download
+from ham.corpora.fetch import Limits
+from ham.corpora.web import INSECURE, Secret
 from ham.errors import ConfigError
 from ham.schema import choose
 

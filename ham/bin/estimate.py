@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ham.bin._cli import Parser, at_least, run
-from ham.bin._options import add_config, read_config
-from ham.bin._system import build_optimiser, pick_device
+from ham.augment.speed import SpeedPerturbation
+from ham.bin._system_options import add_config, read_config
 from ham.bin.train import build_step
+from ham.cli import Parser, at_least, run
 from ham.config import Config
-from ham.data.dataset import Batch
+from ham.data.batches import Batch
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
-from ham.data.speed import SpeedPerturbation
 from ham.errors import ConfigError, DataError
+from ham.model.build import build_optimiser, pick_device
 from ham.train.step import TrainingStep
 
 logger = logging.getLogger(__name__)

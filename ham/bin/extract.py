@@ -19,15 +19,11 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham.backbones.base import Backbone
-from ham.bin._cli import Parser, at_least, run
-from ham.bin._system import build_backbone, build_frontend, check_current, pick_device
+from ham.cli import Parser, at_least, run
 from ham.config import Config, from_dict
 from ham.data.kaldi_dir import DataDir, Trials, all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
-from ham.errors import CheckpointError
-from ham.score import training
-from ham.score.backends import DEFAULT, parse_backends
-from ham.score.embeddings import (
+from ham.embeddings.extract import (
     CROP_SAMPLES,
     ENROL,
     NUM_CROPS,
@@ -40,7 +36,11 @@ from ham.score.embeddings import (
     write_ark,
     write_embeddings,
 )
-from ham.train import checkpoint
+from ham.errors import CheckpointError
+from ham.model import checkpoint
+from ham.model.build import build_backbone, build_frontend, check_current, pick_device
+from ham.score import cohort as training
+from ham.score.backends import DEFAULT, parse_backends
 from ham.words import count
 
 logger = logging.getLogger(__name__)

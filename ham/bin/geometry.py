@@ -20,25 +20,8 @@ import scipy
 import torch
 
 import ham
-from ham import geometry_page
-from ham.bin._cli import Parser, at_least, run
-from ham.bin._system import pick_device
-from ham.bin.hierarchy import (
-    System,
-    choose_utterances,
-    embed_versions,
-    radii,
-    read_leaves,
-    read_system,
-    read_utterances,
-)
-from ham.data.kaldi_dir import invert, read_data_dir, trial_dirs
-from ham.data.store import ArrayStore
-from ham.errors import ConfigError
-from ham.losses.base import SpeakerLoss
-from ham.losses.hyperbolic import HSoftmax
-from ham.report import History, read_history
-from ham.score.geometry import (
+from ham.analysis.hierarchy import CROPS_S, radius_quantiles
+from ham.analysis.picture import (
     MOST_SHOWN,
     Centres,
     Geometry,
@@ -52,11 +35,27 @@ from ham.score.geometry import (
     spread,
     write_geometry,
 )
-from ham.score.hierarchy import CROPS_S, radius_quantiles
-from ham.score.projector import write_projector
-from ham.score.results import git_commit
-from ham.score.scores import write_text
-from ham.train import checkpoint
+from ham.analysis.projector import write_projector
+from ham.bin.hierarchy import (
+    System,
+    choose_utterances,
+    embed_versions,
+    radii,
+    read_leaves,
+    read_system,
+    read_utterances,
+)
+from ham.cli import Parser, at_least, run
+from ham.data.kaldi_dir import invert, read_data_dir, trial_dirs
+from ham.data.store import ArrayStore
+from ham.errors import ConfigError
+from ham.files import write_text
+from ham.losses.base import SpeakerLoss
+from ham.losses.hyperbolic import HSoftmax
+from ham.model.build import pick_device
+from ham.provenance import git_commit, versions
+from ham.report import geometry_page
+from ham.report.experiment import History, read_history
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -193,7 +192,7 @@ def measure(
         seed=system.seed,
         loss=system.loss.name,
         commit=git_commit(Path(ham.__file__).parent),
-        versions={**checkpoint.versions(), "scipy": scipy.__version__},
+        versions={**versions(), "scipy": scipy.__version__},
         command=command,
         roots=speech.roots,
         picture=_picture(system, speech, num_speakers),

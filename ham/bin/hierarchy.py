@@ -26,21 +26,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 
 import ham
-from ham.backbones.base import Backbone
-from ham.bin._cli import Parser, run
-from ham.bin._system import build_backbone, build_frontend, pick_device
-from ham.bin.score import read_trained
-from ham.config import from_dict
-from ham.data.kaldi_dir import invert, read_data_dir, read_lines, trial_dirs
-from ham.data.store import INT16_SCALE, ArrayStore
-from ham.errors import CheckpointError, ConfigError, DataError
-from ham.features import Frontend
-from ham.geometry.delta import gaussian_baseline
-from ham.losses.base import SpeakerLoss
-from ham.score.backend import EmbeddingTable, read_embeddings
-from ham.score.compare import markdown_table
-from ham.score.embeddings import MAX_BATCH_FRAMES, batches_by_length
-from ham.score.hierarchy import (
+from ham.analysis.hierarchy import (
     CROPS_S,
     SEED,
     Hierarchy,
@@ -52,8 +38,22 @@ from ham.score.hierarchy import (
     radius_quantiles,
     write_hierarchy,
 )
-from ham.score.results import git_commit
-from ham.train import checkpoint
+from ham.backbones.base import Backbone
+from ham.bin.score import read_trained
+from ham.cli import Parser, run
+from ham.config import from_dict
+from ham.data.kaldi_dir import invert, read_data_dir, read_lines, trial_dirs
+from ham.data.store import INT16_SCALE, ArrayStore
+from ham.embeddings.extract import MAX_BATCH_FRAMES, batches_by_length
+from ham.errors import CheckpointError, ConfigError, DataError
+from ham.frontends import Frontend
+from ham.geometry.delta import gaussian_baseline
+from ham.losses.base import SpeakerLoss
+from ham.model import checkpoint
+from ham.model.build import build_backbone, build_frontend, pick_device
+from ham.provenance import git_commit, versions
+from ham.report.markdown import markdown_table
+from ham.score.measures import EmbeddingTable, read_embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -245,7 +245,7 @@ def measure(
         name=system.folder.resolve().name,
         seed=system.seed,
         commit=git_commit(Path(ham.__file__).parent),
-        versions={**checkpoint.versions(), "scipy": scipy.__version__},
+        versions={**versions(), "scipy": scipy.__version__},
         command=command,
         structure=structure,
         delta_gaussian=_gaussian_delta(structure.num_utterances, structure.embedding_dim),
@@ -301,7 +301,7 @@ def embed_versions(system: System, chosen: Sequence[int], store: ArrayStore, dev
 
     Returns:
         Float64 embeddings of all chosen utterances, shape ``(N, D)``, in each version of
-        :func:`ham.score.hierarchy.conditions`.
+        :func:`ham.analysis.hierarchy.conditions`.
 
     Raises:
         DataError: if the table of embeddings was made with other weights or from other audio.

@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ham.bin._cli import Parser, run
-from ham.bin._options import add_config, boolean, read_config
-from ham.bin._system import SAMPLE_RATE, build_frontend
+from ham.audio import SAMPLE_RATE
+from ham.bin._system_options import add_config, boolean, read_config
+from ham.cli import Parser, run
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import Segment, read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
+from ham.model.build import build_frontend
 from ham.words import count
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from ham.bin._cli import Parser, at_least, run
 from ham.bin.prepare_data import inspect
-from ham.data.catalogue import Catalogue, load_catalogue
-from ham.data.cnceleb import (
+from ham.cli import Parser, at_least, run
+from ham.corpora.catalogue import Catalogue, load_catalogue
+from ham.corpora.cnceleb import (
     ENROL_LISTS,
     LIST,
     NUM_TARGET,
@@ -41,9 +41,9 @@ from ham.data.cnceleb import (
     read_evaluation,
     train_speakers,
 )
-from ham.data.join import write_joints
-from ham.data.roots import write_root
+from ham.corpora.join import write_joints
 from ham.errors import ConfigError, DataError, summarise
+from ham.prepare.roots import write_root
 from ham.words import count
 
 logger = logging.getLogger(__name__)

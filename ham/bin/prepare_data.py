@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ham.bin._cli import Parser, at_least, run
-from ham.data.audio import AudioInfo, inspect_audio, inspect_files, inspect_header
-from ham.data.audio_cache import AudioCache
+from ham.audio.decoding import AudioInfo, inspect_audio, inspect_files, inspect_header
+from ham.audio.inspection import AudioCache
+from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import (
     DataDir,
     Segment,
@@ -32,10 +32,10 @@ from ham.data.kaldi_dir import (
     remove_data_dir,
     write_data_dir,
 )
-from ham.data.plan import Part, Plan, make_plan
-from ham.data.same_audio import same_audio
 from ham.data.segments import OVERSHOOT_S, duration, is_beyond, place, silent
 from ham.errors import ConfigError, DataError, summarise
+from ham.prepare.partition import Part, Plan, make_plan
+from ham.prepare.same_audio import same_audio
 from ham.words import count
 
 logger = logging.getLogger(__name__)

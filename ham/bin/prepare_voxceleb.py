@@ -15,10 +15,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ham.bin._cli import Parser, at_least, run
-from ham.data.catalogue import Catalogue, load_catalogue
-from ham.data.roots import write_root
-from ham.data.voxceleb import (
+from ham.cli import Parser, at_least, run
+from ham.corpora.catalogue import Catalogue, load_catalogue
+from ham.corpora.voxceleb import (
     LISTS,
     TEST_SPEAKERS,
     TRAIN_SETS,
@@ -34,6 +33,7 @@ from ham.data.voxceleb import (
     unpacked_places,
 )
 from ham.errors import ConfigError
+from ham.prepare.roots import write_root
 from ham.words import count
 
 logger = logging.getLogger(__name__)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ham import page, report
-from ham.bin._cli import Parser, run
+from ham.cli import Parser, run
+from ham.files import write_text
+from ham.model import checkpoint
+from ham.report import experiment as report
+from ham.report import experiment_page
 from ham.score.results import table, text_table
-from ham.score.scores import write_text
-from ham.train import checkpoint
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last parts of the names of batch normalisation's statistics, which are not learnt parameters."""
@@ -31,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
     others = {"geometry.html": "Geometry of the embeddings"}
     there = {name: text for name, text in others.items() if (exp_dir / name).exists()}
-    write_text(exp_dir / "report.html", page.render(experiment, there))
+    write_text(exp_dir / "report.html", experiment_page.render(experiment, there))
     print(text_table(*table(experiment.results.results)))
     print()
     print(exp_dir / "RESULTS.md")

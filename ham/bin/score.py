@@ -17,14 +17,17 @@ from tqdm import tqdm
 
 import ham
 import ham.losses
-from ham.bin._cli import Parser, run
-from ham.bin._options import top_n
+from ham.bin._system_options import top_n
+from ham.cli import Parser, run
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.data.trial_remarks import NO_RATES
+from ham.embeddings.extract import ENROL, read_source
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss
-from ham.score.backend import read_embeddings
+from ham.model import checkpoint
+from ham.model.checkpoint import weights_digest
+from ham.provenance import git_commit, versions
 from ham.score.backends import (
     DEFAULT,
     FORM,
@@ -38,24 +41,14 @@ from ham.score.backends import (
     possible_backends,
 )
 from ham.score.calibration import write_calibration
+from ham.score.cohort import FOLDER as TRAINING_FOLDER
+from ham.score.cohort import read_training
 from ham.score.curves import Curves, summarise_scores, write_curves
-from ham.score.embeddings import ENROL, read_source
 from ham.score.intervals import few_speakers
-from ham.score.norm import TOP_N
-from ham.score.results import (
-    ListResult,
-    Results,
-    evaluate,
-    git_commit,
-    table,
-    text_table,
-    write_results,
-)
-from ham.score.scores import Scores, write_scores
-from ham.score.training import FOLDER as TRAINING_FOLDER
-from ham.score.training import read_training
-from ham.train import checkpoint
-from ham.train.checkpoint import weights_digest
+from ham.score.measures import read_embeddings
+from ham.score.normalisation import TOP_N
+from ham.score.results import ListResult, Results, evaluate, table, text_table, write_results
+from ham.score.score_file import Scores, write_scores
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -141,7 +134,7 @@ def main(argv: Sequence[str]) -> None:
         name=options.exp_dir.resolve().name,
         seed=seed,
         commit=git_commit(Path(ham.__file__).parent),
-        versions=checkpoint.versions(),
+        versions=versions(),
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
         settings=_settings(options, lists, backends, scorer),

@@ -17,20 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ham import report, table_page, table_report
-from ham.bin._cli import Parser, run
 from ham.bin.score import TrialList, rated_lists
 from ham.bin.summary import Systems, parse_systems
+from ham.cli import Parser, run
 from ham.errors import ConfigError, DataError
+from ham.files import write_text
 from ham.losses import LOSSES
-from ham.report import Experiment
+from ham.report import comparison as table_report
+from ham.report import comparison_page, experiment
+from ham.report.comparison import Comparison
+from ham.report.comparison_tables import Column, Entry, Table
+from ham.report.experiment import Experiment
+from ham.report.published import Published, read_published
 from ham.score.backends import parse_backend
-from ham.score.published import Published, read_published
 from ham.score.results import ListResult, per_cent, text_table
-from ham.score.scores import read_scores, write_text
-from ham.score.summary import summarise_seeds
-from ham.score.tables import Column, Entry, Table
-from ham.table_report import Comparison
+from ham.score.score_file import read_scores
+from ham.score.seeds import summarise_seeds
 
 PROTOCOL = "published"
 """Word of ``--backends`` that takes each list's back-end from the published numbers."""
@@ -57,7 +59,7 @@ def main(argv: Sequence[str]) -> None:
     published = _read_published(options, systems)
     found = {trial_list.name: trial_list for trial_list in rated_lists(options.data_dir, options.test_sets)}
     names = _in_order(list(found), published)
-    trainings = {name: tuple(map(report.read_experiment, folders)) for name, folders in systems.items()}
+    trainings = {name: tuple(map(experiment.read_experiment, folders)) for name, folders in systems.items()}
     plans = _plans(options.backends, names, published, trainings)
     lists = {name: found[name] for name in names}
     _check_lists(systems, trainings, lists)
@@ -73,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
         published_from=f"{options.published}, {options.published_config}" if options.published else "",
     )
     write_text(options.out / "RESULTS.md", table_report.markdown(comparison))
-    write_text(options.out / "table.html", table_page.render(comparison))
+    write_text(options.out / "table.html", comparison_page.render(comparison))
     _print(comparison, options.out)
 
 

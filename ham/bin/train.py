@@ -14,9 +14,19 @@ from typing import Any
 import torch
 import yaml
 
-from ham.bin._cli import Parser, at_least, run
-from ham.bin._options import add_config, boolean, read_config, top_n
-from ham.bin._system import (
+from ham.augment.speed import SpeedPerturbation
+from ham.bin._system_options import add_config, boolean, read_config, top_n
+from ham.cli import Parser, at_least, run
+from ham.config import Config, differences, from_dict, to_dict
+from ham.data.batches import TrainingSet, training_set
+from ham.data.identity import Identity, changes, identity, read_sums, write_sums
+from ham.data.kaldi_dir import read_data_dir
+from ham.data.store import ArrayStore
+from ham.errors import CheckpointError, ConfigError, DataError
+from ham.files import lock_folder
+from ham.frontends import SpecAugment
+from ham.model import checkpoint
+from ham.model.build import (
     build_augmenter,
     build_backbone,
     build_frontend,
@@ -26,19 +36,9 @@ from ham.bin._system import (
     pick_device,
     resolve,
 )
-from ham.config import Config, differences, from_dict, to_dict
-from ham.data.checksums import lock_folder
-from ham.data.dataset import TrainingSet, training_set
-from ham.data.identity import Identity, changes, identity, read_sums, write_sums
-from ham.data.kaldi_dir import read_data_dir
-from ham.data.speed import SpeedPerturbation
-from ham.data.store import ArrayStore
-from ham.errors import CheckpointError, ConfigError, DataError
-from ham.features import SpecAugment
-from ham.report import hardware
+from ham.provenance import hardware, versions
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
-from ham.score.training import check_training
-from ham.train import checkpoint
+from ham.score.cohort import check_training
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import curvature_at, learning_rate, margin_at
 from ham.train.step import TrainingStep
@@ -307,7 +307,7 @@ def _described(prepared: Prepared, config: Config, seed: int, num_speakers: int)
         "num_speakers": num_speakers,
         "speakers": list(prepared.data.speakers),
         "valid_speakers": list(prepared.aside),
-        "versions": checkpoint.versions(),
+        "versions": versions(),
     }
 
 

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ham.bin._cli import Parser, at_least, boolean, run
-from ham.data.archives import locate, unpack
-from ham.data.catalogue import load_catalogue
+from ham.cli import Parser, at_least, boolean, run
+from ham.corpora.catalogue import load_catalogue
+from ham.corpora.unpack import locate, unpack
 from ham.errors import ConfigError
 
 

@@ -1,1 +1,1 @@
-"""From recordings to batches: Kaldi directories, audio, the store, augmentation."""
+"""Prepared data to batches: Kaldi directories, the audio store, trials, the order of an epoch."""

@@ -10,8 +10,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from ham.data.checksums import crc32_of
 from ham.errors import DataError
+from ham.files import crc32_of
 
 
 def mark_name(stage: int) -> str:

@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ham.audio.decoding import check_regular
+from ham.audio.inspection import file_stamp
 from ham.data import store as stores
-from ham.data.audio import check_regular
-from ham.data.audio_cache import file_stamp
 from ham.data.kaldi_dir import Segment
 from ham.data.segments import reader
 from ham.data.store import INT16_SCALE, ArrayStore, ShardWriter, is_whole, read_meta, shard_name, to_int16

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.audio import MIN_DURATION_S, SILENCE_PEAK, AudioInfo, decode_audio, read_audio, to_rate
+from ham.audio.decoding import MIN_DURATION_S, SILENCE_PEAK, AudioInfo, decode_audio, read_audio, to_rate
 from ham.data.kaldi_dir import Segment
 from ham.data.speech import Span
 from ham.errors import DataError

@@ -1,6 +1,6 @@
 """What every layout of speech is read into: utterances with file, speaker and session; and the search for audio files.
 
-:mod:`ham.data.recognise` has the table of the layouts, and each reader returns a :class:`Speech`.
+:mod:`ham.prepare.recognise` has the table of the layouts, and each reader returns a :class:`Speech`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from ham.data.audio import CONVERT, EXTENSIONS
+from ham.audio.decoding import CONVERT, EXTENSIONS
 from ham.errors import DataError, summarise
 
 logger = logging.getLogger(__name__)

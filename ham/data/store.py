@@ -34,8 +34,8 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ham.data import ownership
-from ham.data.checksums import crc32_of
 from ham.errors import DataError, summarise
+from ham.files import crc32_of
 
 SHARD_BYTES = 256 * 1024 * 1024
 """A shard is closed when it exceeds this: 256 MiB / (16000 samples x 2 bytes) = about 2.3 h of speech."""

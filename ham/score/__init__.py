@@ -1,1 +1,1 @@
-"""From a trained system to numbers: embeddings, scores, metrics, intervals, pictures."""
+"""From embeddings to numbers: back-ends, scores, metrics, intervals."""

@@ -10,7 +10,7 @@ part                         meaning
 ``fusion``                   both, joined by a trained calibration
 ``+crops``                   cosine only: mean of it and of the mean cosine of 5 x 5 crops of 3 s, as published
 ``+mean``                    cosine only: the training utterances' mean embedding is subtracted first
-``+s_norm`` or ``+as_norm``  normalisation against the cohort of training speakers (:mod:`ham.score.norm`)
+``+s_norm`` or ``+as_norm``  normalisation against the cohort of training speakers (:mod:`ham.score.normalisation`)
 ``+llr``                     logistic calibration: log-likelihood ratios (:mod:`ham.score.calibration`)
 ``+qmf``                     the same with quality measures of both sides: duration, length or radius, cohort mean
 ``+qmf_wespeaker``           cosine only: the same as wespeaker does it, see :meth:`Scorer.scores`
@@ -32,7 +32,6 @@ from torch import Tensor
 from ham.data.kaldi_dir import Trials
 from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
-from ham.score.backend import Distance, EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
 from ham.score.calibration import (
     Calibration,
     Columns,
@@ -43,7 +42,8 @@ from ham.score.calibration import (
     hyperbolic_radii,
     quality_columns,
 )
-from ham.score.norm import (
+from ham.score.measures import Distance, EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
+from ham.score.normalisation import (
     NORMS,
     TOP_N,
     Cohort,
@@ -99,7 +99,7 @@ class Backend:
         measures: ``cosine``, ``hyperbolic``, or both for a fusion.
         crops: whether crops count too.
         mean: whether the cosine is taken after subtracting the training mean.
-        norm: a name of :data:`ham.score.norm.NORMS`; empty for none.
+        norm: a name of :data:`ham.score.normalisation.NORMS`; empty for none.
         calibrated: whether the scores are log-likelihood ratios.
         quality: ``qmf`` or ``qmf_wespeaker``, where the calibration sees quality measures; else empty.
     """
@@ -324,7 +324,7 @@ class Scorer:
     Args:
         measure: of the loss's space; None for a loss without a distance.
         training: the training speakers; None where no back-end needs them.
-        top_n: highest cohort scores that ``as_norm`` keeps; 0 for :func:`ham.score.norm.usual_top_n` of the cohort.
+        top_n: highest cohort scores that ``as_norm`` keeps; 0 for :func:`~.normalisation.usual_top_n` of the cohort.
         p_target: prior that calibrations are trained for.
     """
 

@@ -31,11 +31,11 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from ham.data.kaldi_dir import Trials, invert
-from ham.data.trials import MAX_TRIALS, generate_trials
+from ham.data.trial_generation import MAX_TRIALS, generate_trials
 from ham.errors import DataError
-from ham.score.backend import Distance, EmbeddingTable, distance_scores
+from ham.files import write_text
+from ham.score.measures import Distance, EmbeddingTable, distance_scores
 from ham.score.metrics import Numbers, validated
-from ham.score.scores import write_text
 
 RIDGE = 1e-8
 """Weight of half the squared weights of standardised columns: keeps them finite where the classes do not overlap, and
@@ -360,7 +360,7 @@ def hyperbolic_radii(table: EmbeddingTable, distance: Distance) -> NDArray[np.fl
 
     Args:
         table: the embeddings.
-        distance: row by row, as :func:`ham.score.backend.distance_scores` takes it.
+        distance: row by row, as :func:`ham.score.measures.distance_scores` takes it.
 
     Returns:
         Shape ``(N,)``.
@@ -385,7 +385,7 @@ def calibration_trials(
 
     Of each speaker up to ``utts_per_speaker`` utterances are taken, spread evenly over its durations from the
     shortest to the longest, so that what duration does to a score can be seen. These are paired as
-    :func:`ham.data.trials.generate_trials` pairs, targets across sessions where sessions are known. Only the
+    :func:`ham.data.trial_generation.generate_trials` pairs, targets across sessions where sessions are known. Only the
     utterances in the result need embeddings.
 
     Args:

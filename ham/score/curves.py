@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ham.errors import DataError
+from ham.files import write_text
 from ham.score.metrics import Numbers, det_points, error_rates, validated
-from ham.score.scores import write_text
 
 NUM_BINS = 80
 

@@ -95,7 +95,7 @@ def eer_interval(
     few trials can exclude.
 
     It covers the choice of speakers; what further trainings would do is in
-    :func:`ham.score.summary.summarise_seeds`. Other recording conditions are covered by neither.
+    :func:`ham.score.seeds.summarise_seeds`. Other recording conditions are covered by neither.
 
     Args:
         scores: one score a trial, higher for "same speaker".

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ham.errors import DataError
+from ham.files import write_text
 from ham.score.intervals import Speakers, eer_interval
 from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf
-from ham.score.scores import write_text
 
 PUBLISHED_RULE = "EER % published rule"
 """Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
@@ -293,29 +292,3 @@ def _entry(entry: dict[str, Any]) -> ListResult:
     if not all(value is None or isinstance(value, int | float) for value in numbers.values()):
         raise ValueError("expected numbers")
     return found
-
-
-def git_commit(package: Path) -> str | None:
-    """Commit of the checkout that a package is run from.
-
-    ``-dirty`` is appended where a file under version control was changed, as ``git describe --dirty`` does.
-
-    Args:
-        package: folder of the package, directly below the root of the checkout.
-
-    Returns:
-        The full hash, or None where the package is installed elsewhere or git does not answer.
-    """
-    root = package.resolve().parent
-    try:
-        if Path(_git(root, "rev-parse", "--show-toplevel")).resolve() != root:
-            return None
-        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
-        return _git(root, "rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,1 +1,1 @@
-"""The training loop and what belongs to it: schedules, checkpoints, validation, logs."""
+"""The training loop and what belongs to it: schedules, steps, validation, logs."""

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from ham.data.dataset import Batch, CropBatches, TrainingSet
+from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
 from ham.errors import DataError, HamError, summarise
-from ham.train import checkpoint
+from ham.model import checkpoint
 from ham.train.monitor import Monitor
 from ham.train.step import TrainingStep
 

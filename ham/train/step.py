@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ham.augment.augmenter import Augmenter
+from ham.augment.speed import SpeedPerturbation
 from ham.backbones.base import Backbone
-from ham.data.augment import Augmenter
-from ham.data.dataset import Batch
-from ham.data.speed import SpeedPerturbation
+from ham.data.batches import Batch
 from ham.data.store import INT16_SCALE
 from ham.losses.base import LossOutput, SpeakerLoss
 

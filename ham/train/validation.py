@@ -12,7 +12,7 @@ from torch import nn
 
 from ham.backbones.base import Backbone
 from ham.data.store import ArrayStore
-from ham.score.embeddings import extract
+from ham.embeddings.extract import extract
 from ham.score.metrics import eer
 
 MAX_UTTERANCES = 600

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ham.bin._cli import run
 from ham.bin.convert import main
+from ham.cli import run
 from tests.packed import m4a, speech, tree
 
 TOP = Path(__file__).parents[2]

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ham.bin._cli import run
 from ham.bin.download import main
-from ham.data.catalogue import ArchiveSet, Catalogue, Part, TrialListFile, dump_catalogue
-from tests.data.site import Site, serve, stall, status
+from ham.cli import run
+from ham.corpora.catalogue import ArchiveSet, Catalogue, Part, TrialListFile, dump_catalogue
+from tests.corpora.site import Site, serve, stall, status
 
 KEY = "p3rs0nal/k3y"
 VOICE = random.Random(1).randbytes(400_000)

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from ham.bin import estimate
-from ham.bin._cli import run
-from ham.bin._system import build_backbone, build_loss
+from ham.cli import run
 from ham.config import from_dict
 from ham.errors import DataError
+from ham.model.build import build_backbone, build_loss
 
 TINY = {
     "backbone": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "mfa_channels": 24, "scale": 4},

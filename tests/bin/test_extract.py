@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from ham.bin import extract
-from ham.bin._cli import run
-from ham.bin._system import build_backbone, build_frontend
 from ham.bin.extract import average_checkpoints
+from ham.cli import run
 from ham.config import from_dict, to_dict
 from ham.data.store import ArrayStore, write_store
+from ham.embeddings.extract import RandomChunks
+from ham.embeddings.extract import extract as embed
 from ham.errors import CheckpointError
-from ham.score.backend import read_embeddings
-from ham.score.embeddings import RandomChunks
-from ham.score.embeddings import extract as embed
-from ham.train import checkpoint
-from ham.train.checkpoint import weights_digest
+from ham.model import checkpoint
+from ham.model.build import build_backbone, build_frontend
+from ham.model.checkpoint import weights_digest
+from ham.score.measures import read_embeddings
 
 
 def write(folder: Path, epochs: range, total: int, average_last: int) -> None:

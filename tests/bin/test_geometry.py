@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ham.bin import geometry, hierarchy
-from ham.bin._cli import run
+from ham.cli import run
 from ham.data.store import ArrayStore, write_store
-from ham.score.embeddings import write_embeddings
+from ham.embeddings.extract import write_embeddings
 from tests.tiny_system import SPEAKERS, write_corpus, write_experiment
 
 

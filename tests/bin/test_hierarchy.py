@@ -12,9 +12,9 @@ import torch
 
 import ham.losses
 from ham.bin import hierarchy
-from ham.bin._cli import run
+from ham.cli import run
 from ham.data.store import ArrayStore, write_store
-from ham.score.embeddings import write_embeddings
+from ham.embeddings.extract import write_embeddings
 from tests.tiny_system import DIM, write_corpus, write_experiment
 
 

@@ -10,8 +10,8 @@ import pytest
 import soundfile
 
 from ham.bin import prepare_cnceleb, prepare_data
-from ham.bin._cli import run
-from ham.data.catalogue import BUILT_IN, dump_catalogue
+from ham.cli import run
+from ham.corpora.catalogue import BUILT_IN, dump_catalogue
 from ham.data.kaldi_dir import read_data_dir
 
 LENGTHS_S = {"singing-01-001": 0.2, "singing-01-002": 0.2, "singing-01-003": 0.7, "vlog-01-001": 0.3}

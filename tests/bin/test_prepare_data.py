@@ -14,8 +14,8 @@ import pytest
 import soundfile
 
 from ham.bin import prepare_data
-from ham.bin._cli import run
 from ham.bin.prepare_data import CHECKS, main
+from ham.cli import run
 from ham.data.kaldi_dir import STAGE, read_data_dir
 from ham.data.ownership import mark_name
 

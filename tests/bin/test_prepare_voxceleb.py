@@ -12,10 +12,10 @@ import pytest
 import soundfile
 
 from ham.bin import prepare_data, prepare_voxceleb
-from ham.bin._cli import run
-from ham.data.catalogue import BUILT_IN, dump_catalogue
+from ham.cli import run
+from ham.corpora.catalogue import BUILT_IN, dump_catalogue
+from ham.corpora.voxceleb import LISTS
 from ham.data.kaldi_dir import read_data_dir
-from ham.data.voxceleb import LISTS
 
 DEV, TEST, VOX2 = ("id10001", "id10002"), ("id10270", "id10309"), ("id00012", "id00015")
 

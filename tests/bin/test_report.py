@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ham.bin import report
-from ham.bin._cli import run
+from ham.cli import run
 from ham.score.curves import summarise_scores, write_curves
 from ham.score.results import ListResult, Results, write_results
 

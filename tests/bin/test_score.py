@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 import ham.losses
 from ham.bin import compare, report, score, summary, table
-from ham.bin._cli import run
+from ham.cli import run
 from ham.data.kaldi_dir import read_data_dir
-from ham.score import embeddings as embeddings_of
-from ham.score import metrics, training
-from ham.score.backend import read_embeddings
+from ham.embeddings import extract
+from ham.model.checkpoint import weights_digest
+from ham.score import cohort, metrics
 from ham.score.calibration import read_calibration
-from ham.score.scores import read_scores
-from ham.train.checkpoint import weights_digest
+from ham.score.measures import read_embeddings
+from ham.score.score_file import read_scores
 
 DIM, NUM_SPEAKERS, UTTS = 8, 6, 4
 
@@ -254,7 +254,7 @@ def test_crops_are_left_out_where_there_are_models(root: Path, capsys: pytest.Ca
     utts, _ = write_embeddings(root / "exp/run1")
     crops = np.random.default_rng(1).normal(size=(5 * len(utts), DIM)).astype(np.float32)
     names = [f"{utt}/{number}" for utt in utts for number in range(1, 6)]
-    embeddings_of.write_embeddings(root / "exp/run1/crops.npz", names, crops)
+    extract.write_embeddings(root / "exp/run1/crops.npz", names, crops)
     assert score_it(root, "--backends", "cosine cosine+crops") == 0
     assert "left out for real/dev, since it has enrolment models: cosine+crops" in capsys.readouterr().err
     rows = json.loads((root / "exp/run1/results.json").read_text())["results"]
@@ -269,20 +269,18 @@ def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.Capt
     exp_dir = root / "exp/run1"
     digest = weights_digest(torch.load(exp_dir / "average.pt", weights_only=True))
     utts, embeddings = write_embeddings(exp_dir)
-    embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
+    extract.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
     assert score_it(root, "--backends", "cosine+as_norm", "--top_n", "5") == 0
     settings = json.loads((exp_dir / "results.json").read_text())["settings"]
     assert settings == {"top_n": 5, "cohort_utts": 0, "train_chunk_s": 0.0}
     table = read_embeddings(exp_dir / "training/cohort.npz")
     for source, words in (("0123 a-store 0", "cohort.npz: made by another model"), (f"{digest} x 3", "made apart")):
         extra = {"mean": table.embeddings.mean(axis=0, dtype=np.float64)}
-        embeddings_of.write_embeddings(exp_dir / "training/cohort.npz", table.utts, table.embeddings, source, extra)
+        extract.write_embeddings(exp_dir / "training/cohort.npz", table.utts, table.embeddings, source, extra)
         rows = read_embeddings(exp_dir / "training/calibration.npz")
-        embeddings_of.write_embeddings(
-            exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0"
-        )
+        extract.write_embeddings(exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0")
         assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm+llr", "--top_n", "5")
-    embeddings_of.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
+    extract.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
     assert "embeddings.npz: made by another model than average.pt is now" in refused(root, capsys, 1)
 
 
@@ -336,15 +334,15 @@ def write_training(root: Path) -> None:
     data = read_data_dir(folder)
     centres = np.repeat(generator.normal(size=(12, DIM)), 4, axis=0)
     rows = (0.1 * (centres + generator.normal(size=centres.shape))).astype(np.float32)
-    sums = training.SpeakerSums(speakers, DIM)
+    sums = cohort.SpeakerSums(speakers, DIM)
     sums.add(list(utts), rows)
     exp_dir = root / "exp/run1"
     (exp_dir / "training").mkdir()
     means = sums.means()
-    write_npz = partial(embeddings_of.write_embeddings, extra={"mean": sums.mean()})
+    write_npz = partial(extract.write_embeddings, extra={"mean": sums.mean()})
     write_npz(exp_dir / "training/cohort.npz", means.utts, means.embeddings)
-    embeddings_of.write_embeddings(exp_dir / "training/calibration.npz", list(utts), rows)
-    training.write_calibration_trials(exp_dir, training.make_calibration_trials(data, set(speakers), 0))
+    extract.write_embeddings(exp_dir / "training/calibration.npz", list(utts), rows)
+    cohort.write_calibration_trials(exp_dir, cohort.make_calibration_trials(data, set(speakers), 0))
 
 
 def test_back_ends_that_know_training_speakers(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

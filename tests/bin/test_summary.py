@@ -10,7 +10,7 @@ import pytest
 from ham.bin import summary
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.errors import ConfigError, DataError
-from ham.score.scores import Scores, write_scores
+from ham.score.score_file import Scores, write_scores
 
 SPEAKERS = 6
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ham.bin import table
-from ham.bin._cli import run
+from ham.cli import run
 from ham.score.metrics import eer
 from tests.comparisons import PUBLISHED, scores_of, trials, write_lists, write_system
 

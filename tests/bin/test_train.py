@@ -14,12 +14,12 @@ import yaml
 
 from ham import losses
 from ham.bin import extract, make_store, score, train
-from ham.bin._system import build_optimiser
 from ham.config import OptimiserConfig
 from ham.data.identity import SUMS_FILE
 from ham.data.kaldi_dir import Trials, read_data_dir, write_data_dir
 from ham.errors import CheckpointError, ConfigError, DataError
-from ham.train import checkpoint
+from ham.model import checkpoint
+from ham.model.build import build_optimiser
 from ham.train.loop import Loop
 
 CHANGES = [

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ham.bin._cli import run
 from ham.bin.unpack import main
-from ham.data.catalogue import Catalogue, dump_catalogue
+from ham.cli import run
+from ham.corpora.catalogue import Catalogue, dump_catalogue
 from tests.packed import noise_files, tar_of, tree, write_archive, zip_of
 
 VOX = "wav/id1{:04d}/-video_{}/00001.wav"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ham.data.audio import AudioInfo, inspect_audio, inspect_header, read_audio
+from ham.audio.decoding import AudioInfo, inspect_audio, inspect_header, read_audio
 from ham.errors import DataError
 
 RATE = 16000

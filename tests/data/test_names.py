@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ham.data.kaldi_dir import write_data_dir
 from ham.data.names import Spellings, extensions, halves, plain_spelling, plain_word, quoted, speaker_words, unquoted
-from ham.data.plan import make_plan
 from ham.errors import ConfigError, DataError
+from ham.prepare.partition import make_plan
 from tests import kaldi_rules
 
 SPOILERS = " !\"#$%&'()*+,-\t\u3000\x01.09=@A_a~\x7fé\U0001f600"

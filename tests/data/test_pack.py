@@ -22,7 +22,7 @@ from ham.data import store as store_module
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import DataError
-from ham.features import build
+from ham.frontends import build
 
 
 @pytest.fixture

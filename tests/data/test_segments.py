@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from ham.audio.decoding import AudioInfo, read_audio
 from ham.data import segments as segments_module
-from ham.data.audio import AudioInfo, read_audio
 from ham.data.kaldi_dir import Segment
 from ham.data.pack import pack_audio
 from ham.data.segments import duration, is_beyond, place, reader, silent

@@ -14,7 +14,7 @@ from torch import Tensor
 from ham.errors import ConfigError
 from ham.losses import base, build
 from ham.losses.spaces import GEOMETRIES, LEARNT_RANGE, build_space
-from ham.score.backend import EmbeddingTable, cosine_scores, distance_scores
+from ham.score.measures import EmbeddingTable, cosine_scores, distance_scores
 from tests.losses import oracle
 from tests.losses.test_losses import CASES, C, D, gap, make, make_batch
 from tests.watch import LargestTensor

@@ -17,7 +17,6 @@ from scipy.optimize import OptimizeResult, minimize
 import ham.losses
 from ham.errors import DataError
 from ham.score import calibration
-from ham.score.backend import EmbeddingTable
 from ham.score.calibration import (
     RIDGE,
     RIDGES,
@@ -31,6 +30,7 @@ from ham.score.calibration import (
     read_calibration,
     write_calibration,
 )
+from ham.score.measures import EmbeddingTable
 from ham.score.metrics import act_dcf, cllr, min_cllr, min_dcf
 
 Numbers = NDArray[np.float64]

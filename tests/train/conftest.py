@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ham import backbones, features, losses
-from ham.data.augment import Augmenter, Materials, build_kinds
-from ham.data.dataset import TrainingSet, training_set
-from ham.data.speed import SpeedPerturbation
+from ham import backbones, frontends, losses
+from ham.augment.augmenter import Augmenter, Materials, build_kinds
+from ham.augment.speed import SpeedPerturbation
+from ham.data.batches import TrainingSet, training_set
 from ham.data.store import ArrayStore, write_store
-from ham.features import SpecAugment
+from ham.frontends import SpecAugment
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import learning_rate
 from ham.train.step import TrainingStep
@@ -56,7 +56,7 @@ def make_step() -> Callable[..., TrainingStep]:
         perturbation = SpeedPerturbation(4) if speed else None
         kinds = build_kinds(["noise", "speech"], Materials())
         return TrainingStep(
-            frontend=features.build("mel", num_mel_bins=24),
+            frontend=frontends.build("mel", num_mel_bins=24),
             backbone=backbones.build("resnet18", 24, 16, width=4),
             loss=losses.build(loss, 16, perturbation.num_classes if perturbation else 4),
             mask=mask,

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ham.errors import DataError
 from ham.losses.base import LossOutput
-from ham.train import checkpoint
+from ham.model import checkpoint
 from ham.train import loop as loop_module
 from ham.train.loop import DivergedError, Loop
 from ham.train.step import TrainingStep

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ham.bin._cli import run
+from ham.cli import run
 from ham.train.monitor import Monitor, drop_from
 
 

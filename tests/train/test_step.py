@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ham.data.dataset import Batch, CropBatches, TrainingSet
+from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import plan_epoch
 from ham.data.store import ArrayStore
-from ham.features import SpecAugment
+from ham.frontends import SpecAugment
 from ham.train.step import TrainingStep
 
 

@@ -7,7 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-SAMPLE_RATE = 16000
+from ham.audio import SAMPLE_RATE
+
 SILENCE = 0.02
 """Below this share of the peak an end of the utterance is silent."""
 

@@ -25,8 +25,8 @@ from recording import record_all
 from tables import write_lists, write_tables
 from voices import ACCENTS
 
-from ham.data.checksums import LOCK, lock_folder
 from ham.errors import ConfigError, DataError, HamError
+from ham.files import LOCK, lock_folder
 
 REQUEST_FILE = "request.json"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from channel import SAMPLE_RATE, add_noise, finish, resample, tilt, trim
+from channel import add_noise, finish, resample, tilt, trim
 from espeak import SAMPLE_RATE as ESPEAK_RATE
 from espeak import Synthesiser
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from tqdm import tqdm
 from voices import ACCENTS, Session
 from words import draw_words
 
+from ham.audio import SAMPLE_RATE
 from ham.errors import DataError, HamError
 
 SHORTEST_S, LONGEST_S = 3.0, 4.0

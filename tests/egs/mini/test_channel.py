@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from channel import FADE_S, SAMPLE_RATE, add_noise, finish, resample, tilt, trim
+from channel import FADE_S, add_noise, finish, resample, tilt, trim
 from numpy.typing import NDArray
+
+from ham.audio import SAMPLE_RATE
 
 
 def sine(frequency_hz: float, rate: int, num_samples: int) -> NDArray[np.float64]:

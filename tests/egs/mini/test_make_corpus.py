@@ -18,7 +18,7 @@ import pytest
 import soundfile
 from plan import Request
 
-from ham.data.checksums import lock_folder
+from ham.files import lock_folder
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import recording
-from channel import SAMPLE_RATE
 from espeak import SAMPLE_RATE as ESPEAK_RATE
 from espeak import Synthesiser
 from plan import Request, plan
 from recording import Talker, record, record_all, transmit
 from voices import ACCENTS, Session
 
+from ham.audio import SAMPLE_RATE
 from ham.errors import DataError
 
 REQUEST = Request(num_train_speakers=4, num_test_speakers=4, num_sessions=2, num_utterances=1)

@@ -1,0 +1,1 @@
+"""What embeddings show beyond error rates: hierarchy, trees, radii, pictures."""

@@ -1,0 +1,120 @@
+"""A memory of inspected audio files, so that preparing a corpus again does not decode it again.
+
+The file is JSON: ``{"version": 2, "files": {path: [size, mtime_ns, ctime_ns, samples, rate, channels]}}``. Only files
+that passed the inspection are in it.
+
+A file is taken for unchanged while its size, its time of modification and its time of change (``ctime``) are. The last
+is the one that counts: ``cp -p``, ``rsync -t`` and ``touch -r`` set the time of modification to whatever they like,
+and the samples of another recording may have the same size, but nothing sets the time of change back. What changes it
+and not the content (``chmod``, a copy of the whole folder) costs an inspection, no more.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from ham.audio.decoding import AudioInfo
+
+logger = logging.getLogger(__name__)
+
+VERSION = 2
+"""Raised whenever :func:`ham.audio.decoding.inspect_audio` comes to refuse what it used to accept."""
+
+
+class AudioCache:
+    """The inspected files, known by path, size and times.
+
+    A cache that is missing, damaged or of another version is an empty one: it only costs time.
+
+    Args:
+        path: the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._files: dict[str, list[int]] = _read(path)
+        self._seen: dict[Path, list[int]] = {}
+        self._changed = False
+
+    def find(self, files: Iterable[Path]) -> dict[Path, AudioInfo]:
+        """Look files up.
+
+        Args:
+            files: the files.
+
+        Returns:
+            What is known of those that are unchanged since their inspection.
+        """
+        known = {}
+        for file in files:
+            entry, stamp = self._files.get(str(file)), _stamp(file)
+            if entry and entry[:3] == stamp:
+                known[file] = AudioInfo(*entry[3:])
+            else:
+                self._seen[file] = stamp
+        return known
+
+    def add(self, file: Path, info: AudioInfo) -> None:
+        """Remember a file as it was when it was looked up: one that changes during its inspection is not known then.
+
+        Args:
+            file: the file.
+            info: what its inspection has shown.
+        """
+        stamp = self._seen.pop(file, None) or _stamp(file)
+        self._files[str(file)] = [*stamp, info.num_samples, info.sample_rate, info.num_channels]
+        self._changed = True
+
+    def save(self) -> None:
+        """Write what was added, if anything, in one step."""
+        if not self._changed:
+            return
+        temporary = self.path.with_name(self.path.name + ".new")
+        temporary.write_text(json.dumps({"version": VERSION, "files": self._files}), encoding="utf-8")
+        temporary.replace(self.path)
+        self._changed = False
+
+
+def file_stamp(status: os.stat_result) -> list[int]:
+    """Size, time of modification and time of change: another one says that the file may hold something else.
+
+    Args:
+        status: what the system says of the file.
+    """
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _stamp(file: Path) -> list[int]:
+    """The stamp of a file; one that is gone has a stamp that none has."""
+    try:
+        return file_stamp(file.stat())
+    except OSError:
+        return [-1, -1, -1]
+
+
+def _read(path: Path) -> dict[str, list[int]]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        content = None
+    if not _is_valid(content):
+        logger.info("%s: damaged or of another version, every audio file is inspected again", path)
+        return {}
+    files: dict[str, list[int]] = content["files"]
+    return files
+
+
+def _is_valid(content: object) -> bool:
+    if not (isinstance(content, dict) and content.get("version") == VERSION):
+        return False
+    files = content.get("files")
+    return isinstance(files, dict) and all(
+        isinstance(entry, list) and len(entry) == 6 and all(isinstance(number, int) for number in entry)
+        for entry in files.values()
+    )

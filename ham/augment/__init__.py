@@ -1,0 +1,1 @@
+"""Training crops made harder: noise, babble, reverberation, channels, speed."""

@@ -1,0 +1,116 @@
+"""Differences between microphones and lines: a random gain, a random smooth equaliser and random band limits.
+
+Not part of the published recipe and off by default. Features whose mean over time is subtracted in the log domain
+already hide a gain and most of an equaliser; what remains for the network to learn is the loss of the bands that the
+limits take away, and the shift of quiet bands towards the floor of the logarithm.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ham.augment.randomness import Range, check_range, uniform
+from ham.augment.waveforms import Crops, fast_fft_length
+from ham.errors import ConfigError
+
+PAD = 1024
+"""Samples of silence around the crop in the transform; responses this smooth are far shorter (a band is > 100 Hz)."""
+
+
+class Channel:
+    r"""The effect of another microphone or line on a crop, as a filter without delay.
+
+    In dB the response is a broken line through random gains at points evenly spaced on the Mel scale, minus
+    ``slope_db`` for every octave beyond the two band limits, plus the overall gain. All ranges are ours; a band limit
+    drawn beyond half the sample rate limits nothing.
+
+    Args:
+        equaliser_db: the points' gains are uniform within plus and minus this.
+        num_points: number of points of the equaliser, from 0 Hz to half the sample rate.
+        low_cut_hz: range of the lower band limit, log-uniform.
+        high_cut_hz: range of the upper band limit, log-uniform; the lowest is that of a telephone line.
+        slope_db: steepness beyond the band limits in dB per octave.
+        gain_db: range of the overall gain.
+        sample_rate: in Hz.
+
+    Raises:
+        ConfigError: if a value makes no sense.
+    """
+
+    def __init__(
+        self,
+        *,
+        equaliser_db: float = 6.0,
+        num_points: int = 8,
+        low_cut_hz: Range = (20.0, 300.0),
+        high_cut_hz: Range = (3400.0, 16000.0),
+        slope_db: float = 24.0,
+        gain_db: Range = (-6.0, 6.0),
+        sample_rate: int = 16000,
+    ) -> None:
+        check_range("equaliser_db", (0.0, equaliser_db))
+        check_range("slope_db", (0.0, slope_db))
+        if num_points < 2 or sample_rate <= 0:
+            raise ConfigError("augmentation: num_points must be at least 2 and sample_rate above 0")
+        self._equaliser_db, self._num_points, self._slope_db = equaliser_db, num_points, slope_db
+        self._low_octaves = _octaves(check_range("low_cut_hz", low_cut_hz, lowest=1.0))
+        self._high_octaves = _octaves(check_range("high_cut_hz", high_cut_hz, lowest=1.0))
+        self._gain_db = check_range("gain_db", gain_db)
+        self._sample_rate = sample_rate
+
+    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Send some rows of the batch through channels.
+
+        Args:
+            crops: the whole batch.
+            rows: indices of the rows to treat, shape ``(R,)``, int64.
+            generator: source of the randomness.
+
+        Returns:
+            The treated rows, shape ``(R, N)``.
+        """
+        clean = crops.waveforms[rows]
+        num_samples = clean.shape[1]
+        length = fast_fft_length(num_samples + PAD)
+        frequencies = torch.fft.rfftfreq(length, 1.0 / self._sample_rate, device=clean.device)
+        response_db = self.responses_db(len(rows), frequencies, generator)
+        spectrum = torch.fft.rfft(clean, length) * torch.pow(10.0, response_db / 20.0)
+        sent: Tensor = torch.fft.irfft(spectrum, length)
+        return sent[:, :num_samples]
+
+    def responses_db(self, num: int, frequencies: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw frequency responses.
+
+        Args:
+            num: how many.
+            frequencies: in Hz, shape ``(K,)``.
+            generator: source of the randomness.
+
+        Returns:
+            Gains in dB, shape ``(num, K)``.
+        """
+        device = frequencies.device
+        spread = (-self._equaliser_db, self._equaliser_db)
+        points_db = uniform((num, self._num_points), spread, generator, device)
+        low = uniform((num, 1), self._low_octaves, generator, device)
+        high = uniform((num, 1), self._high_octaves, generator, device)
+        gain_db = uniform((num, 1), self._gain_db, generator, device)
+        # 1 Hz stands in for 0 Hz, whose distance in octaves from anything is infinite.
+        octaves = frequencies.clamp(min=1.0).log2()
+        beyond = (low - octaves).clamp(min=0.0) + (octaves - high).clamp(min=0.0)
+        return gain_db + points_db @ self._hats(frequencies) - self._slope_db * beyond
+
+    def _hats(self, frequencies: Tensor) -> Tensor:
+        """Weights (P, K) that interpolate between points evenly spaced on the Mel scale."""
+        mels = torch.log1p(frequencies / 700.0)
+        places = mels / math.log1p(self._sample_rate / 2 / 700.0) * (self._num_points - 1)
+        points = torch.arange(self._num_points, device=frequencies.device).unsqueeze(1)
+        return (1.0 - (places - points).abs()).clamp(min=0.0)
+
+
+def _octaves(bounds_hz: Range) -> Range:
+    """A range of frequencies as octaves above 1 Hz."""
+    return math.log2(bounds_hz[0]), math.log2(bounds_hz[1])

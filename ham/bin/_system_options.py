@@ -1,0 +1,57 @@
+"""Options that several commands share: which configuration, with which changes."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+from typing import Any
+
+from ham.cli import Parser, boolean
+from ham.config import Config, load_config, origin
+from ham.errors import ConfigError
+from ham.losses import LOSSES
+from ham.model.build import resolve
+from ham.words import clip
+
+__all__ = ["CHANGE", "add_config", "boolean", "read_config", "top_n"]
+
+CHANGE = re.compile(r"\s+(?=[A-Za-z_.]+=)")
+"""White space between two changes; a value such as ``[0.9, 1.1]`` may hold some too."""
+
+
+def top_n(text: str) -> int:
+    """Read ``--top_n``: 0 leaves the number to the size of the cohort, and one score has no deviation.
+
+    Args:
+        text: the option's value.
+
+    Returns:
+        The number.
+
+    Raises:
+        argparse.ArgumentTypeError: if it is anything else.
+    """
+    if not text.isdecimal() or int(text) == 1:
+        raise argparse.ArgumentTypeError(f"expected 0 or a whole number of at least 2, found {text!r}")
+    return int(text)
+
+
+def add_config(parser: Parser) -> None:
+    """Add ``--config``, ``--loss`` and ``--set``."""
+    parser.add_argument("--config", type=Path, required=True, help="the system: a YAML file of conf/")
+    parser.add_argument("--loss", default="", help="name of a loss that replaces the configuration's")
+    parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes, as train.epochs=3")
+
+
+def read_config(options: Any) -> Config:
+    """Load the configuration that the options name, every option of its parts spelt out.
+
+    Raises:
+        ConfigError: naming the file, if it, a key, a value, the loss or another part is wrong.
+    """
+    if options.loss and options.loss not in LOSSES:
+        raise ConfigError(f"--loss {clip(options.loss)}: no such loss; choose one of {', '.join(LOSSES)}")
+    changes = [change for text in options.set for change in CHANGE.split(text.strip()) if change]
+    config = load_config(options.config, changes, options.loss or None)
+    return resolve(config, origin(options.config, changes, options.loss))

@@ -1,0 +1,1 @@
+"""Corpora that are fetched: archives downloaded, checked, unpacked, converted."""

@@ -1,0 +1,1 @@
+"""Recordings to embeddings, and embeddings on disk."""

@@ -1,0 +1,1 @@
+"""What a user has (folders, tables, manifests, trial lists) to Kaldi data directories."""

@@ -1,0 +1,303 @@
+"""What is trained on and what is tested, given the roots for each.
+
+Training takes a root's training list, or the ``train`` of its column ``split``, or without either every speaker that is
+in no trial list of the root. A root without trial lists gets generated ones (trial_generation.py), over the ``test``
+(without such: ``dev``) of its column ``split`` or the speakers that its training list does not name; where there is
+neither and the root is for training too, a random fifth of its speakers (at least two; those with two utterances first)
+becomes the test part. No speaker may be in both.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ham.data.kaldi_dir import Trials
+from ham.data.names import extensions, plain_word
+from ham.data.speech import Span
+from ham.data.trial_generation import generate_trials
+from ham.errors import SHOWN, ConfigError, DataError
+from ham.prepare.roots import (
+    Root,
+    clashes,
+    open_root,
+    read_train_list,
+    root_name,
+)
+from ham.prepare.trial_list import read_trial_list, with_remarks
+from ham.words import count
+
+logger = logging.getLogger(__name__)
+
+TEST_FRACTION = 0.2
+"""Part of the speakers that is kept for testing where a root has neither a training list nor trial lists."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The utterances of a training set or of a trial list.
+
+    ``spans`` has those that are a part of their file; ``sessions`` is empty where the files' folders tell them.
+    """
+
+    wav: dict[str, Path]
+    utt2spk: dict[str, str]
+    trials: Trials | None = None
+    spans: Mapping[str, Span] = field(default_factory=dict)
+    sessions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is trained on, if anything, and the test lists by their names ``<root>/<list>``."""
+
+    train: Part | None
+    tests: dict[str, Part]
+
+
+def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int, unpacked: Path | None = None) -> Plan:
+    """Decide which utterances are for training and which trials are for testing; no audio is opened.
+
+    Args:
+        train_roots: the roots to train on.
+        test_roots: the roots to test on; a root may be in both.
+        seed: seed of generated trial lists and of the choice of test speakers.
+        unpacked: where what shards hold may be unpacked.
+
+    Returns:
+        The plan; there is no training part where all that is for training says ``test`` in a column ``split``.
+
+    Raises:
+        ConfigError: if a root does not exist, or if two roots cannot be told apart.
+        DataError: if there is nothing to train on or to test, if a root or one of its lists is not what the layout
+            says, or if a speaker is in both the training part and a trial list.
+    """
+    roots = _open_roots([*train_roots, *test_roots], unpacked)
+    train = [roots[path] for path in _places(train_roots)]
+    test = [roots[path] for path in _places(test_roots)]
+    _check_distinct(roots.values())
+    _check_order(train)
+    lists = {root.name: _test_lists(root, is_train=root in train, seed=seed) for root in test}
+    train_paths = {root.name: _train_paths(root, lists.get(root.name)) for root in train}
+    plan = Plan(
+        train=_train_part(train, train_paths)
+        if any(_may_train(root, train_paths[root.name]) for root in train)
+        else None,
+        tests={
+            f"{root.name}/{name}": _test_part(root, trials)
+            for root in test
+            for name, trials in lists[root.name].items()
+        },
+    )
+    if plan.train is None and not plan.tests:
+        raise DataError(f"{', '.join(map(str, roots))}: expected something to train on or to test, found neither")
+    _check_disjoint(plan)
+    return plan
+
+
+def _may_train(root: Root, paths: Sequence[str]) -> bool:
+    """A root whose column ``split`` has no ``train`` is no mistake."""
+    return bool(paths) or not root.speech.splits
+
+
+def _places(paths: Iterable[Path]) -> list[Path]:
+    """Absolute paths, each once."""
+    return list(dict.fromkeys(Path(os.path.abspath(path)) for path in paths))  # noqa: PTH100  (keeps links)
+
+
+def _open_roots(paths: Sequence[Path], unpacked: Path | None) -> dict[Path, Root]:
+    places = _places(paths)
+    for place in places:
+        if not place.is_dir() and not place.is_file():
+            made = "corpora that are fetched get theirs in stage 1"
+            raise ConfigError(f"{place}: no such folder or table; expected speech as docs/data.md shows it; {made}")
+    for one, other in clashes(places, root_name):
+        raise ConfigError(f"{one} and {other} have the same name, and ids begin with it; rename one of them")
+    for one, other in clashes(places, lambda place: str(place.resolve())):
+        raise ConfigError(f"{one} and {other} are the same folder; name it in one way")
+    return {place: open_root(place, unpacked) for place in places}
+
+
+def _check_distinct(roots: Iterable[Root]) -> None:
+    """No two roots may give the same id, as root `a` with speaker `b-c` and root `a-b` with speaker `c` do.
+
+    Only speakers of Kaldi directories may be in several: there a name means one person.
+    """
+    seen: dict[str, Root] = {}
+    for root in roots:
+        for made in (*root.speakers.values(), *root.utts.values()):
+            other = seen.setdefault(made, root)
+            if other is not root and not (
+                _have_own_ids(root, other) and made in root.speakers and made in other.speakers
+            ):
+                cure = "take it out of one" if _have_own_ids(root, other) else "rename one of them"
+                raise ConfigError(f"{other.path} and {root.path} both give the id {made!r}; {cure}")
+
+
+def _have_own_ids(*roots: Root) -> bool:
+    return all(root.speech.has_own_ids for root in roots)
+
+
+def _check_order(roots: Sequence[Root]) -> None:
+    """Kaldi sorts by utterance and by speaker at once; within a root the words of the speakers see to it."""
+    place = {speaker: root.path for root in roots for speaker in root.speakers.values()}
+    for longer, shorter in extensions(place):
+        raise ConfigError(
+            f"{place[shorter]} and {place[longer]} give the speakers {shorter!r} and {longer!r}, whose utterances "
+            "cannot be sorted by speaker too, as Kaldi wants it; rename one of the "
+            f"{'speakers' if place[longer] == place[shorter] else 'roots'}"
+        )
+
+
+def _test_lists(root: Root, is_train: bool, seed: int) -> dict[str, Trials]:
+    """The trial lists of a test root by name: its own, or generated ones."""
+    if files := root.trial_lists:
+        for one, other in clashes(files, lambda file: plain_word(file.stem)):
+            raise DataError(f"{one} and {other} would both be the list {plain_word(one.stem)!r}; rename one")
+        lists = {plain_word(file.stem): read_trial_list(root, file) for file in files}
+        _check_models(root, lists)
+        places = {plain_word(file.stem): str(file) for file in files}
+        return {name: with_remarks(root, places[name], trials) for name, trials in lists.items()}
+    utts = _test_speakers(root, is_train, seed)
+    if not utts and root.speech.splits and is_train:
+        logger.info("%s: no row has the split test, and there are no trial lists: nothing of it is tested", root.path)
+        return {}
+    return _made_lists(root, utts, seed)
+
+
+def _made_lists(root: Root, utts: Mapping[str, Sequence[str]], seed: int) -> dict[str, Trials]:
+    """Generated lists over speakers with their paths."""
+    try:
+        lists = generate_trials(
+            {spk: _by_session(root, paths) for spk, paths in utts.items()},
+            seed,
+            {root.speakers[speaker]: sex for speaker, sex in root.sexes.items() if speaker in root.speakers},
+        )
+    except DataError as error:
+        raise DataError(f"{root.path}: has no trials/*.txt, and {error}; add speech, or trial lists") from error
+    lists = {name: with_remarks(root, f"{root.path}, list {name!r}", trials) for name, trials in lists.items()}
+    made = ", ".join(f"{name!r} of {count(len(trials), 'trial')}" for name, trials in lists.items())
+    why = "" if "hard" in lists else " (no list 'hard': speakers.tsv names no two speakers of one sex)"
+    logger.info("%s: no trials/*.txt, made %s over %d speakers, seed %d%s", root.path, made, len(utts), seed, why)
+    return lists
+
+
+def _check_models(root: Root, lists: Mapping[str, Trials]) -> None:
+    """A model's name says which recordings it has, in whatever list."""
+    seen: dict[str, tuple[str, tuple[str, ...]]] = {}
+    for name, trials in lists.items():
+        for model, utts in trials.models.items():
+            other, others = seen.setdefault(model, (name, utts))
+            if others != utts:
+                place = f"{root.lists}/enrol"
+                raise DataError(f"{place}: {model!r} has other recordings in {name!r} than in {other!r}; rename one")
+
+
+def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    utts: dict[str, list[str]] = {}
+    for path in paths:
+        utts.setdefault(root.speakers[root.speaker(path)], []).append(path)
+    return utts
+
+
+def _by_session(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    sessions: dict[str, list[str]] = {}
+    for path in paths:
+        sessions.setdefault(root.session(path), []).append(root.utts[path])
+    return sessions
+
+
+def _test_speakers(root: Root, is_train: bool, seed: int) -> dict[str, list[str]]:
+    """The speakers of generated trials, with their paths."""
+    utts = _by_speaker(root, root.utts)
+    if root.speech.splits and not root.train_list.exists():
+        return _by_speaker(root, _split_for_tests(root))
+    if root.train_list.exists():
+        trained = _by_speaker(root, read_train_list(root))
+        return {spk: paths for spk, paths in utts.items() if spk not in trained}
+    if not is_train:
+        return utts
+    rng = random.Random(f"speakers {seed} {root.name}")
+    order = rng.sample(sorted(utts), len(utts))
+    order.sort(key=lambda spk: len(utts[spk]) < 2)  # one utterance makes no target trial
+    num_test = max(2, round(TEST_FRACTION * len(utts)))
+    return {spk: utts[spk] for spk in sorted(order[:num_test])}
+
+
+def _split_for_tests(root: Root) -> list[str]:
+    """What a column ``split`` keeps for testing: ``test``, or ``dev`` where there is no such."""
+    splits = Counter(root.speech.splits.values())
+    wanted = "test" if splits["test"] else "dev"
+    if wanted == "test" and splits["dev"]:
+        logger.info("%s: %d rows of the split dev are left aside", root.path, splits["dev"])
+    return [path for path, split in root.speech.splits.items() if split == wanted]
+
+
+def _train_paths(root: Root, lists: Mapping[str, Trials] | None) -> list[str]:
+    """The training part of a root; ``lists`` are its test lists where it is a test root."""
+    if root.train_list.exists():
+        return read_train_list(root)
+    if root.speech.splits:
+        return [path for path, split in root.speech.splits.items() if split == "train"]
+    if lists is None:
+        lists = {file.stem: read_trial_list(root, file) for file in root.trial_lists}
+    tested_utts = {utt for trials in lists.values() for utt in trials.utts}
+    tested = {root.speaker(path) for path, utt in root.utts.items() if utt in tested_utts}
+    return [path for path in root.utts if root.speaker(path) not in tested]
+
+
+def _part(root: Root, paths: Sequence[str], trials: Trials | None = None, keep_sessions: bool = False) -> Part:
+    """Utterances of a root; their sessions are kept where the folders of the files do not tell them, or on demand."""
+    known = {root.utts[path]: root.speech.utts[path] for path in paths}
+    keep_sessions |= not root.speech.are_paths_sessions
+    return Part(
+        wav={utt: Path(found.file) for utt, found in known.items()},
+        utt2spk={utt: root.speakers[found.speaker] for utt, found in known.items()},
+        trials=trials,
+        spans={utt: found.span for utt, found in known.items() if found.span},
+        sessions={utt: plain_word(found.session) for utt, found in known.items()} if keep_sessions else {},
+    )
+
+
+def _test_part(root: Root, trials: Trials) -> Part:
+    return _part(root, [path for path, utt in root.utts.items() if utt in trials.utts], trials)
+
+
+def _train_part(roots: Sequence[Root], paths: Mapping[str, Sequence[str]]) -> Part:
+    train = Part({}, {}, spans=(spans := dict[str, Span]()), sessions=(sessions := dict[str, str]()))
+    keep_sessions = not all(root.speech.are_paths_sessions for root in roots)
+    for root in roots:
+        part = _part(root, paths[root.name], keep_sessions=keep_sessions)
+        train.wav.update(part.wav)
+        train.utt2spk.update(part.utt2spk)
+        spans.update(part.spans)
+        sessions.update(part.sessions)
+    num_speakers = len(set(train.utt2spk.values()))
+    if num_speakers < 2:
+        places = ", ".join(str(root.path) for root in roots)
+        raise DataError(
+            f"{places}: training needs at least 2 speakers, found {num_speakers} outside the trial lists; "
+            "add speakers, a root, or splits/train_list.txt"
+        )
+    if all(utt == spk for utt, spk in train.utt2spk.items()):
+        places = ", ".join(str(root.path) for root in roots)
+        raise DataError(
+            f"{places}: every utterance is its own speaker; training needs to know who speaks: correct utt2spk"
+        )
+    return train
+
+
+def _check_disjoint(plan: Plan) -> None:
+    trained = set(plan.train.utt2spk.values()) if plan.train else set()
+    for name, part in plan.tests.items():
+        if both := sorted(trained.intersection(part.utt2spk.values())):
+            shown = ", ".join(both[:SHOWN]) + (f" and {len(both) - SHOWN} more" if len(both) > SHOWN else "")
+            raise DataError(
+                f"{name}: {len(both)} of its speakers are in the training part too: {shown}; "
+                "take them out of the training part (splits/train_list.txt, column split), or test on other speakers"
+            )

@@ -1,0 +1,139 @@
+"""What back-ends learn of the training speakers: choices, sums, files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ham.data.kaldi_dir import DataDir
+from ham.embeddings.extract import write_embeddings
+from ham.errors import DataError
+from ham.score import cohort as training
+
+SPEAKERS, UTTS = 12, 6
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> DataDir:
+    names = [(f"s{s:02d}", v, u) for s in range(SPEAKERS) for v in range(2) for u in range(UTTS // 2)]
+    utts = {f"{s}-v{v}-{u}": (s, Path(f"/audio/{s}/v{v}/{u}.flac")) for s, v, u in names}
+    return DataDir(
+        path=tmp_path / "train",
+        wav={utt: wav for utt, (_, wav) in utts.items()},
+        utt2spk={utt: spk for utt, (spk, _) in utts.items()},
+        utt2dur={utt: 2.0 + number % 5 for number, utt in enumerate(utts)},
+        trials=None,
+    )
+
+
+def test_the_cohort_is_spread_and_leaves_out_who_was_kept_aside(train: DataDir) -> None:
+    cohort = training.choose_cohort(train.utt2spk, ["s01", "s02"], 2, "train")
+    assert len(cohort) == SPEAKERS - 2
+    assert cohort["s00"] == ["s00-v0-0", "s00-v1-2"]
+    everything = training.choose_cohort(train.utt2spk, [], 0, "train")
+    assert [len(utts) for utts in everything.values()] == [UTTS] * SPEAKERS
+    with pytest.raises(DataError, match="train: expected training speakers for the cohort, found none"):
+        training.choose_cohort(train.utt2spk, [f"s{s:02d}" for s in range(SPEAKERS)], 0, "train")
+
+
+def test_calibration_prefers_strangers_where_there_are_enough(train: DataDir) -> None:
+    aside = [f"s{s:02d}" for s in range(10)]
+    assert training.calibration_speakers(train.utt2spk, aside)[0] == {*aside}
+    everybody, sentence = training.calibration_speakers(train.utt2spk, aside[:9])
+    assert everybody == {*train.utt2spk.values()}
+    assert "too sure" in sentence
+
+
+def test_calibration_targets_cross_sessions(train: DataDir) -> None:
+    trials = training.make_calibration_trials(train, {"s00", "s01", "s02"}, 1)
+    assert {utt.split("-")[0] for utt in (*trials.enrol, *trials.test)} == {"s00", "s01", "s02"}
+    for enrol, test, label in zip(trials.enrol, trials.test, trials.labels, strict=True):
+        assert (enrol.split("-")[0] == test.split("-")[0]) == bool(label)
+        if label:
+            assert enrol.split("-")[1] != test.split("-")[1]
+    assert trials.num_target == 3 * 9
+
+
+def test_sessions_that_the_directory_names_count(train: DataDir) -> None:
+    sessions = {utt: str(number % 2) for number, utt in enumerate(train.utt2spk)}
+    trials = training.make_calibration_trials(replace(train, sessions=sessions), {"s00", "s01"}, 1)
+    pairs = zip(trials.enrol, trials.test, trials.labels, strict=True)
+    assert all(sessions[enrol] != sessions[test] for enrol, test, label in pairs if label)
+
+
+def test_sessions_of_every_layout() -> None:
+    utts = {
+        "vox1-id1-Vx-00001": "/v/id1/Vx/00001.wav",
+        "vox1-id1-Vx-clip-2": "/v/id1/Vx/clip-2.wav",
+        "vox1-id1-Vy-00001": "/v/id1/Vy/00001.wav",
+        "cn-id2-singing-01-001": "/cn/id2/singing-01-001.flac",
+        "cn-id2-singing-01-002": "/cn/id2/singing-01-002.flac",
+        "cn-id2-singing-02-001": "/cn/id2/singing-02-001.flac",
+        "cn-id3-live_broadcast-01-001": "/cn/id3/live_broadcast-01-001.flac",
+        "cn-id3-live_broadcast-joined-02-003": "/joined/id3/live_broadcast-02-003x4.flac",
+        "cn-id3-movie-01-001": "/cn/id3/movie-01-001.flac",
+    }
+    utt2spk = {utt: "-".join(utt.split("-")[:2]) for utt in utts}
+    found = list(training.sessions_of({utt: Path(path) for utt, path in utts.items()}, utt2spk).values())
+    assert found == [
+        "Vx", "Vx", "Vy", "singing-01", "singing-01", "singing-02", "live_broadcast", "live_broadcast", "movie",
+    ]  # fmt: skip
+
+
+def test_sums_taken_up_in_blocks_equal_the_means(train: DataDir) -> None:
+    cohort = training.choose_cohort(train.utt2spk, ["s03"], 4, "train")
+    utts = list(train.utt2spk)
+    embeddings = np.random.default_rng(0).normal(size=(len(utts), 5)).astype(np.float32) + 100
+    sums = training.SpeakerSums(cohort, 5)
+    for start in range(0, len(utts), 7):
+        sums.add(utts[start : start + 7], embeddings[start : start + 7])
+    found = sums.means()
+    assert found.utts == tuple(cohort)
+    for speaker, row in zip(found.utts, found.embeddings, strict=True):
+        own = [embeddings[utts.index(utt)].astype(float) for utt in cohort[speaker]]
+        np.testing.assert_allclose(row, np.mean(own, axis=0), rtol=1e-6)
+    every = [embeddings[utts.index(utt)].astype(float) for own in cohort.values() for utt in own]
+    np.testing.assert_allclose(sums.mean(), np.mean(every, axis=0), rtol=1e-12)
+    with pytest.raises(DataError, match="expected embeddings of every speaker, found none of s00"):
+        training.SpeakerSums(cohort, 5).means()
+
+
+def write(exp_dir: Path, train: DataDir, *, mean: bool = True) -> None:
+    folder = exp_dir / training.FOLDER
+    folder.mkdir(parents=True)
+    rows = np.random.default_rng(1).normal(size=(4, 5)).astype(np.float32)
+    extra = {"mean": np.arange(5.0), "cohort_utts": np.array(3), "train_chunk_s": np.array(0.5)} if mean else {}
+    write_embeddings(folder / "cohort.npz", ("s04", "s05"), rows[:2], extra=extra)
+    trials = training.make_calibration_trials(train, {"s00", "s01"}, 0)
+    utts = sorted({*trials.enrol, *trials.test})
+    write_embeddings(folder / "calibration.npz", utts, np.ones((len(utts), 5), np.float32))
+    training.write_calibration_trials(exp_dir, trials)
+
+
+def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
+    write(tmp_path, train)
+    found = training.read_training(tmp_path, train)
+    assert found.cohort.utts == ("s04", "s05")
+    assert found.mean.tolist() == [0, 1, 2, 3, 4]
+    assert (found.cohort_utts, found.train_chunk_s) == (3, 0.5)
+    side = found.calibration
+    assert side is not None
+    assert side.trials.num_target == 2 * 9
+    assert {*side.utt2dur} == {*side.utt2spk} == {*side.embeddings.utts}
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> None:
+    with pytest.raises(DataError, match=r"cohort\.npz: expected embeddings, found nothing; run stage 5"):
+        training.read_training(tmp_path, train)
+    write(tmp_path / "a", train, mean=False)
+    with pytest.raises(
+        DataError, match=r"cohort\.npz: expected the mean embedding, found none; delete .* and run stage 5"
+    ):
+        training.read_training(tmp_path / "a", train)
+    write(tmp_path / "b", train)
+    train.utt2spk.pop("s00-v0-0")
+    with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; delete .* and run stage 5"):
+        training.read_training(tmp_path / "b", train)
