@@ -130,10 +130,23 @@ done
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
 system=(--config "$config" --loss "$loss" --set "$set")
-# ham NAME ARGUMENT...: a command of ham/bin; a folder ham/ where the user stands is not meant.
-ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
+# One process loads the libraries and runs every command of ham/bin in a fork of itself, see ham/bin/commands.py; a
+# folder ham/ where the user stands is not meant.
+exec 3>&1
+coproc commands { PYTHONSAFEPATH=1 exec python -m ham.bin.commands; }
+# request WORD...: one request to that process; its answer is `said`.
+request() {
+  local status
+  printf '%s\0' $# "$@" >&"${commands[1]}"
+  IFS= read -r -d '' status <&"${commands[0]}" && IFS= read -r -d '' said <&"${commands[0]}" || return 1
+  return "$status"
+}
+# ham NAME ARGUMENT...: run a command of ham/bin.   ask NAME ARGUMENT...: the same; what it prints is `said`.
+ham() { request run "$@"; }
+ask() { request ask "$@"; }
 
-exp_name=$(ham check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" "${system[@]}") || exit $?
+ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" "${system[@]}"
+exp_name=$said
 exp_dir=$exp_root/$exp_name
 
 if [ "$stage" -le 1 ] && [ "$stop_stage" -ge 1 ]; then
@@ -181,7 +194,7 @@ fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
   log "stage 7: report in $exp_dir"
-  [ "$geometry" = false ] || ham geometry --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" >/dev/null ||
+  [ "$geometry" = false ] || ask geometry --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" ||
     log "no page about the geometry, for the reason above; the report goes on without"
   ham report --exp_dir "$exp_dir"
 fi

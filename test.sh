@@ -1,9 +1,15 @@
 #!/usr/bin/env bash
-# Environment, lint, types and tests in one command; arguments are handed to pytest: `./test.sh tests/losses -k ham`.
+# Environment, lint, types and tests in one command. `--fast` leaves whole runs of the recipe out; other arguments are
+# handed to pytest: `./test.sh tests/losses -k ham`.
 set -euo pipefail
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: test.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2
   exit 2
+fi
+some=()
+if [ "${1:-}" = --fast ]; then
+  some=(-m "not recipe")
+  shift
 fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck disable=SC2034 # path.sh reads it
@@ -18,4 +24,4 @@ ruff format --check .
 shellcheck -x "${scripts[@]}"
 mypy --strict ham
 echo "== pytest" >&2
-python -m pytest -q "$@"
+python -m pytest -q "${some[@]}" "$@"

@@ -29,6 +29,9 @@ from tests.killing import KILLS, TOP, Forked, audio, command, contents, kill_ten
 from tests.miniature import Miniature, build, write_m4a
 from tests.server import ALWAYS, MIRROR_REPO, Server, Trouble
 
+pytestmark = pytest.mark.recipe
+
+
 KEY = "s3cr3t+k3y/f0r=a.t3st"
 SHARE = "s3cr3t"
 """What a trace of the key would contain, quoted or not."""

@@ -16,6 +16,9 @@ import numpy as np
 import pytest
 import soundfile
 
+pytestmark = pytest.mark.recipe
+
+
 TOP = Path(__file__).parents[1]
 
 SMALL = "data.valid_speakers=4 data.batch_size=16 train.epochs=2 train.average_last=2 backbone.channels=32"

@@ -1,0 +1,97 @@
+"""Run the commands of one ``./run.sh``, one after the other, with the libraries loaded once instead of eight times.
+
+The shell writes requests on standard input and reads answers from standard output; every word ends with a zero byte.
+
+    request   number of words, then the words: ``run`` or ``ask``, the command's name, its arguments
+    answer    exit status, then what the command printed if it was asked, and nothing if it was run
+
+A command runs in a fork of this process, so that it starts with the libraries and leaves nothing behind. What ``run``
+prints goes to the descriptor 3. When the shell goes away, so does the command.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import wait
+from typing import BinaryIO
+
+from ham.cli import Parser, run
+
+STDIN, STDOUT, USERS_STDOUT = 0, 1, 3
+
+
+def main(argv: Sequence[str]) -> None:
+    """Answer requests until there are no more."""
+    Parser(prog="ham.bin.commands", description=__doc__).parse_args(argv)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is meant for the command, which gets it too
+    for kind, name, *arguments in requests(sys.stdin.buffer):
+        status, said = in_a_fork(name, arguments, asked=kind == "ask")
+        sys.stdout.buffer.write(f"{status}\0{said}\0".encode(errors="surrogateescape"))
+        sys.stdout.buffer.flush()
+
+
+def requests(stream: BinaryIO) -> Iterator[list[str]]:
+    """Read requests.
+
+    Args:
+        stream: what the shell writes.
+
+    Yields:
+        The words of each.
+    """
+    while number := _word(stream):
+        yield [_word(stream) for _ in range(int(number))]
+
+
+def _word(stream: BinaryIO) -> str:
+    """The next word; empty at the end."""
+    return b"".join(iter(lambda: stream.read(1).strip(b"\0"), b"")).decode(errors="surrogateescape")
+
+
+def in_a_fork(name: str, arguments: Sequence[str], *, asked: bool) -> tuple[int, str]:
+    """Run a command of ``ham.bin`` in a process of its own, and wait for it.
+
+    Args:
+        name: of the command; its libraries are loaded here, so that the next command need not load them again.
+        arguments: of the command.
+        asked: keep what it prints.
+
+    Returns:
+        Its exit status, or 128 and the number of the signal that ended it; and what it printed, if asked.
+    """
+    importlib.import_module(f"ham.bin.{name}")
+    read, write = os.pipe()
+    process = multiprocessing.get_context("fork").Process(
+        target=_command, args=(name, arguments, write if asked else USERS_STDOUT)
+    )
+    with warnings.catch_warnings():  # libraries have threads of their own, idle now, and prepare them for a fork
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
+    os.close(write)
+    if STDIN in wait([process.sentinel, STDIN]):  # the shell writes nothing while it waits: it has gone
+        process.terminate()
+    process.join()
+    with open(read, encoding="utf-8", errors="surrogateescape") as answer:  # noqa: PTH123 - a descriptor
+        said = answer.read().rstrip("\n")
+    code = process.exitcode or 0
+    return (code if code >= 0 else 128 - code), said
+
+
+def _command(name: str, arguments: Sequence[str], stdout: int) -> None:
+    """The command itself, in the forked process."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
+    os.dup2(stdout, STDOUT)
+    logging.getLogger().handlers.clear()  # the command has its own
+    sys.exit(run(importlib.import_module(f"ham.bin.{name}").main, arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
