@@ -159,7 +159,7 @@ def test_a_reader_that_leaves_is_no_traceback(tmp_path: Path) -> None:
     script.write_text(
         "import sys\nfrom ham.cli import run\nsys.exit(run(lambda argv: print(*range(100000), sep='\\n'), []))\n"
     )
-    command = f"PYTHONPATH={Path(__file__).parents[2]} {sys.executable} {script} | head -n 1"
+    command = f"PYTHONPATH={Path(__file__).parents[1]} {sys.executable} {script} | head -n 1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
 
@@ -171,7 +171,7 @@ def test_an_output_that_is_full_is_one_line(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, script], stdout=full, stderr=subprocess.PIPE, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONUNBUFFERED": ""},
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": ""},
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("error: standard output: No space left on device")

@@ -42,7 +42,7 @@ def test_every_picture_has_words_and_every_id_is_there_once(disk: Geometry) -> N
     elements = Checker(geometry_page.render(disk)).elements
     pictures = [attrs for tag, attrs in elements if tag == "svg"]
     # the disk (enlarged as well, where the points are near its middle), tree, norm against two things, centres
-    enlarged = geometry_page.geometry_plots.reach(disk.picture) < geometry_page.ENLARGED_BELOW
+    enlarged = geometry_page.geometry_figures.reach(disk.picture) < geometry_page.ENLARGED_BELOW
     assert len(pictures) == 5 + enlarged == sum(tag == "figcaption" for tag, _ in elements)
     for attrs in pictures:
         assert attrs["role"] == "img"
@@ -66,7 +66,7 @@ def test_numbers_are_on_the_page(disk: Geometry) -> None:
 
 
 def test_the_table_of_leaves_is_the_whole_tree(disk: Geometry) -> None:
-    gaps, order = geometry_page._gaps(disk.tree), geometry_page.geometry_plots.leaf_order(disk.tree)
+    gaps, order = geometry_page._gaps(disk.tree), geometry_page.geometry_figures.leaf_order(disk.tree)
     nodes: list[set[int]] = [{leaf} for leaf in range(len(order))]
     for (left, right), height in zip(disk.tree.merges, disk.tree.heights, strict=True):
         nodes.append(nodes[left] | nodes[right])
