@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -130,6 +130,6 @@ def test_evenly_spaced_items_have_equal_gaps_from_first_to_last(num_items: int, 
     chosen = evenly_spaced(range(num_items), most)
     assert len(chosen) == min(num_items, most)
     assert (chosen[0], chosen[-1]) == (0, num_items - 1)
-    gaps = {after - before for before, after in zip(chosen, chosen[1:], strict=False)}
+    gaps = {after - before for before, after in pairwise(chosen)}
     assert max(gaps, default=1) - min(gaps, default=1) <= 1
     assert evenly_spaced(range(num_items), 1) == [0]
