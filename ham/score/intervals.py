@@ -26,6 +26,9 @@ from ham.score.metrics import Numbers, validated
 ENOUGH_SPEAKERS = 20
 """Below this an interval is a rough guide, and says so: its width is itself known to a third at best."""
 
+CONFIDENCE = 0.95
+"""Probability that an interval holds the true rate."""
+
 MOST_SHIFT = 0.5
 """The correction for skewness is a first term of a series, and of no use where it is large."""
 
@@ -56,10 +59,6 @@ class Influences:
     pairs: Row
     half_error: float
 
-    def variance(self) -> float:
-        """Variance of the EER over draws of the speakers, see :func:`speaker_variance`."""
-        return speaker_variance(self.speakers, self.pairs)
-
 
 class Estimate(NamedTuple):
     """A variance, and the degrees of freedom that it is known with."""
@@ -82,10 +81,8 @@ def few_speakers(num_speakers: int) -> str:
     return f"{num_speakers} speakers: intervals are a rough guide below {ENOUGH_SPEAKERS}"
 
 
-def eer_interval(
-    scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers, *, confidence: float = 0.95
-) -> Interval:
-    r"""Interval of the (interpolated) equal error rate over draws of the speakers.
+def eer_interval(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers) -> Interval:
+    r"""95 % interval of the (interpolated) equal error rate over draws of the speakers.
 
     .. math:: \operatorname{logit} e + (1 - 2 e) s^2 \pm t_{S - 1} s, \qquad s = \frac{\sqrt{V}}{e (1 - e)}
 
@@ -102,77 +99,54 @@ def eer_interval(
         labels: 1 for a target trial, 0 for a non-target trial.
         enrol_speakers: the speaker of each trial's enrolment side: names or numbers.
         test_speakers: the speaker of each trial's test side.
-        confidence: probability that the interval is made for, strictly between 0 and 1.
 
     Returns:
         Low and high end, fractions; it holds the EER.
 
     Raises:
         DataError: as :func:`ham.score.metrics.validated`, or if the speakers do not fit the trials.
-        ValueError: if ``confidence`` is out of range.
     """
     found = influences(scores, labels, enrol_speakers, test_speakers)
-    estimate = Estimate(found.variance(), max(1, len(found.speakers) - 1))
-    return rate_interval(found.eer, estimate, found.half_error, confidence=confidence)
+    estimate = Estimate(speaker_variance(found.speakers, found.pairs), max(1, len(found.speakers) - 1))
+    return rate_interval(found.eer, estimate, found.half_error)
 
 
-def rate_interval(rate: float, estimate: Estimate, half_error: float, *, confidence: float = 0.95) -> Interval:
-    """Interval of a rate on the logit scale, see :func:`eer_interval`.
+def rate_interval(rate: float, estimate: Estimate, half_error: float) -> Interval:
+    """95 % interval of a rate on the logit scale, see :func:`eer_interval`.
 
     Args:
         rate: the estimated rate, a fraction.
         estimate: its variance.
         half_error: rate that half an error would make.
-        confidence: probability that the interval is made for, strictly between 0 and 1.
 
     Returns:
         Low and high end.
-
-    Raises:
-        ValueError: if ``confidence`` is out of range.
     """
     middle = min(max(rate, half_error), 1 - half_error)
     deviation = math.sqrt(max(estimate.variance, 2 * half_error**2)) / (middle * (1 - middle))
-    reach = quantile(estimate.freedom, confidence) * deviation
+    reach = _quantile(estimate.freedom) * deviation
     centre = math.log(middle / (1 - middle)) + (1 - 2 * middle) * min(deviation**2, MOST_SHIFT)
     low, high = (1 / (1 + math.exp(-max(-700.0, min(700.0, centre + sign * reach)))) for sign in (-1, 1))
     return Interval(min(low, rate), max(high, rate))
 
 
-def difference_interval(value: float, estimate: Estimate, *, confidence: float = 0.95) -> Interval:
-    """Interval of a difference of rates, ``value`` plus and minus Student's quantile times the standard error.
+def difference_interval(value: float, estimate: Estimate) -> Interval:
+    """95 % interval of a difference of rates, ``value`` plus and minus Student's quantile times the standard error.
 
     Args:
         value: the difference.
         estimate: its variance.
-        confidence: probability that the interval is made for, strictly between 0 and 1.
 
     Returns:
         Low and high end; without width where the variance is 0.
-
-    Raises:
-        ValueError: if ``confidence`` is out of range.
     """
-    reach = quantile(estimate.freedom, confidence) * math.sqrt(estimate.variance)
+    reach = _quantile(estimate.freedom) * math.sqrt(estimate.variance)
     return Interval(value - reach, value + reach)
 
 
-def quantile(freedom: float, confidence: float) -> float:
-    """Student's two-sided quantile.
-
-    Args:
-        freedom: degrees of freedom, above 0.
-        confidence: strictly between 0 and 1.
-
-    Returns:
-        The quantile.
-
-    Raises:
-        ValueError: if ``confidence`` is out of range.
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected 0 < confidence < 1, found {confidence}")
-    return float(student.ppf((1 + confidence) / 2, freedom))
+def _quantile(freedom: float) -> float:
+    """Student's two-sided quantile."""
+    return float(student.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def speaker_variance(speakers: Row, pairs: Row) -> float:
