@@ -10,9 +10,10 @@ Weights and bias minimise the prior-weighted cross-entropy
     \frac{1 - p}{N} \sum_{nontarget} \log(1 + e^{\ell + \lambda}), \qquad \lambda = \log\frac{p}{1 - p}
 
 (Bruemmer and du Preez, CSL 20, 2006; for fusion Pigeon, Druyts, Verlinde, DSP 10, 2000). It is convex. It is trained on
-other trials than it is judged on: those of training speakers, :func:`ham.score.cohort.calibration_trials`. A network
-tells the speakers that it was trained on apart better than others, so that a calibration on them gives other speakers
-ratios that are too far from 0; speakers who were kept out of the training are the better choice where there are enough.
+other trials than it is judged on: trials of training speakers (:func:`ham.score.cohort.make_calibration_trials`). A
+network tells the speakers that it was trained on apart better than others, so that a calibration on them gives other
+speakers ratios that are too far from 0; speakers who were kept out of the training are the better choice where there
+are enough.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ham.score.measures import EmbeddingTable, read_embeddings
 from ham.score.scorer import EmbeddedTrials, TrainingSpeakers
 
 FOLDER = "training"
-"""Below the experiment's folder."""
+"""Where stage 5 leaves it all, below the experiment's folder."""
 
 JOINED = "-joined-"
 """In the id of an utterance that :mod:`ham.corpora.cnceleb` joined from short ones, between its genre and the rest."""
@@ -83,29 +83,9 @@ def calibration_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tu
     )
 
 
-def make_calibration_trials(train: DataDir, speakers: set[str], seed: int) -> Trials:
-    """Trials of training speakers, targets across recording sessions where a speaker has several.
-
-    Args:
-        train: the training data directory.
-        speakers: those to use.
-        seed: of every choice.
-
-    Returns:
-        The trials.
-
-    Raises:
-        DataError: as :func:`calibration_trials`.
-    """
-    utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
-    sessions = train.sessions or sessions_of(train.wav, utt2spk)
-    return calibration_trials(utt2spk, train.utt2dur, sessions, seed)
-
-
-def calibration_trials(
-    utt2spk: Mapping[str, str],
-    utt2dur: Mapping[str, float],
-    sessions: Mapping[str, str],
+def make_calibration_trials(
+    train: DataDir,
+    speakers: set[str],
     seed: int,
     *,
     max_trials: int = MAX_TRIALS,
@@ -119,9 +99,8 @@ def calibration_trials(
     two pieces of one recording are too easy a target. Only the utterances in the result need embeddings.
 
     Args:
-        utt2spk: the speaker of each training utterance.
-        utt2dur: the duration of each, seconds.
-        sessions: the recording session of each.
+        train: the training data directory.
+        speakers: those to use.
         seed: of every choice.
         max_trials: target trials, and likewise non-target trials, at most; non-targets are as many as there can be.
         utts_per_speaker: at least 2.
@@ -132,12 +111,14 @@ def calibration_trials(
     Raises:
         DataError: if there are no two speakers or no target trial.
     """
-    speakers: dict[str, dict[str, list[str]]] = {}
+    utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
+    sessions = train.sessions or sessions_of(train.wav, utt2spk)
+    found: dict[str, dict[str, list[str]]] = {}
     for speaker, utts in invert(utt2spk).items():
-        by_session = speakers.setdefault(speaker, {})
-        for utt in evenly_spaced(sorted(utts, key=lambda utt: (utt2dur[utt], utt)), utts_per_speaker):
+        by_session = found.setdefault(speaker, {})
+        for utt in evenly_spaced(sorted(utts, key=lambda utt: (train.utt2dur[utt], utt)), utts_per_speaker):
             by_session.setdefault(sessions[utt], []).append(utt)
-    return generate_trials(speakers, seed, max_trials=max_trials, num_nontarget=max_trials)["all"]
+    return generate_trials(found, seed, max_trials=max_trials, num_nontarget=max_trials)["all"]
 
 
 def check_training(
@@ -196,7 +177,7 @@ def sessions_of(wav: Mapping[str, PurePath], utt2spk: Mapping[str, str]) -> dict
 
 
 class SpeakerSums:
-    """Sums of embeddings by speaker, in float64, taken up block by block.
+    """Sums of embeddings by speaker, in float64, to which blocks of utterances are added as they come.
 
     Args:
         cohort: utterances of each speaker.
@@ -210,7 +191,7 @@ class SpeakerSums:
         self._counts = np.zeros(len(cohort), np.int64)
 
     def add(self, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-        """Take up embeddings; those of utterances outside the cohort are left out.
+        """Add embeddings to the sums; those of utterances outside the cohort do not count.
 
         Args:
             utts: their utterances.

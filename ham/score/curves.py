@@ -1,6 +1,6 @@
-"""What the pictures of a trial list need, small enough to keep: a DET curve and two histograms.
+"""The curves that a report draws of a trial list, small enough to keep: a DET curve and two histograms of scores.
 
-Stage 6 writes ``curves.json`` beside ``results.json``; the report draws from it and needs neither trials nor scores.
+Stage 6 writes ``curves.json`` beside ``results.json``; the report then needs neither trials nor scores.
 """
 
 from __future__ import annotations

@@ -34,14 +34,14 @@ def check_sources(exp_dir: Path, data_dir: Path, backends: Sequence[Backend], di
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
     names += [cohort] if any(backend.needs_training for backend in backends) else []
     names += [calibration] if any(backend.calibrated for backend in backends) else []
-    said = {name: source for name in names if (source := read_source(exp_dir / name))}
-    for name, source in said.items():
+    sources = {name: source for name in names if (source := read_source(exp_dir / name))}
+    for name, source in sources.items():
         if source.split()[0] != digest:
             raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
         store = data_dir / "store" / ("train" if name.startswith(FOLDER) else "test")
         if (store / "meta.json").exists() and source.split()[1] != ArrayStore(store).digest:
             raise DataError(f"{exp_dir / name}: made from other audio than {store} holds; extract again (stage 5)")
-    if cohort in said and calibration in said and said[cohort] != said[calibration]:
+    if cohort in sources and calibration in sources and sources[cohort] != sources[calibration]:
         raise DataError(f"{exp_dir / FOLDER}: cohort.npz and calibration.npz were made apart; extract again (stage 5)")
 
 

@@ -1,7 +1,7 @@
 r"""Confidence intervals of equal error rates, and of their differences, for speakers who were drawn by chance.
 
 The trials of a list are not independent: every speaker takes part in many of them, and a hard speaker makes many
-errors at once. What is drawn from a population are the speakers; formulas for independent trials give intervals that
+errors at once. It is the speakers who are drawn from a population; formulas for independent trials give intervals that
 are much too narrow. Here the variance is the one that is robust to everything that trials with a common speaker share
 ("dyadic cluster-robust": Fafchamps and Gubert, J. of Development Economics 83, 2007; Aronow, Samii, Assenova, Political
 Analysis 23, 2015), the quantile is Student's for as many speakers as there are, and the scale is the logit.
@@ -24,13 +24,13 @@ from ham.errors import DataError
 from ham.score.metrics import Numbers, validated
 
 ENOUGH_SPEAKERS = 20
-"""Below this an interval is a rough guide, and says so: its width is itself known to a third at best."""
+"""With fewer speakers an interval is a rough guide, and says so: its own width is then uncertain by a third or more."""
 
 CONFIDENCE = 0.95
 """Probability that an interval holds the true rate."""
 
 MOST_SHIFT = 0.5
-"""The correction for skewness is a first term of a series, and of no use where it is large."""
+"""Most that s^2 counts in the correction for skewness, which is the first term of a series and wrong where large."""
 
 Speakers = Sequence[Hashable] | NDArray[np.generic]
 Row = NDArray[np.float64]
@@ -88,8 +88,8 @@ def eer_interval(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, tes
 
     with the variance V of :func:`speaker_variance`. The middle term makes up for the skewness of an estimated rate,
     whose logit lies too low on average; s^2 counts up to ``MOST_SHIFT`` there. For few errors, e is at least what half
-    an error would make, and V at least twice its square, so that no error at all gives an interval from 0 to what so
-    few trials can exclude.
+    an error would make, and V at least twice its square: a list without any error then has an interval from 0 to the
+    highest rate that so few trials leave possible.
 
     It covers the choice of speakers; what further trainings would do is in
     :func:`ham.score.seeds.summarise_seeds`. Other recording conditions are covered by neither.
@@ -249,7 +249,7 @@ def _crossing(values: Row, targets: NDArray[np.bool_]) -> tuple[float, Row, floa
 
 
 def _miss_weight(miss: Row, alarm: Row, rate: float, num_targets: int, num_others: int) -> float:
-    """The slope of the false-alarm rate over both, by logits between the thresholds where either rate has doubled."""
+    """The weight w: both slopes taken of logits, between the two thresholds at which a rate is twice the EER."""
     limit = min(2 * max(rate, 1 / num_targets, 1 / num_others), 0.5 + 0.5 * rate)
     left = max(int(np.searchsorted(-alarm, -limit, side="right")) - 1, 0)
     right = min(int(np.searchsorted(miss, limit)), len(miss) - 1)

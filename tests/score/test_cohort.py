@@ -140,16 +140,19 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> No
         training.read_training(tmp_path / "b", train)
 
 
-def make_speakers(num_speakers: int = 6, num_utts: int = 40) -> tuple[dict[str, str], dict[str, float], dict[str, str]]:
+def directory(num_speakers: int = 6, num_utts: int = 40) -> DataDir:
+    """Speakers of four sessions and utterances of 2 to 20 s."""
     generator = np.random.default_rng(0)
     names = [(f"s{s}-{u:02d}", f"s{s}", f"{u % 4}") for s in range(num_speakers) for u in range(num_utts)]
-    durations = {utt: float(d) for (utt, _, _), d in zip(names, generator.uniform(2, 20, len(names)), strict=True)}
-    return {utt: spk for utt, spk, _ in names}, durations, {utt: session for utt, _, session in names}
+    utt2dur = {utt: float(d) for (utt, _, _), d in zip(names, generator.uniform(2, 20, len(names)), strict=True)}
+    utt2spk, sessions = {utt: spk for utt, spk, _ in names}, {utt: session for utt, _, session in names}
+    return DataDir(Path("train"), {}, utt2spk, utt2dur, None, sessions=sessions)
 
 
 def test_trials_are_of_two_kinds_spread_over_durations_and_across_sessions() -> None:
-    utt2spk, utt2dur, sessions = make_speakers()
-    trials = training.calibration_trials(utt2spk, utt2dur, sessions, 0, utts_per_speaker=8)
+    train = directory()
+    utt2spk, utt2dur, sessions = train.utt2spk, train.utt2dur, train.sessions
+    trials = training.make_calibration_trials(train, {*utt2spk.values()}, 0, utts_per_speaker=8)
     same = [utt2spk[a] == utt2spk[b] for a, b in zip(trials.enrol, trials.test, strict=True)]
     assert same == trials.labels.astype(bool).tolist()
     assert trials.num_nontarget > trials.num_target > 100
@@ -165,19 +168,19 @@ def test_trials_are_of_two_kinds_spread_over_durations_and_across_sessions() -> 
 
 
 def test_trials_are_the_same_for_the_same_arguments_in_any_order() -> None:
-    utt2spk, utt2dur, sessions = make_speakers()
-    first = training.calibration_trials(utt2spk, utt2dur, sessions, 0, max_trials=50)
-    shuffled = dict(reversed(utt2spk.items()))
-    again = training.calibration_trials(shuffled, utt2dur, sessions, 0, max_trials=50)
+    train = directory()
+    speakers = {*train.utt2spk.values()}
+    first = training.make_calibration_trials(train, speakers, 0, max_trials=50)
+    shuffled = replace(train, utt2spk=dict(reversed(train.utt2spk.items())))
+    again = training.make_calibration_trials(shuffled, speakers, 0, max_trials=50)
     assert (first.enrol, first.test) == (again.enrol, again.test)
     assert np.array_equal(first.labels, again.labels)
     assert first.num_target <= 50
-    assert training.calibration_trials(utt2spk, utt2dur, sessions, 1, max_trials=50).enrol != first.enrol
+    assert training.make_calibration_trials(train, speakers, 1, max_trials=50).enrol != first.enrol
 
 
 def test_speakers_that_give_no_trials_are_refused() -> None:
-    _, utt2dur, sessions = make_speakers(3, 2)
     with pytest.raises(DataError, match="at least 2 speakers"):
-        training.calibration_trials({"s0-00": "s0", "s0-01": "s0"}, utt2dur, sessions, 0)
+        training.make_calibration_trials(directory(), {"s0"}, 0)
     with pytest.raises(DataError, match="at least 2 utterances"):
-        training.calibration_trials({"s0-00": "s0", "s1-00": "s1"}, utt2dur, sessions, 0)
+        training.make_calibration_trials(directory(3, 1), {"s0", "s1"}, 0)
