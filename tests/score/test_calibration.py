@@ -55,19 +55,6 @@ def test_a_direct_search_finds_the_same() -> None:
     assert [*found.weights.values(), found.bias] == pytest.approx(expected, abs=2e-3)
 
 
-def test_derivatives() -> None:
-    llrs, labels = gaussian(200)
-    columns = np.stack([llrs, np.cos(np.arange(200.0))], axis=1)
-    entropy = calibration._Entropy(columns, labels == 1, 0.03, 1e-3)
-    theta, step = np.array([0.4, -0.2, 0.7]), 1e-5
-    value, gradient = entropy.value_and_gradient(theta)
-    for i, unit in enumerate(np.eye(3) * step):
-        (up, up_gradient), (down, down_gradient) = (entropy.value_and_gradient(theta + s * unit) for s in (1, -1))
-        assert (up - down) / (2 * step) == pytest.approx(gradient[i], abs=1e-8)
-        assert (up_gradient - down_gradient) / (2 * step) == pytest.approx(entropy.hessian(theta)[i], abs=1e-7)
-    assert value > 0
-
-
 @pytest.mark.parametrize(("scale", "shift"), [(0.05, 0.3), (-2.0, 0.0), (1000.0, -7e4)])
 def test_the_unit_of_the_scores_does_not_matter(scale: float, shift: float) -> None:
     llrs, labels = gaussian(3000)
