@@ -12,7 +12,7 @@ from ham.score.backends import Backend
 from ham.score.cohort import FOLDER
 from ham.score.measures import read_embeddings
 from ham.score.scorer import EmbeddedTrials
-from ham.score.trial_lists import TrialList, list_durations
+from ham.score.trial_lists import TrialList
 
 
 def check_sources(exp_dir: Path, data_dir: Path, backends: Sequence[Backend], digest: str) -> None:
@@ -62,7 +62,7 @@ def read_embedded(lists: Sequence[TrialList], exp_dir: Path, *, average: bool, c
     """
     embeddings = read_embeddings(exp_dir / "embeddings.npz")
     crop_table = read_embeddings(exp_dir / "crops.npz") if crops else None
-    utt2dur = list_durations(lists)
+    utt2dur = _durations(lists)
     found = []
     for trial_list in lists:
         trials, place = trial_list.trials, str(trial_list.data.path / "trials")
@@ -71,3 +71,10 @@ def read_embedded(lists: Sequence[TrialList], exp_dir: Path, *, average: bool, c
         embeddings.rows(sorted(trials.utts) if average else [*trials.enrol, *trials.test], place)
         found.append(EmbeddedTrials(place, embeddings, trials, utt2dur, models_are_means=average, crops=crop_table))
     return found
+
+
+def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
+    """Seconds of every utterance, and of every enrolment model those of its recordings together."""
+    utt2dur = {utt: seconds for trial_list in lists for utt, seconds in trial_list.data.utt2dur.items()}
+    models = {model: utts for trial_list in lists for model, utts in trial_list.trials.models.items()}
+    return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}

@@ -1,4 +1,4 @@
-"""The trial lists of a data directory: which there are, each with its data directory, and how long its speech is."""
+"""The trial lists of a corpus, found by name and read with their data directories."""
 
 from __future__ import annotations
 
@@ -112,17 +112,3 @@ def rated_lists(data_dir: Path, wanted: Sequence[str]) -> list[TrialList]:
     if left_out:
         logger.info("left out, with trials of one kind and so no error rate: %s", left_out)
     return kept
-
-
-def list_durations(lists: Sequence[TrialList]) -> dict[str, float]:
-    """Seconds of every utterance, and of every enrolment model those of its recordings together.
-
-    Args:
-        lists: the trial lists.
-
-    Returns:
-        By utterance and model.
-    """
-    utt2dur = {utt: seconds for trial_list in lists for utt, seconds in trial_list.data.utt2dur.items()}
-    models = {model: utts for trial_list in lists for model, utts in trial_list.trials.models.items()}
-    return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}

@@ -1,4 +1,4 @@
-"""The trial lists of a data directory: choosing, reading, whose and how long the recordings are."""
+"""The trial lists of a data directory: choosing, reading, whose the recordings are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.data.trial_remarks import NO_RATES
 from ham.errors import ConfigError, DataError
-from ham.score.trial_lists import find_lists, list_durations, rated_lists, read_list
+from ham.score.trial_lists import find_lists, rated_lists, read_list
 
 UTTS = {"a-1": "a", "a-2": "a", "b-1": "b", "b-2": "b", "c-1": "c"}
 
@@ -59,14 +59,13 @@ def test_a_list_that_is_not_there(data_dir: Path) -> None:
         read_list(data_dir, "real/dev")
 
 
-def test_speakers_and_durations_of_models_too(data_dir: Path) -> None:
+def test_speakers_of_models_too(data_dir: Path) -> None:
     folder = data_dir / "test/real/dev"
     (folder / "enrol").write_text("model-a a-1 a-2\n")
     (folder / "trials").write_text("model-a a-1 target\nmodel-a b-2 nontarget\n")
     lists = [read_list(data_dir, name) for name in ("mini/all", "real/dev")]
     assert lists[1].speakers(["model-a", "b-2", "c-1"]) == ["a", "b", "c"]
     assert [one.num_speakers for one in lists] == [2, 2]
-    assert list_durations(lists) == {**{utt: 2.0 + k for k, utt in enumerate(UTTS)}, "model-a": 2.0 + 3.0}
 
 
 def test_lists_of_one_kind_have_no_rate(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
