@@ -34,11 +34,12 @@ import ham.losses
 from ham.data.kaldi_dir import Trials
 from ham.provenance import hardware
 from ham.score import metrics
-from ham.score.backends import Scorer, Side, Training, parse_backend
+from ham.score.backends import parse_backend
 from ham.score.intervals import eer_interval
 from ham.score.measures import EmbeddingTable, cosine_scores, distance_scores
 from ham.score.results import text_table
 from ham.score.score_file import Scores, read_scores, write_scores
+from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 P_TARGETS = 0.01, 0.05
@@ -113,13 +114,11 @@ def as_norm(problem: Problem, top_n: int) -> NDArray[np.float32]:
     Returns:
         Normalised scores.
     """
-    utts, none = problem.table.utts, Trials((), (), np.empty(0, np.int8))
+    utts = problem.table.utts
     enrol, test = (tuple(utts[row] for row in side.tolist()) for side in (problem.enrol, problem.test))
-    trials = Trials(enrol, test, problem.labels.astype(np.int8))
-    mean = np.zeros(problem.table.embeddings.shape[1])
-    training = Training(mean, problem.cohort, EmbeddingTable((), problem.table.embeddings[:0]), none, {}, {})
-    side = Side("trials", problem.table, trials, {})
-    return Scorer(training=training, top_n=top_n).scores(parse_backend("cosine+as_norm"), side)
+    embedded = EmbeddedTrials("trials", problem.table, Trials(enrol, test, problem.labels.astype(np.int8)), {})
+    training = TrainingSpeakers(np.zeros(problem.table.embeddings.shape[1]), problem.cohort)
+    return Scorer(training=training, top_n=top_n).scores(parse_backend("cosine+as_norm"), embedded)
 
 
 def cosine_loop(problem: Problem, num_trials: int) -> list[float]:

@@ -7,9 +7,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,72 +17,27 @@ import ham
 import ham.losses
 from ham.bin._system_options import top_n
 from ham.cli import Parser, run
-from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
-from ham.data.store import ArrayStore
-from ham.data.trial_remarks import NO_RATES
-from ham.embeddings.extract import ENROL, read_source
-from ham.errors import CheckpointError, ConfigError, DataError
+from ham.data.kaldi_dir import read_data_dir
+from ham.embeddings.extract import ENROL
+from ham.errors import CheckpointError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.checkpoint import weights_digest
 from ham.provenance import git_commit, versions
-from ham.score.backends import (
-    DEFAULT,
-    FORM,
-    Backend,
-    Measure,
-    Scorer,
-    Side,
-    Training,
-    fitting_backends,
-    parse_backends,
-    possible_backends,
-)
+from ham.score.backends import DEFAULT, FORM, Backend, fitting_backends, parse_backends, possible_backends
 from ham.score.calibration import write_calibration
-from ham.score.cohort import FOLDER as TRAINING_FOLDER
 from ham.score.cohort import read_training
 from ham.score.curves import Curves, summarise_scores, write_curves
+from ham.score.embedded_trials import check_sources, read_embedded
 from ham.score.intervals import few_speakers
-from ham.score.measures import read_embeddings
 from ham.score.normalisation import TOP_N
 from ham.score.results import ListResult, Results, evaluate, table, text_table, write_results
 from ham.score.score_file import Scores, write_scores
+from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
+from ham.score.trial_lists import TrialList, find_lists, read_list
 from ham.words import count
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class TrialList:
-    """A trial list: its name, its data directory and the trials in it."""
-
-    name: str
-    data: DataDir
-    trials: Trials
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What its numbers cannot tell."""
-        if self.trials.one_kind and not self.trials.notes:  # a data directory from elsewhere
-            return (NO_RATES,)
-        return self.trials.notes
-
-    @property
-    def num_speakers(self) -> int:
-        """Speakers of both sides."""
-        return len({*self.speakers(self.trials.enrol), *self.speakers(self.trials.test)})
-
-    def speakers(self, utts: Sequence[str]) -> list[str]:
-        """The speaker of each utterance or enrolment model.
-
-        Args:
-            utts: utterances of the data directory, or models of its trials.
-
-        Returns:
-            One speaker each.
-        """
-        models = self.trials.models
-        return [self.data.utt2spk[models[utt][0] if utt in models else utt] for utt in utts]
 
 
 def main(argv: Sequence[str]) -> None:
@@ -100,36 +53,19 @@ def main(argv: Sequence[str]) -> None:
     for name, found in notes.items():
         logger.warning("%s: %s", name, "; ".join(found))
     seed, command, loss = read_trained(options.exp_dir / "average.pt")
-    check_sources(options.exp_dir, options.data_dir, wanted)
+    digest = weights_digest(checkpoint.load(options.exp_dir / "average.pt"))
+    check_sources(options.exp_dir, options.data_dir, wanted, digest)
     backends = _possible(wanted, loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
-    sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
-    scorer = Scorer(
-        Measure(loss.distance, loss.pairwise_distance) if loss.has_distance else None,
-        _training(options, backends),
-        top_n=options.top_n,
-        p_target=options.p_target,
-    )
+    crops = any(backend.crops for plan in plans for backend in plan)
+    embedded = read_embedded(lists, options.exp_dir, average=options.enrol == "average", crops=crops)
+    scorer = Scorer(loss, _training(options, backends), top_n=options.top_n, p_target=options.p_target)
     for backend in backends:  # before anything is written
         scorer.check(backend)
-    numbers: list[ListResult] = []
-    curves: list[Curves] = []
-    with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
-        for trial_list, side, plan in zip(lists, sides, plans, strict=True):
-            for backend in plan:
-                scores = scorer.scores(backend, side)
-                path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
-                write_scores(path, Scores(trial_list.trials.enrol, trial_list.trials.test, scores))
-                number, drawn = _measure(trial_list, backend, scores)
-                numbers.append(number)
-                curves += drawn
-                bar.update()
-            scorer.forget(side)
-            files = f"{options.exp_dir}/scores/{trial_list.name}.*"
-            what = f"{count(len(trial_list.trials), 'trial')} scored by {count(len(plan), 'back-end')}"
-            logger.info("%s: %s", files, what)
+    numbers, curves = _score(lists, embedded, plans, scorer, options.exp_dir)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
+    has_models = any(trial_list.trials.models for trial_list in lists)
     results = Results(
         name=options.exp_dir.resolve().name,
         seed=seed,
@@ -137,12 +73,45 @@ def main(argv: Sequence[str]) -> None:
         versions=versions(),
         command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
-        settings=_settings(options, lists, backends, scorer),
+        settings=({"enrol": options.enrol} if has_models else {}) | scorer.settings(backends),
         notes={**notes, **_with_few_speakers(lists, notes)},
     )
     write_curves(options.exp_dir / "curves.json", curves)
     write_results(options.exp_dir / "results.json", results)
     print(text_table(*table(results.results)))
+
+
+def _score(
+    lists: Sequence[TrialList],
+    embedded: Sequence[EmbeddedTrials],
+    plans: Sequence[Sequence[Backend]],
+    scorer: Scorer,
+    exp_dir: Path,
+) -> tuple[list[ListResult], list[Curves]]:
+    """Write the scores of every list by every back-end of its plan; gives the error rates and the curves."""
+    numbers: list[ListResult] = []
+    curves: list[Curves] = []
+    with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
+        for trial_list, its_embedded, plan in zip(lists, embedded, plans, strict=True):
+            trials = trial_list.trials
+            for backend in plan:
+                scores = scorer.scores(backend, its_embedded)
+                path = exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
+                write_scores(path, Scores(trials.enrol, trials.test, scores))
+                numbers.append(_rates(trial_list, backend, scores))
+                if not trials.one_kind:
+                    curves.append(summarise_scores(trial_list.name, backend.name, scores, trials.labels))
+                bar.update()
+            scorer.forget(its_embedded)
+            what = f"{count(len(trials), 'trial')} scored by {count(len(plan), 'back-end')}"
+            logger.info("%s/scores/%s.*: %s", exp_dir, trial_list.name, what)
+    return numbers, curves
+
+
+def _rates(trial_list: TrialList, backend: Backend, scores: NDArray[np.float32]) -> ListResult:
+    trials = trial_list.trials
+    speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
+    return evaluate(trial_list.name, backend.name, scores, trials.labels, *speakers, calibrated=backend.calibrated)
 
 
 def _with_few_speakers(lists: Sequence[TrialList], notes: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
@@ -187,73 +156,6 @@ def _prior(text: str) -> float:
     return value
 
 
-def find_lists(data_dir: Path, wanted: Sequence[str]) -> list[str]:
-    """Names of the trial lists to score.
-
-    Args:
-        data_dir: folder that holds ``test/<root>/<list>/``.
-        wanted: names ``<root>/<list>``, roots, or ``all``; several may share one word, separated by spaces or commas.
-
-    Returns:
-        Names ``<root>/<list>`` in sorted order.
-
-    Raises:
-        DataError: if there are no trial lists.
-        ConfigError: if a name is not among them.
-    """
-    base = data_dir / "test"
-    found = sorted(folder.relative_to(base).as_posix() for folder in trial_dirs(base))
-    words = " ".join(wanted).replace(",", " ").split()
-    chosen = {word: [name for name in found if word in ("all", name, name.split("/")[0])] for word in words}
-    for word, names in chosen.items():
-        if not names:
-            raise ConfigError(f"--test_sets: unknown trial list {word!r}: expected all or some of {' '.join(found)}")
-    return [name for name in found if any(name in names for names in chosen.values())]
-
-
-def read_list(data_dir: Path, name: str) -> TrialList:
-    """Read a trial list.
-
-    Args:
-        data_dir: folder that holds ``test/<root>/<list>/``.
-        name: ``<root>/<list>``.
-
-    Returns:
-        The list with its data directory.
-
-    Raises:
-        DataError: if the directory is damaged or has no trials.
-    """
-    data = read_data_dir(data_dir / "test" / name)
-    if data.trials is None:
-        raise DataError(f"{data.path}: expected the file trials, found none; prepare the data (stage 2)")
-    return TrialList(name, data, data.trials)
-
-
-def rated_lists(data_dir: Path, wanted: Sequence[str]) -> list[TrialList]:
-    """Read the trial lists that have an error rate; those of one kind of trials are said and left out.
-
-    Args:
-        data_dir: folder that holds ``test/<root>/<list>/``.
-        wanted: as in :func:`find_lists`.
-
-    Returns:
-        The lists, sorted by their names.
-
-    Raises:
-        DataError: if none is left.
-        ConfigError: if a name is not among the lists.
-    """
-    lists = [read_list(data_dir, name) for name in find_lists(data_dir, wanted)]
-    kept = [trial_list for trial_list in lists if not trial_list.trials.one_kind]
-    left_out = ", ".join(trial_list.name for trial_list in lists if trial_list not in kept)
-    if not kept:
-        raise DataError(f"{data_dir}/test: expected targets and non-targets, found one kind in {left_out}; add trials")
-    if left_out:
-        logger.info("left out, with trials of one kind and so no error rate: %s", left_out)
-    return kept
-
-
 def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
     """Read what scoring needs of a trained system.
 
@@ -283,52 +185,6 @@ def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
     return seed, str(state.get("command", "")), loss.eval()
 
 
-def check_sources(exp_dir: Path, data_dir: Path, backends: Sequence[Backend]) -> None:
-    """Refuse embeddings that were not made by the model and from the audio that are there now.
-
-    A file that does not say what it was made from is believed, and so is one whose audio store is gone.
-
-    Args:
-        exp_dir: the experiment's folder.
-        data_dir: folder that holds ``store/``.
-        backends: what will be scored.
-
-    Raises:
-        DataError: naming the file.
-    """
-    names = ["embeddings.npz"]
-    names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
-    names += [f"{TRAINING_FOLDER}/cohort.npz"] if any(backend.needs_training for backend in backends) else []
-    names += [f"{TRAINING_FOLDER}/calibration.npz"] if any(backend.calibrated for backend in backends) else []
-    digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
-    said = {name: read_source(exp_dir / name) for name in names}
-    for name, source in said.items():
-        if source and source.split()[0] != digest:
-            raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
-        store = data_dir / "store" / ("train" if name.startswith(TRAINING_FOLDER) else "test")
-        if source and (store / "meta.json").exists() and source.split()[1] != ArrayStore(store).digest:
-            raise DataError(f"{exp_dir / name}: made from other audio than {store} holds; extract again (stage 5)")
-    cohort, calibration = (said.get(f"{TRAINING_FOLDER}/{name}.npz") for name in ("cohort", "calibration"))
-    if cohort and calibration and cohort != calibration:
-        place = exp_dir / TRAINING_FOLDER
-        raise DataError(f"{place}: cohort.npz and calibration.npz were made apart; extract again (stage 5)")
-
-
-def _settings(
-    options: Any, lists: Sequence[TrialList], backends: Sequence[Backend], scorer: Scorer
-) -> dict[str, int | float | str]:
-    """What the scores depend on beside the model, where they do."""
-    found: dict[str, int | float | str] = {}
-    if any(trial_list.trials.models for trial_list in lists):
-        found["enrol"] = options.enrol
-    if any(backend.uses_top_n for backend in backends):
-        found["top_n"] = scorer.top_n
-    found |= scorer.training_settings
-    if any(backend.uses_p_target for backend in backends):
-        found["p_target"] = options.p_target
-    return found
-
-
 def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:
     """The back-ends that a loss allows; says which are left out."""
     kept = possible_backends(backends, loss)
@@ -346,52 +202,12 @@ def _fitting(backends: Sequence[Backend], trial_list: TrialList) -> list[Backend
     return kept
 
 
-def _training(options: Any, backends: Sequence[Backend]) -> Training | None:
+def _training(options: argparse.Namespace, backends: Sequence[Backend]) -> TrainingSpeakers | None:
     """What the back-ends need to know of the training speakers."""
     if not any(backend.needs_training for backend in backends):
         return None
     calibrated = any(backend.calibrated for backend in backends)
     return read_training(options.exp_dir, read_data_dir(options.data_dir / "train"), calibrated)
-
-
-def _sides(lists: Sequence[TrialList], options: Any, crops: bool) -> list[Side]:
-    """What scoring needs of every list; embeddings of all of them are looked up before anything is written."""
-    embeddings = read_embeddings(options.exp_dir / "embeddings.npz")
-    crop_table = read_embeddings(options.exp_dir / "crops.npz") if crops else None
-    average = options.enrol == "average"
-    utt2dur = _durations(lists)
-    sides = []
-    for trial_list in lists:
-        trials, place = trial_list.trials, str(trial_list.data.path / "trials")
-        if trials.models and not average:
-            place += " (with --enrol concatenate, which stage 5 must have had too)"
-        embeddings.rows([utt for utt in trials.enrol if not average or utt not in trials.models], place)
-        embeddings.rows([*trials.test, *(utt for utts in trials.models.values() if average for utt in utts)], place)
-        sides.append(Side(place, embeddings, trials, utt2dur, models_are_means=average, crops=crop_table))
-    return sides
-
-
-def _durations(lists: Sequence[TrialList]) -> dict[str, float]:
-    """Seconds of every utterance, and of every enrolment model those of its recordings together."""
-    utt2dur = {utt: seconds for trial_list in lists for utt, seconds in trial_list.data.utt2dur.items()}
-    models = {model: utts for trial_list in lists for model, utts in trial_list.trials.models.items()}
-    return {**utt2dur, **{model: sum(utt2dur[utt] for utt in utts) for model, utts in models.items()}}
-
-
-def _measure(trial_list: TrialList, backend: Backend, scores: NDArray[np.float32]) -> tuple[ListResult, list[Curves]]:
-    trials = trial_list.trials
-    speakers = trial_list.speakers(trials.enrol), trial_list.speakers(trials.test)
-    number = evaluate(
-        trial_list.name,
-        backend.name,
-        scores,
-        trials.labels,
-        *speakers,
-        calibrated=backend.calibrated,
-    )
-    if trials.one_kind:
-        return number, []
-    return number, [summarise_scores(trial_list.name, backend.name, scores, trials.labels)]
 
 
 if __name__ == "__main__":

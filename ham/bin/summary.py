@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ham.bin.score import TrialList, rated_lists
 from ham.cli import Parser, run
 from ham.errors import ConfigError, DataError
 from ham.report.markdown import markdown_table
 from ham.score.score_file import read_scores
 from ham.score.seeds import SeedSummary, summarise_seeds, summary_table
+from ham.score.trial_lists import TrialList, rated_lists
 
 logger = logging.getLogger(__name__)
 

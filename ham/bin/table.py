@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from ham.bin.score import TrialList, rated_lists
 from ham.bin.summary import Systems, parse_systems
 from ham.cli import Parser, run
 from ham.errors import ConfigError, DataError
@@ -33,6 +32,7 @@ from ham.score.backends import parse_backend
 from ham.score.results import ListResult, per_cent, text_table
 from ham.score.score_file import read_scores
 from ham.score.seeds import summarise_seeds
+from ham.score.trial_lists import TrialList, rated_lists
 
 PROTOCOL = "published"
 """Word of ``--backends`` that takes each list's back-end from the published numbers."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, combinations, zip_longest
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,7 @@ Sessions = Mapping[str, Sequence[str]]
 """The utterances of each session of one speaker."""
 
 Pair = tuple[str, str]
+Item = TypeVar("Item")
 
 
 def generate_trials(
@@ -64,6 +66,20 @@ def generate_trials(
         for name, members in groups.items()
     }
     return {name: _as_trials(targets, nontargets) for name, nontargets in drawn.items() if nontargets}
+
+
+def evenly_spaced(items: Sequence[Item], most: int) -> list[Item]:
+    """Take at most so many items, evenly spaced from the first to the last.
+
+    Args:
+        items: the items.
+        most: how many.
+
+    Returns:
+        Some of them in their order: all if there are no more, the first alone if ``most`` is 1.
+    """
+    places = np.linspace(0, len(items) - 1, min(most, len(items))).round().astype(int)
+    return [items[place] for place in places]
 
 
 def _as_trials(targets: Collection[Pair], nontargets: Collection[Pair]) -> Trials:

@@ -9,10 +9,11 @@ Weights and bias minimise the prior-weighted cross-entropy
     \frac{p}{T} \sum_{target} \log(1 + e^{-\ell - \lambda}) +
     \frac{1 - p}{N} \sum_{nontarget} \log(1 + e^{\ell + \lambda}), \qquad \lambda = \log\frac{p}{1 - p}
 
-(Bruemmer and du Preez, CSL 20, 2006; for fusion Pigeon, Druyts, Verlinde, DSP 10, 2000). It is convex. What it is
-trained on must not be what it is judged on: trials of training speakers, :func:`calibration_trials`. A network has seen
-those and tells them apart better than strangers, so that the ratios of strangers come out somewhat too sure; speakers
-that were held out of training are the better choice where there are enough.
+(Bruemmer and du Preez, CSL 20, 2006; for fusion Pigeon, Druyts, Verlinde, DSP 10, 2000). It is convex. It is trained on
+other trials than it is judged on: trials of training speakers (:func:`ham.score.cohort.make_calibration_trials`). A
+network tells the speakers that it was trained on apart better than others, so that a calibration on them gives other
+speakers ratios that are too far from 0; speakers who were kept out of the training are the better choice where there
+are enough.
 """
 
 from __future__ import annotations
@@ -25,16 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from ham.data.kaldi_dir import Trials, invert
-from ham.data.trial_generation import MAX_TRIALS, generate_trials
 from ham.errors import DataError
 from ham.files import write_text
-from ham.score.measures import Distance, EmbeddingTable, distance_scores
 from ham.score.metrics import Numbers, validated
 
 RIDGE = 1e-8
@@ -47,13 +44,8 @@ RIDGES = (RIDGE, *(10.0**exponent for exponent in range(-7, 0)))
 NUM_FOLDS = 5
 """Parts of the speakers in :func:`choose_ridge`, each held out once."""
 
-UTTS_PER_SPEAKER = 10
-"""Utterances of a speaker that calibration trials use: 45 pairs."""
-
 Columns = Mapping[str, NDArray[np.floating[Any]]]
 """By name, one number a trial each."""
-
-Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -258,170 +250,3 @@ def write_calibration(path: Path, calibration: Calibration) -> None:
         calibration: what to write.
     """
     write_text(path, json.dumps(asdict(calibration), indent=2) + "\n")
-
-
-def read_calibration(path: Path) -> Calibration:
-    """Read a calibration.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The same numbers to the last bit.
-
-    Raises:
-        DataError: if the file is missing or something else.
-    """
-    cure = "score again by this back-end (stage 6)"
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        found = Calibration(
-            weights={str(name): float(weight) for name, weight in entry["weights"].items()},
-            bias=float(entry["bias"]),
-            p_target=float(entry["p_target"]),
-            num_target=int(entry["num_target"]),
-            num_nontarget=int(entry["num_nontarget"]),
-            ridge=float(entry["ridge"]),
-        )
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: expected a calibration, found nothing; {cure}") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DataError(f"{path}: expected a calibration as JSON, found something else; {cure}") from error
-    if not found.weights or not all(map(math.isfinite, (*found.weights.values(), found.bias))):
-        raise DataError(f"{path}: expected finite weights and bias, found others; {cure}")
-    return found
-
-
-def quality_columns(
-    name: str, values: NDArray[np.floating[Any]], enrol: Rows, test: Rows, *, ratio: bool = False
-) -> dict[str, Any]:
-    """Columns of a quality measure: the lesser and the greater of the two sides.
-
-    A score does not depend on which side is which, and so neither do these; a weighted sum of them can be the sum of
-    the two sides and their absolute difference, but not their ratio.
-
-    Args:
-        name: the measure's.
-        values: of each utterance, by row of the embeddings' table, shape ``(N,)``.
-        enrol: row of each trial's enrolment side.
-        test: row of each trial's test side.
-        ratio: whether the greater divided by the lesser is a column too.
-
-    Returns:
-        ``<name>/lesser``, ``<name>/greater`` and, where wanted, ``<name>/ratio``, shape ``(M,)``.
-    """
-    lesser, greater = (choose(values[enrol], values[test]) for choose in (np.minimum, np.maximum))
-    found = {f"{name}/lesser": lesser, f"{name}/greater": greater}
-    if ratio:
-        with np.errstate(divide="ignore", invalid="ignore"):  # a calibration refuses what is not finite
-            found[f"{name}/ratio"] = greater / lesser
-    return found
-
-
-def durations(table: EmbeddingTable, utt2dur: Mapping[str, float], rows: Rows) -> NDArray[np.float64]:
-    """Durations in seconds by row of a table.
-
-    Args:
-        table: the embeddings.
-        utt2dur: durations in seconds.
-        rows: rows of the table whose duration is wanted, repeated or not.
-
-    Returns:
-        Shape ``(N,)``, NaN in the other rows.
-
-    Raises:
-        DataError: if an utterance that is wanted has no duration above 0.
-    """
-    found = np.full(len(table.utts), math.nan)
-    wanted = np.unique(rows)
-    found[wanted] = [utt2dur.get(table.utts[row], math.nan) for row in wanted]
-    bad = wanted[~(found[wanted] > 0)]
-    if len(bad):
-        utt = table.utts[bad[0]]
-        raise DataError(f"{table.place}: expected a duration above 0 s for {utt}, found {utt2dur.get(utt, 'none')}")
-    return found
-
-
-def embedding_norms(table: EmbeddingTable) -> NDArray[np.float64]:
-    """Euclidean length of each embedding as it leaves the backbone.
-
-    Args:
-        table: the embeddings.
-
-    Returns:
-        Shape ``(N,)``.
-    """
-    squares: NDArray[np.float64] = np.einsum("nd,nd->n", table.embeddings, table.embeddings, dtype=np.float64)
-    return np.sqrt(squares)
-
-
-def hyperbolic_radii(table: EmbeddingTable, distance: Distance) -> NDArray[np.float64]:
-    """Hyperbolic distance of each embedding from the origin, which the embedding 0 is mapped to.
-
-    Args:
-        table: the embeddings.
-        distance: row by row, as :func:`ham.score.measures.distance_scores` takes it.
-
-    Returns:
-        Shape ``(N,)``.
-
-    Raises:
-        DataError: if a distance is not finite.
-    """
-    rows = np.arange(len(table.utts))
-    return -distance_scores(table, rows, rows, lambda x, _: distance(x, torch.zeros_like(x))).astype(np.float64)
-
-
-def calibration_trials(
-    utt2spk: Mapping[str, str],
-    utt2dur: Mapping[str, float],
-    *,
-    sessions: Mapping[str, str] | None = None,
-    max_trials: int = MAX_TRIALS,
-    utts_per_speaker: int = UTTS_PER_SPEAKER,
-    seed: int = 0,
-) -> Trials:
-    """Trials of training speakers to calibrate on, the same for the same arguments.
-
-    Of each speaker up to ``utts_per_speaker`` utterances are taken, spread evenly over its durations from the
-    shortest to the longest, so that what duration does to a score can be seen. These are paired as
-    :func:`ham.data.trial_generation.generate_trials` pairs, targets across sessions where sessions are known. Only the
-    utterances in the result need embeddings.
-
-    Args:
-        utt2spk: the speaker of each training utterance.
-        utt2dur: durations in seconds.
-        sessions: the recording session of each utterance; None where unknown. Two pieces of one recording are too easy
-            a target: give this where it is known.
-        max_trials: target trials, and likewise non-target trials, at most; non-targets are as many as there can be.
-        utts_per_speaker: at least 2.
-        seed: of every choice.
-
-    Returns:
-        The trials, sorted.
-
-    Raises:
-        DataError: if an utterance has no duration or session, or there are no two speakers or no target trial.
-        ValueError: if ``utts_per_speaker`` or ``max_trials`` is out of range.
-    """
-    if utts_per_speaker < 2 or max_trials < 1:
-        raise ValueError(f"expected utts_per_speaker >= 2 and max_trials >= 1, found {utts_per_speaker}, {max_trials}")
-    for name, known in (("duration", utt2dur), ("session", sessions)):
-        lacking = [utt for utt in utt2spk if known is not None and utt not in known]
-        if lacking:
-            raise DataError(
-                f"calibration: expected the {name} of every training utterance, found none for {lacking[0]}"
-            )
-    speakers: dict[str, dict[str, list[str]]] = {}
-    for speaker, utts in invert(utt2spk).items():
-        by_session = speakers.setdefault(speaker, {})
-        for utt in _spread(sorted(utts, key=lambda utt: (utt2dur[utt], utt)), utts_per_speaker):
-            by_session.setdefault(sessions[utt] if sessions else "", []).append(utt)
-    return generate_trials(speakers, seed, max_trials=max_trials, num_nontarget=max_trials)["all"]
-
-
-def _spread(utts: list[str], count: int) -> list[str]:
-    """At most ``count`` of them, evenly spaced, the first and the last among them."""
-    if len(utts) <= count:
-        return utts
-    return [utts[round(i * (len(utts) - 1) / (count - 1))] for i in range(count)]

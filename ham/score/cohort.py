@@ -1,7 +1,8 @@
-"""What back-ends learn of the training speakers: which utterances are embedded, speaker means, calibration trials.
+"""The training speakers that back-ends learn from: the cohort that scores are normalised by, and calibration trials.
 
-Stage 5 embeds the utterances and keeps, in ``exp/<name>/training/``, the cohort's means and the embeddings of the
-calibration trials; the embeddings of a million utterances are summed as they come and never held together.
+Stage 5 chooses and embeds their utterances and keeps, in ``exp/<name>/training/``, the cohort (the mean embedding of
+each speaker) and the embeddings of the calibration trials. The embeddings of a million utterances are summed as they
+come and never held together.
 """
 
 from __future__ import annotations
@@ -14,19 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ham.data.kaldi_dir import DataDir, Trials, invert, read_trials, write_trials
+from ham.data.trial_generation import MAX_TRIALS, evenly_spaced, generate_trials
 from ham.errors import ConfigError, DataError
-from ham.score.backends import Backend, Side, Training, check_top_n
-from ham.score.calibration import calibration_trials
+from ham.score.backends import Backend, check_top_n
 from ham.score.measures import EmbeddingTable, read_embeddings
+from ham.score.scorer import EmbeddedTrials, TrainingSpeakers
 
 FOLDER = "training"
-"""Below the experiment's folder."""
+"""Where stage 5 leaves it all, below the experiment's folder."""
 
 JOINED = "-joined-"
 """In the id of an utterance that :mod:`ham.corpora.cnceleb` joined from short ones, between its genre and the rest."""
 
 LEAST_HELD_OUT = 10
 """Speakers that must have been kept aside for calibration to be trained on them alone."""
+
+UTTS_PER_SPEAKER = 10
+"""Utterances of a speaker that calibration trials use: 45 pairs."""
 
 
 def choose_cohort(
@@ -48,7 +53,7 @@ def choose_cohort(
     """
     kept_aside = {*aside}
     cohort = {
-        spk: _spread(utts, num_per_speaker or len(utts))
+        spk: evenly_spaced(utts, num_per_speaker or len(utts))
         for spk, utts in invert(utt2spk).items()
         if spk not in kept_aside
     }
@@ -57,13 +62,8 @@ def choose_cohort(
     return cohort
 
 
-def _spread(utts: list[str], most: int) -> list[str]:
-    places = np.linspace(0, len(utts) - 1, min(most, len(utts))).round().astype(int)
-    return [utts[place] for place in places]
-
-
 def calibration_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tuple[set[str], str]:
-    """Whose trials calibrations are trained on: strangers to the network where there are enough of them.
+    """Whose trials calibrations are trained on: speakers who were kept out of the training if these are enough.
 
     Args:
         utt2spk: the speaker of each training utterance.
@@ -77,28 +77,48 @@ def calibration_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tu
         return {*aside}, f"{len(aside)} training speakers that the network was not trained on (data.valid_speakers)"
     speakers = {*utt2spk.values()}
     return speakers, (
-        f"all {len(speakers)} training speakers; the network knows them, so that ratios of strangers come out too sure "
-        f"(data.valid_speakers of {LEAST_HELD_OUT} or more keeps some aside)"
+        f"all {len(speakers)} training speakers; the network was trained on them and tells them apart better than "
+        f"others, whose log-likelihood ratios come out too far from 0; set data.valid_speakers to {LEAST_HELD_OUT} or "
+        "more to keep some out of the training"
     )
 
 
-def make_calibration_trials(train: DataDir, speakers: set[str], seed: int) -> Trials:
-    """Trials of training speakers, targets across recording sessions where a speaker has several.
+def make_calibration_trials(
+    train: DataDir,
+    speakers: set[str],
+    seed: int,
+    *,
+    max_trials: int = MAX_TRIALS,
+    utts_per_speaker: int = UTTS_PER_SPEAKER,
+) -> Trials:
+    """Trials of training speakers to calibrate on, the same for the same arguments.
+
+    Of each speaker up to ``utts_per_speaker`` utterances are taken, spread evenly over its durations from the
+    shortest to the longest, so that what duration does to a score can be seen. These are paired as
+    :func:`ham.data.trial_generation.generate_trials` pairs: targets across sessions where a speaker has several, since
+    two pieces of one recording are too easy a target. Only the utterances in the result need embeddings.
 
     Args:
         train: the training data directory.
         speakers: those to use.
         seed: of every choice.
+        max_trials: target trials, and likewise non-target trials, at most; non-targets are as many as there can be.
+        utts_per_speaker: at least 2.
 
     Returns:
-        The trials.
+        The trials, sorted.
 
     Raises:
-        DataError: as :func:`ham.score.calibration.calibration_trials`.
+        DataError: if there are no two speakers or no target trial.
     """
     utt2spk = {utt: spk for utt, spk in train.utt2spk.items() if spk in speakers}
     sessions = train.sessions or sessions_of(train.wav, utt2spk)
-    return calibration_trials(utt2spk, train.utt2dur, sessions=sessions, seed=seed)
+    found: dict[str, dict[str, list[str]]] = {}
+    for speaker, utts in invert(utt2spk).items():
+        by_session = found.setdefault(speaker, {})
+        for utt in evenly_spaced(sorted(utts, key=lambda utt: (train.utt2dur[utt], utt)), utts_per_speaker):
+            by_session.setdefault(sessions[utt], []).append(utt)
+    return generate_trials(found, seed, max_trials=max_trials, num_nontarget=max_trials)["all"]
 
 
 def check_training(
@@ -130,10 +150,10 @@ def check_training(
 def sessions_of(wav: Mapping[str, PurePath], utt2spk: Mapping[str, str]) -> dict[str, str]:
     """The recording session of each utterance, as far as names say it.
 
-    ``<speaker>/<session>/<utterance>``, the layout of VoxCeleb and of the corpora here, names it in the folder. Where
-    all files of a speaker lie in one folder, as CN-Celeb's ``<genre>-<session>-<number>``, it is the id up to the
-    last hyphen. Utterances of CN-Celeb that were joined may hold several sessions of a genre: where a speaker has such,
-    all of a genre count as one session.
+    In paths ``<speaker>/<session>/<utterance>``, the layout of VoxCeleb and of the corpora here, it is the folder.
+    Where all files of a speaker lie in one folder, as CN-Celeb's ``<genre>-<session>-<number>``, it is the id up to the
+    last hyphen. Utterances of CN-Celeb that were joined from short ones may hold several sessions of a genre: where a
+    speaker has such utterances, all of a genre count as one session.
 
     Args:
         wav: the file of each utterance.
@@ -157,7 +177,7 @@ def sessions_of(wav: Mapping[str, PurePath], utt2spk: Mapping[str, str]) -> dict
 
 
 class SpeakerSums:
-    """Sums of embeddings by speaker, in float64, taken up block by block.
+    """Sums of embeddings by speaker, in float64, to which blocks of utterances are added as they come.
 
     Args:
         cohort: utterances of each speaker.
@@ -171,7 +191,7 @@ class SpeakerSums:
         self._counts = np.zeros(len(cohort), np.int64)
 
     def add(self, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-        """Take up embeddings; those of utterances outside the cohort are left out.
+        """Add embeddings to the sums; those of utterances outside the cohort do not count.
 
         Args:
             utts: their utterances.
@@ -223,7 +243,7 @@ def write_calibration_trials(exp_dir: Path, trials: Trials) -> None:
     write_trials(exp_dir / FOLDER / "trials", trials)
 
 
-def read_training(exp_dir: Path, train: DataDir, calibrated: bool = True) -> Training:
+def read_training(exp_dir: Path, train: DataDir, calibrated: bool = True) -> TrainingSpeakers:
     """Read what stage 5 left of the training speakers.
 
     Args:
@@ -240,11 +260,11 @@ def read_training(exp_dir: Path, train: DataDir, calibrated: bool = True) -> Tra
     path = exp_dir / FOLDER / "cohort.npz"
     cohort = read_embeddings(path)
     mean, cohort_utts, train_chunk_s = _read_extra(path, cohort.embeddings.shape[1])
-    side = _read_calibration(path.parent, train, cohort.embeddings.shape[1]) if calibrated else None
-    return Training(mean, cohort, cohort_utts=cohort_utts, train_chunk_s=train_chunk_s, calibration=side)
+    calibration = _read_calibration(path.parent, train, cohort.embeddings.shape[1]) if calibrated else None
+    return TrainingSpeakers(mean, cohort, cohort_utts, train_chunk_s, calibration)
 
 
-def _read_calibration(folder: Path, train: DataDir, dim: int) -> Side:
+def _read_calibration(folder: Path, train: DataDir, dim: int) -> EmbeddedTrials:
     """The calibration trials with their embeddings."""
     embeddings = read_embeddings(folder / "calibration.npz")
     unknown = [utt for utt in embeddings.utts if utt not in train.utt2spk]
@@ -259,7 +279,7 @@ def _read_calibration(folder: Path, train: DataDir, dim: int) -> Side:
     except DataError:
         raise DataError(f"{folder}/trials: expected calibration trials, found others; {_again(folder)}") from None
     utt2dur = {utt: train.utt2dur[utt] for utt in embeddings.utts}
-    return Side("calibration trials", embeddings, trials, utt2dur, utt2spk)
+    return EmbeddedTrials("calibration trials", embeddings, trials, utt2dur, utt2spk)
 
 
 def _again(folder: Path) -> str:

@@ -1,6 +1,6 @@
-"""What the pictures of a trial list need, small enough to keep: a DET curve and two histograms.
+"""The curves that a report draws of a trial list, small enough to keep: a DET curve and two histograms of scores.
 
-Stage 6 writes ``curves.json`` beside ``results.json``; the report draws from it and needs neither trials nor scores.
+Stage 6 writes ``curves.json`` beside ``results.json``; the report then needs neither trials nor scores.
 """
 
 from __future__ import annotations
@@ -117,9 +117,7 @@ def read_curves(path: Path) -> list[Curves]:
 
 
 def _curve(entry: Mapping[str, Any]) -> Curves:
-    values: dict[str, Any] = {field.name: entry[field.name] for field in fields(Curves)}
-    return Curves(**{name: _tupled(value) for name, value in values.items()})
-
-
-def _tupled(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    values: dict[str, Any] = {
+        field.name: tuple(value) if isinstance(value := entry[field.name], list) else value for field in fields(Curves)
+    }
+    return Curves(**values)

@@ -1,7 +1,7 @@
 r"""Confidence intervals of equal error rates, and of their differences, for speakers who were drawn by chance.
 
 The trials of a list are not independent: every speaker takes part in many of them, and a hard speaker makes many
-errors at once. What is drawn from a population are the speakers; formulas for independent trials give intervals that
+errors at once. It is the speakers who are drawn from a population; formulas for independent trials give intervals that
 are much too narrow. Here the variance is the one that is robust to everything that trials with a common speaker share
 ("dyadic cluster-robust": Fafchamps and Gubert, J. of Development Economics 83, 2007; Aronow, Samii, Assenova, Political
 Analysis 23, 2015), the quantile is Student's for as many speakers as there are, and the scale is the logit.
@@ -24,10 +24,13 @@ from ham.errors import DataError
 from ham.score.metrics import Numbers, validated
 
 ENOUGH_SPEAKERS = 20
-"""Below this an interval is a rough guide, and says so: its width is itself known to a third at best."""
+"""With fewer speakers an interval is a rough guide, and says so: its own width is then uncertain by a third or more."""
+
+CONFIDENCE = 0.95
+"""Probability that an interval holds the true rate."""
 
 MOST_SHIFT = 0.5
-"""The correction for skewness is a first term of a series, and of no use where it is large."""
+"""Most that s^2 counts in the correction for skewness, which is the first term of a series and wrong where large."""
 
 Speakers = Sequence[Hashable] | NDArray[np.generic]
 Row = NDArray[np.float64]
@@ -56,10 +59,6 @@ class Influences:
     pairs: Row
     half_error: float
 
-    def variance(self) -> float:
-        """Variance of the EER over draws of the speakers, see :func:`speaker_variance`."""
-        return speaker_variance(self.speakers, self.pairs)
-
 
 class Estimate(NamedTuple):
     """A variance, and the degrees of freedom that it is known with."""
@@ -82,17 +81,15 @@ def few_speakers(num_speakers: int) -> str:
     return f"{num_speakers} speakers: intervals are a rough guide below {ENOUGH_SPEAKERS}"
 
 
-def eer_interval(
-    scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers, *, confidence: float = 0.95
-) -> Interval:
-    r"""Interval of the (interpolated) equal error rate over draws of the speakers.
+def eer_interval(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers) -> Interval:
+    r"""95 % interval of the (interpolated) equal error rate over draws of the speakers.
 
     .. math:: \operatorname{logit} e + (1 - 2 e) s^2 \pm t_{S - 1} s, \qquad s = \frac{\sqrt{V}}{e (1 - e)}
 
     with the variance V of :func:`speaker_variance`. The middle term makes up for the skewness of an estimated rate,
     whose logit lies too low on average; s^2 counts up to ``MOST_SHIFT`` there. For few errors, e is at least what half
-    an error would make, and V at least twice its square, so that no error at all gives an interval from 0 to what so
-    few trials can exclude.
+    an error would make, and V at least twice its square: a list without any error then has an interval from 0 to the
+    highest rate that so few trials leave possible.
 
     It covers the choice of speakers; what further trainings would do is in
     :func:`ham.score.seeds.summarise_seeds`. Other recording conditions are covered by neither.
@@ -102,77 +99,54 @@ def eer_interval(
         labels: 1 for a target trial, 0 for a non-target trial.
         enrol_speakers: the speaker of each trial's enrolment side: names or numbers.
         test_speakers: the speaker of each trial's test side.
-        confidence: probability that the interval is made for, strictly between 0 and 1.
 
     Returns:
         Low and high end, fractions; it holds the EER.
 
     Raises:
         DataError: as :func:`ham.score.metrics.validated`, or if the speakers do not fit the trials.
-        ValueError: if ``confidence`` is out of range.
     """
     found = influences(scores, labels, enrol_speakers, test_speakers)
-    estimate = Estimate(found.variance(), max(1, len(found.speakers) - 1))
-    return rate_interval(found.eer, estimate, found.half_error, confidence=confidence)
+    estimate = Estimate(speaker_variance(found.speakers, found.pairs), max(1, len(found.speakers) - 1))
+    return rate_interval(found.eer, estimate, found.half_error)
 
 
-def rate_interval(rate: float, estimate: Estimate, half_error: float, *, confidence: float = 0.95) -> Interval:
-    """Interval of a rate on the logit scale, see :func:`eer_interval`.
+def rate_interval(rate: float, estimate: Estimate, half_error: float) -> Interval:
+    """95 % interval of a rate on the logit scale, see :func:`eer_interval`.
 
     Args:
         rate: the estimated rate, a fraction.
         estimate: its variance.
         half_error: rate that half an error would make.
-        confidence: probability that the interval is made for, strictly between 0 and 1.
 
     Returns:
         Low and high end.
-
-    Raises:
-        ValueError: if ``confidence`` is out of range.
     """
     middle = min(max(rate, half_error), 1 - half_error)
     deviation = math.sqrt(max(estimate.variance, 2 * half_error**2)) / (middle * (1 - middle))
-    reach = quantile(estimate.freedom, confidence) * deviation
+    reach = _quantile(estimate.freedom) * deviation
     centre = math.log(middle / (1 - middle)) + (1 - 2 * middle) * min(deviation**2, MOST_SHIFT)
     low, high = (1 / (1 + math.exp(-max(-700.0, min(700.0, centre + sign * reach)))) for sign in (-1, 1))
     return Interval(min(low, rate), max(high, rate))
 
 
-def difference_interval(value: float, estimate: Estimate, *, confidence: float = 0.95) -> Interval:
-    """Interval of a difference of rates, ``value`` plus and minus Student's quantile times the standard error.
+def difference_interval(value: float, estimate: Estimate) -> Interval:
+    """95 % interval of a difference of rates, ``value`` plus and minus Student's quantile times the standard error.
 
     Args:
         value: the difference.
         estimate: its variance.
-        confidence: probability that the interval is made for, strictly between 0 and 1.
 
     Returns:
         Low and high end; without width where the variance is 0.
-
-    Raises:
-        ValueError: if ``confidence`` is out of range.
     """
-    reach = quantile(estimate.freedom, confidence) * math.sqrt(estimate.variance)
+    reach = _quantile(estimate.freedom) * math.sqrt(estimate.variance)
     return Interval(value - reach, value + reach)
 
 
-def quantile(freedom: float, confidence: float) -> float:
-    """Student's two-sided quantile.
-
-    Args:
-        freedom: degrees of freedom, above 0.
-        confidence: strictly between 0 and 1.
-
-    Returns:
-        The quantile.
-
-    Raises:
-        ValueError: if ``confidence`` is out of range.
-    """
-    if not 0 < confidence < 1:
-        raise ValueError(f"expected 0 < confidence < 1, found {confidence}")
-    return float(student.ppf((1 + confidence) / 2, freedom))
+def _quantile(freedom: float) -> float:
+    """Student's two-sided quantile."""
+    return float(student.ppf((1 + CONFIDENCE) / 2, freedom))
 
 
 def speaker_variance(speakers: Row, pairs: Row) -> float:
@@ -275,7 +249,7 @@ def _crossing(values: Row, targets: NDArray[np.bool_]) -> tuple[float, Row, floa
 
 
 def _miss_weight(miss: Row, alarm: Row, rate: float, num_targets: int, num_others: int) -> float:
-    """The slope of the false-alarm rate over both, by logits between the thresholds where either rate has doubled."""
+    """The weight w: both slopes taken of logits, between the two thresholds at which a rate is twice the EER."""
     limit = min(2 * max(rate, 1 / num_targets, 1 / num_others), 0.5 + 0.5 * rate)
     left = max(int(np.searchsorted(-alarm, -limit, side="right")) - 1, 0)
     right = min(int(np.searchsorted(miss, limit)), len(miss) - 1)

@@ -168,11 +168,7 @@ def cosine_scores(
     Raises:
         DataError: if an embedding is zero and so has no direction.
     """
-    unit, has_none = _directions(table.embeddings)
-    zero = [table.utts[row] for row in np.flatnonzero(has_none) if row in enrol or row in test]
-    if zero:
-        raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
-    return _inner_products(unit, enrol, test, block)
+    return _inner_products(_directions(table, np.union1d(enrol, test)), enrol, test, block)
 
 
 def crop_scores(
@@ -200,8 +196,8 @@ def crop_scores(
     """
     names = list(dict.fromkeys((*enrol, *test)))
     full, (at, num_crops) = table.rows(names, wanted_by), _crop_rows(crops, names, wanted_by)
-    whole = _all_directions(EmbeddingTable(tuple(names), table.embeddings[full], table.place))
-    parts = _all_directions(crops)[at].reshape(len(names), num_crops, -1).mean(axis=1, dtype=np.float64)
+    whole = _directions(table, full)[full]
+    parts = _directions(crops, at)[at].reshape(len(names), num_crops, -1).mean(axis=1, dtype=np.float64)
     both = np.concatenate([whole, parts.astype(np.float32)], axis=1) * np.float32(np.sqrt(0.5))
     row = {name: position for position, name in enumerate(names)}
     left, right = ([row[name] for name in side] for side in (enrol, test))
@@ -217,14 +213,6 @@ def _crop_rows(crops: EmbeddingTable, names: Sequence[str], wanted_by: str) -> t
     return crops.rows(wanted, wanted_by), num_crops
 
 
-def _all_directions(table: EmbeddingTable) -> NDArray[np.float32]:
-    unit, has_none = _directions(table.embeddings)
-    if has_none.any():
-        zero = [table.utts[row] for row in np.flatnonzero(has_none)]
-        raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(zero)}")
-    return unit
-
-
 def _inner_products(
     rows: NDArray[np.float32], enrol: NDArray[np.int64], test: NDArray[np.int64], block: int
 ) -> NDArray[np.float32]:
@@ -235,16 +223,19 @@ def _inner_products(
     return scores
 
 
-def _directions(embeddings: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Rows of length 1, divided in float64, and which rows are zero and so have no direction."""
-    unit, zero = np.empty_like(embeddings), np.empty(len(embeddings), dtype=bool)
-    for start in range(0, len(embeddings), ROW_BLOCK):
+def _directions(table: EmbeddingTable, wanted: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Rows of length 1, divided in float64; a row that is wanted must not be zero, which has no direction."""
+    unit, zero = np.empty_like(table.embeddings), np.empty(len(table.utts), dtype=bool)
+    for start in range(0, len(unit), ROW_BLOCK):
         part = slice(start, start + ROW_BLOCK)
-        rows = embeddings[part].astype(np.float64)
+        rows = table.embeddings[part].astype(np.float64)
         norm = np.linalg.norm(rows, axis=1, keepdims=True)
         zero[part] = norm[:, 0] == 0
         unit[part] = rows / np.where(norm == 0, 1, norm)
-    return unit, zero
+    bad = [table.utts[row] for row in wanted[zero[wanted]]]
+    if bad:
+        raise DataError(f"{table.place}: expected a direction, found an embedding of zeros for {_some(bad)}")
+    return unit
 
 
 def distance_scores(

@@ -12,6 +12,7 @@ from torch import nn
 
 from ham.backbones.base import Backbone
 from ham.data.store import ArrayStore
+from ham.data.trial_generation import evenly_spaced
 from ham.embeddings.extract import extract
 from ham.score.metrics import eer
 
@@ -70,15 +71,9 @@ def validation_set(store: ArrayStore, utt2spk: Mapping[str, str], names: tuple[s
     for index, utt in enumerate(store.utts):
         if utt2spk[utt] in own:
             own[utt2spk[utt]].append(index)
-    kept = [index for indices in own.values() for index in _spread(indices, quota)]
+    kept = [index for indices in own.values() for index in evenly_spaced(indices, quota)]
     speakers = [number[utt2spk[store.utts[index]]] for index in kept]
     return ValidationSet(np.array(kept, np.int64), np.array(speakers, np.int64), names)
-
-
-def _spread(indices: list[int], most: int) -> list[int]:
-    """At most ``most`` of the indices, evenly spread."""
-    places = np.linspace(0, len(indices) - 1, min(most, len(indices))).round().astype(int)
-    return [indices[place] for place in places]
 
 
 def validation_eer(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ham.data.kaldi_dir import Trials
-from ham.data.trial_generation import MAX_UTTS_PER_SPEAKER, generate_trials
+from ham.data.trial_generation import MAX_UTTS_PER_SPEAKER, evenly_spaced, generate_trials
 from ham.errors import DataError
 
 Speakers = dict[str, dict[str, list[str]]]
@@ -123,3 +123,13 @@ def test_a_speaker_with_many_utterances_still_has_targets_across_sessions() -> N
 def test_one_speaker_is_not_enough() -> None:
     with pytest.raises(DataError, match="at least 2 speakers, found 1"):
         generate_trials(corpus([[5]]), 1)
+
+
+@given(num_items=st.integers(1, 300), most=st.integers(2, 40))
+def test_evenly_spaced_items_have_equal_gaps_from_first_to_last(num_items: int, most: int) -> None:
+    chosen = evenly_spaced(range(num_items), most)
+    assert len(chosen) == min(num_items, most)
+    assert (chosen[0], chosen[-1]) == (0, num_items - 1)
+    gaps = {after - before for before, after in pairwise(chosen)}
+    assert max(gaps, default=1) - min(gaps, default=1) <= 1
+    assert evenly_spaced(range(num_items), 1) == [0]

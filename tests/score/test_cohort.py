@@ -1,7 +1,8 @@
-"""What back-ends learn of the training speakers: choices, sums, files."""
+"""The training speakers that back-ends learn from: choices, sums, calibration trials, files."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_calibration_prefers_strangers_where_there_are_enough(train: DataDir) ->
     assert training.calibration_speakers(train.utt2spk, aside)[0] == {*aside}
     everybody, sentence = training.calibration_speakers(train.utt2spk, aside[:9])
     assert everybody == {*train.utt2spk.values()}
-    assert "too sure" in sentence
+    assert "too far from 0; set data.valid_speakers to 10 or more" in sentence
 
 
 def test_calibration_targets_cross_sessions(train: DataDir) -> None:
@@ -119,10 +120,10 @@ def test_files_come_back(tmp_path: Path, train: DataDir) -> None:
     assert found.cohort.utts == ("s04", "s05")
     assert found.mean.tolist() == [0, 1, 2, 3, 4]
     assert (found.cohort_utts, found.train_chunk_s) == (3, 0.5)
-    side = found.calibration
-    assert side is not None
-    assert side.trials.num_target == 2 * 9
-    assert {*side.utt2dur} == {*side.utt2spk} == {*side.embeddings.utts}
+    known = found.calibration
+    assert known is not None
+    assert known.trials.num_target == 2 * 9
+    assert {*known.utt2dur} == {*known.utt2spk} == {*known.embeddings.utts}
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> None:
@@ -137,3 +138,49 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, train: DataDir) -> No
     train.utt2spk.pop("s00-v0-0")
     with pytest.raises(DataError, match=r"calibration\.npz: s00-v0-0 is not in .*train; delete .* and run stage 5"):
         training.read_training(tmp_path / "b", train)
+
+
+def directory(num_speakers: int = 6, num_utts: int = 40) -> DataDir:
+    """Speakers of four sessions and utterances of 2 to 20 s."""
+    generator = np.random.default_rng(0)
+    names = [(f"s{s}-{u:02d}", f"s{s}", f"{u % 4}") for s in range(num_speakers) for u in range(num_utts)]
+    utt2dur = {utt: float(d) for (utt, _, _), d in zip(names, generator.uniform(2, 20, len(names)), strict=True)}
+    utt2spk, sessions = {utt: spk for utt, spk, _ in names}, {utt: session for utt, _, session in names}
+    return DataDir(Path("train"), {}, utt2spk, utt2dur, None, sessions=sessions)
+
+
+def test_trials_are_of_two_kinds_spread_over_durations_and_across_sessions() -> None:
+    train = directory()
+    utt2spk, utt2dur, sessions = train.utt2spk, train.utt2dur, train.sessions
+    trials = training.make_calibration_trials(train, {*utt2spk.values()}, 0, utts_per_speaker=8)
+    same = [utt2spk[a] == utt2spk[b] for a, b in zip(trials.enrol, trials.test, strict=True)]
+    assert same == trials.labels.astype(bool).tolist()
+    assert trials.num_nontarget > trials.num_target > 100
+    for a, b, label in zip(trials.enrol, trials.test, trials.labels, strict=True):
+        assert not label or sessions[a] != sessions[b]
+    used = {*trials.enrol, *trials.test}
+    assert set(Counter(utt2spk[utt] for utt in used).values()) <= {7, 8}
+    for speaker in "s0", "s5":
+        lengths = sorted(utt2dur[utt] for utt, spk in utt2spk.items() if spk == speaker)
+        own = sorted(utt2dur[utt] for utt in used if utt2spk[utt] == speaker)
+        assert (own[0], own[-1]) == (lengths[0], lengths[-1])
+        assert max(np.diff([lengths.index(d) for d in own])) <= 12
+
+
+def test_trials_are_the_same_for_the_same_arguments_in_any_order() -> None:
+    train = directory()
+    speakers = {*train.utt2spk.values()}
+    first = training.make_calibration_trials(train, speakers, 0, max_trials=50)
+    shuffled = replace(train, utt2spk=dict(reversed(train.utt2spk.items())))
+    again = training.make_calibration_trials(shuffled, speakers, 0, max_trials=50)
+    assert (first.enrol, first.test) == (again.enrol, again.test)
+    assert np.array_equal(first.labels, again.labels)
+    assert first.num_target <= 50
+    assert training.make_calibration_trials(train, speakers, 1, max_trials=50).enrol != first.enrol
+
+
+def test_speakers_that_give_no_trials_are_refused() -> None:
+    with pytest.raises(DataError, match="at least 2 speakers"):
+        training.make_calibration_trials(directory(), {"s0"}, 0)
+    with pytest.raises(DataError, match="at least 2 utterances"):
+        training.make_calibration_trials(directory(3, 1), {"s0", "s1"}, 0)
