@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: temporary file and rename, locks on folders, checksums."""
+"""Files and folders that are there whole or not at all: temporary name and rename, locks on folders, checksums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,12 +82,17 @@ def _lock(descriptor: int, folder: Path) -> None:
     raise DataError(busy)
 
 
+def part_of(path: Path) -> Path:
+    """The temporary name of a file or folder while it is being made: hidden, beside its place, always the same."""
+    return path.with_name(f".{path.name}.part")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name in the folder of ``path`` to write to; it becomes ``path`` when the block is done.
 
-    Nobody ever sees half a file: an error or a kill leaves what was there before. The temporary name is always the
-    same, ``.NAME.part``, so that the next run replaces what a kill left. The folder is made where needed.
+    Nobody ever sees half a file: an error or a kill leaves what was there before, and the next run replaces what a
+    kill left (see :func:`part_of`). The folder is made where needed.
 
     Args:
         path: the file.
@@ -95,7 +101,7 @@ def replacing(path: Path) -> Iterator[Path]:
         Where to write. A refusal of the operating system on the way names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         with naming(path):
             yield part
@@ -113,3 +119,40 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` to fill; it takes the place of ``path`` when the block is done.
+
+    Whether what is there may be replaced is for the caller to check. An error leaves what was there before.
+
+    Args:
+        path: the folder; its parents are made.
+
+    Yields:
+        Where to write.
+    """
+    part = part_of(path)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        move_in(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def move_in(new: Path, place: Path) -> None:
+    """Give a folder its name, in the place of an older one, which is never there in part.
+
+    Args:
+        new: the folder, on the same file system.
+        place: its name.
+    """
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +20,7 @@ from ham.audio.m4a import Samples, open_m4a
 from ham.audio.ogg import check_ogg
 from ham.audio.riff import check_wav
 from ham.errors import DataError
+from ham.pool import in_order
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".m4a")
 """The files that are speech; upper case means the same."""
@@ -194,23 +193,16 @@ def inspect_files(
         Each path, in the order given, with what ``inspect`` returned or raised.
     """
     chunks = (paths[start : start + 16] for start in range(0, len(paths), 16))
-    pool = ThreadPoolExecutor(num_workers)
-    try:
-        pending = deque(pool.submit(_inspect_chunk, chunk, inspect) for chunk in islice(chunks, 4 * num_workers))
-        while pending:
-            yield from pending.popleft().result()
-            pending.extend(pool.submit(_inspect_chunk, chunk, inspect) for chunk in islice(chunks, 1))
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def _inspect(chunk: Sequence[Path]) -> list[tuple[Path, AudioInfo | DataError]]:
+        return [(path, _result_or_error(inspect, path)) for path in chunk]
+
+    with ThreadPoolExecutor(num_workers) as pool, closing(in_order(pool, _inspect, chunks, 4 * num_workers)) as found:
+        for results in found:
+            yield from results
 
 
-def _inspect_chunk(
-    paths: Sequence[Path], inspect: Callable[[Path], AudioInfo]
-) -> list[tuple[Path, AudioInfo | DataError]]:
-    return [(path, _inspect_or_error(path, inspect)) for path in paths]
-
-
-def _inspect_or_error(path: Path, inspect: Callable[[Path], AudioInfo]) -> AudioInfo | DataError:
+def _result_or_error(inspect: Callable[[Path], AudioInfo], path: Path) -> AudioInfo | DataError:
     try:
         return inspect(path)
     except DataError as error:

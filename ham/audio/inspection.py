@@ -1,4 +1,4 @@
-"""A memory of inspected audio files, so that preparing a corpus again does not decode it again.
+"""A file that remembers which audio files were inspected, so that preparing a corpus again does not decode it again.
 
 The file is JSON: ``{"version": 2, "files": {path: [size, mtime_ns, ctime_ns, samples, rate, channels]}}``. Only files
 that passed the inspection are in it.
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ham.audio.decoding import AudioInfo
+from ham.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -71,12 +72,9 @@ class AudioCache:
 
     def save(self) -> None:
         """Write what was added, if anything, in one step."""
-        if not self._changed:
-            return
-        temporary = self.path.with_name(self.path.name + ".new")
-        temporary.write_text(json.dumps({"version": VERSION, "files": self._files}), encoding="utf-8")
-        temporary.replace(self.path)
-        self._changed = False
+        if self._changed:
+            write_text(self.path, json.dumps({"version": VERSION, "files": self._files}))
+            self._changed = False
 
 
 def file_stamp(status: os.stat_result) -> list[int]:

@@ -23,16 +23,9 @@ from tqdm import tqdm
 from ham.audio.decoding import AudioInfo, inspect_audio, inspect_files, inspect_header
 from ham.audio.inspection import AudioCache
 from ham.cli import Parser, at_least, run
-from ham.data.kaldi_dir import (
-    DataDir,
-    Segment,
-    Trials,
-    check_replaceable,
-    read_data_dir,
-    remove_data_dir,
-    write_data_dir,
-)
+from ham.data.kaldi_dir import DataDir, Segment, check_replaceable, read_data_dir, remove_data_dir, write_data_dir
 from ham.data.segments import OVERSHOOT_S, duration, is_beyond, place, silent
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError, summarise
 from ham.prepare.partition import Part, Plan, make_plan
 from ham.prepare.same_audio import same_audio

@@ -19,9 +19,10 @@ import ham
 import ham.losses
 from ham.bin._system_options import top_n
 from ham.cli import Parser, run
-from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
+from ham.data.kaldi_dir import DataDir, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.data.trial_remarks import NO_RATES
+from ham.data.trials import Trials
 from ham.embeddings.extract import ENROL, read_source
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.losses.base import SpeakerLoss

@@ -6,12 +6,11 @@ elsewhere is nobody's but the user's; a line ``<CRC-32> <file>`` follows for eac
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from ham.errors import DataError
-from ham.files import crc32_of
+from ham.files import crc32_of, write_text
 
 
 def mark_name(stage: int) -> str:
@@ -32,7 +31,7 @@ def write_mark(folder: Path, stage: int, name: str) -> None:
         name: what it is called among those that are made together.
     """
     lines = [name, *(f"{crc32_of(folder / file):08x} {file}" for file in _files(folder))]
-    (folder / mark_name(stage)).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    write_text(folder / mark_name(stage), "".join(f"{line}\n" for line in lines))
 
 
 def check_ours(folder: Path, stage: int, name: str, is_damaged: Callable[[Path], bool] = lambda _: False) -> None:
@@ -77,18 +76,3 @@ def _files(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
     )
-
-
-def move_in(new: Path, place: Path) -> None:
-    """Give a folder its name, in the place of an older one, which is never there in part.
-
-    Args:
-        new: the folder, on the same file system.
-        place: its name.
-    """
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)

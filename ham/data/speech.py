@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ham.audio.decoding import CONVERT, EXTENSIONS
-from ham.errors import DataError, summarise
+from ham.data.text_lines import raise_all
+from ham.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -61,19 +62,6 @@ class Speech:
     are_paths_sessions: bool = False
     sexes: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
-
-
-def raise_all(problems: Sequence[str]) -> None:
-    """Refuse, if there is something to refuse.
-
-    Args:
-        problems: sentences that each name their place.
-
-    Raises:
-        DataError: counting them, with the first few.
-    """
-    if problems:
-        raise DataError(summarise(problems))
 
 
 def is_writable(path: str) -> bool:

@@ -14,7 +14,7 @@ from itertools import chain, combinations, zip_longest
 
 import numpy as np
 
-from ham.data.kaldi_dir import Trials
+from ham.data.trials import Trials
 from ham.errors import DataError
 
 MAX_TRIALS = 10_000

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.kaldi_dir import Trials, pair_keys
+from ham.data.trials import Trials, pair_keys
 
 FEW = 30
 """Trials of a kind below which an error rate moves in steps of more than 3 %."""

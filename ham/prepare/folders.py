@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ham.data.kaldi_dir import read_lines
-from ham.data.speech import Speech, Utterance, find_audio, name_problem, raise_all
+from ham.data.speech import Speech, Utterance, find_audio, name_problem
+from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
 
 FILES_TABLE = "files.tsv"

@@ -23,9 +23,10 @@ from typing import IO
 
 from ham.audio.decoding import EXTENSIONS
 from ham.corpora.layouts import name_problem as member_problem
-from ham.data.kaldi_dir import read_lines
-from ham.data.speech import Span, Speech, Utterance, extension_of, name_problem, raise_all
+from ham.data.speech import Span, Speech, Utterance, extension_of, name_problem
+from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
+from ham.files import replacing
 from ham.prepare.tables import Row, base_of, json_objects, speech_of, text_lines
 from ham.words import count
 
@@ -309,8 +310,7 @@ def _copy(content: IO[bytes], target: Path, size: int, stamp_ns: int) -> None:
     """Write a file with the time of its shard, unless it is there."""
     if target.exists() and (target.stat().st_size, target.stat().st_mtime_ns) == (size, stamp_ns):
         return
-    new = target.with_name(f".{target.name}.new")
-    with new.open("wb") as stream:
-        shutil.copyfileobj(content, stream)
-    os.utime(new, ns=(stamp_ns, stamp_ns))
-    new.replace(target)
+    with replacing(target) as part:
+        with part.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        os.utime(part, ns=(stamp_ns, stamp_ns))

@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ham.data.kaldi_dir import Trials
 from ham.data.names import extensions, plain_word
 from ham.data.speech import Span
 from ham.data.trial_generation import generate_trials
+from ham.data.trials import Trials
 from ham.errors import SHOWN, ConfigError, DataError
 from ham.prepare.roots import (
     Root,

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ham.data.speech import Span, Speech, raise_all
+from ham.data.speech import Span, Speech
+from ham.data.text_lines import raise_all
 from ham.errors import SHOWN, DataError
 from ham.prepare.folders import FILES_TABLE, read_files_table, read_tree, read_wav, without_audio
 from ham.prepare.manifests import lhotse_pair, read_kaldi, read_lhotse, read_shards

@@ -19,7 +19,6 @@ looked at. Trial lists and models are read by trial_list.py, which says what oth
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,11 +26,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ham.audio.decoding import EXTENSIONS
-from ham.data.kaldi_dir import read_lines
 from ham.data.names import Spellings, halves, plain_spelling, plain_word, quoted, speaker_words
-from ham.data.ownership import check_ours, move_in, write_mark
-from ham.data.speech import Speech, Utterance, is_writable, raise_all
+from ham.data.ownership import check_ours, write_mark
+from ham.data.speech import Speech, Utterance, is_writable
+from ham.data.text_lines import raise_all, read_lines, write_lines
 from ham.errors import DataError
+from ham.files import replacing_folder
 from ham.prepare.folders import FILES_TABLE
 from ham.prepare.recognise import home, read_speech
 
@@ -207,19 +207,11 @@ def write_root(path: Path, files: Mapping[str, str], lists: Mapping[str, Iterabl
         DataError: if ``path`` holds what stage 1 did not write.
     """
     check_ours(path, STAGE, path.name)
-    new = path.with_name(f".{path.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    _write_lines(new / FILES_TABLE, (f"{name}\t{files[name]}" for name in sorted(files)))
-    for name, lines in lists.items():
-        _write_lines(new / name, lines)
-    write_mark(new, STAGE, path.name)
-    move_in(new, path)
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(f"{line}\n" for line in lines)
+    with replacing_folder(path) as new:
+        write_lines(new / FILES_TABLE, (f"{name}\t{files[name]}" for name in sorted(files)))
+        for name, lines in lists.items():
+            write_lines(new / name, lines)
+        write_mark(new, STAGE, path.name)
 
 
 def _utt_id(name: str, words: Mapping[str, str], utt: Utterance) -> str:

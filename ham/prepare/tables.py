@@ -30,8 +30,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ham.audio.decoding import EXTENSIONS
-from ham.data.kaldi_dir import read_lines
-from ham.data.speech import Span, Speech, Utterance, extension_of, is_writable, name_problem, raise_all
+from ham.data.speech import Span, Speech, Utterance, extension_of, is_writable, name_problem
+from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
 
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(

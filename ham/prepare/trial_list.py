@@ -27,10 +27,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ham.data.kaldi_dir import Trials, label_problems, model_problem, read_lines
 from ham.data.names import Spellings, halves, plain_word, quoted, unquoted
+from ham.data.text_lines import raise_all, read_lines
 from ham.data.trial_remarks import Recording, refusals, remarks
-from ham.errors import DataError, summarise
+from ham.data.trials import Trials, label_problems, model_problem
+from ham.errors import DataError
 from ham.prepare.roots import Root, missing
 
 logger = logging.getLogger(__name__)
@@ -120,7 +121,7 @@ def read_trial_list(root: Root, path: Path) -> Trials:
     trials = Trials(
         tuple(row[0] for row in rows), tuple(row[1] for row in rows), labels, dict(sorted(recordings.items()))
     )
-    _raise_all(label_problems(path, trials))
+    raise_all(label_problems(path, trials))
     return trials
 
 
@@ -142,16 +143,11 @@ def with_remarks(root: Root, place: str, trials: Trials) -> Trials:
     for file, utt in root.utts.items():
         speaker = root.speaker(file)
         recordings[utt] = Recording(root.speakers[speaker], root.session(file), root.sexes.get(speaker))
-    _raise_all([f"{place}: {problem}" for problem in refusals(trials, recordings)])
+    raise_all([f"{place}: {problem}" for problem in refusals(trials, recordings)])
     notes = remarks(trials, recordings)
     if notes:
         logger.warning("%s: %s", place, "; ".join(notes))
     return Trials(trials.enrol, trials.test, trials.labels, trials.models, tuple(notes))
-
-
-def _raise_all(problems: Sequence[str]) -> None:
-    if problems:
-        raise DataError(summarise(problems))
 
 
 def _is_heading(line: str) -> bool:
@@ -172,7 +168,7 @@ def _rows(path: Path, lines: Sequence[tuple[int, str]], names: _Names) -> list[t
             problems.append(f"{path}:{number}: {_problem(form, first, line, names)}")
         else:
             rows.append(row)
-    _raise_all(problems)
+    raise_all(problems)
     logger.info("%s: %d trials, %s", path, len(rows), form.name)
     return rows
 
@@ -254,7 +250,7 @@ def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
         if problem:
             problems.append(f"{path}:{number}: {problem}")
         models.setdefault(name, files)
-    _raise_all(problems if models else [f"{path}: is empty; list the models, or remove it"])
+    raise_all(problems if models else [f"{path}: is empty; list the models, or remove it"])
     return models
 
 

@@ -30,8 +30,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from ham.data.kaldi_dir import Trials, invert
+from ham.data.kaldi_dir import invert
 from ham.data.trial_generation import MAX_TRIALS, generate_trials
+from ham.data.trials import Trials
 from ham.errors import DataError
 from ham.files import write_text
 from ham.score.measures import Distance, EmbeddingTable, distance_scores

@@ -13,7 +13,8 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.kaldi_dir import DataDir, Trials, invert, read_trials, write_trials
+from ham.data.kaldi_dir import DataDir, invert
+from ham.data.trials import Trials, read_trials, write_trials
 from ham.errors import ConfigError, DataError
 from ham.score.backends import Backend, Side, Training, check_top_n
 from ham.score.calibration import calibration_trials

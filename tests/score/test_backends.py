@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import ham.losses
-from ham.data.kaldi_dir import Trials
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 from ham.score import backends
 from ham.score.backends import EVERY, Measure, Scorer, Side, Training, parse_backend, parse_backends
