@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -21,6 +23,9 @@ from ham.audio.ogg import check_ogg
 from ham.audio.riff import check_wav
 from ham.errors import DataError
 from ham.pool import in_order
+from ham.words import count
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".m4a")
 """The files that are speech; upper case means the same."""
@@ -200,6 +205,17 @@ def inspect_files(
     with ThreadPoolExecutor(num_workers) as pool, closing(in_order(pool, _inspect, chunks, 4 * num_workers)) as found:
         for results in found:
             yield from results
+
+
+def report_conversions(infos: Sequence[AudioInfo], sample_rate: int) -> None:
+    """Say once what reading will do to files that are not mono or have another rate."""
+    rates = Counter(info.sample_rate for info in infos if info.sample_rate != sample_rate)
+    if rates:
+        counts = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
+        found = count(rates.total(), "file")
+        logger.info("resampled to %d Hz when read: %s, %s", sample_rate, found, counts)
+    if several := sum(info.num_channels > 1 for info in infos):
+        logger.info("%s of more than one channel: the average of the channels is read", count(several, "file"))
 
 
 def _result_or_error(inspect: Callable[[Path], AudioInfo], path: Path) -> AudioInfo | DataError:

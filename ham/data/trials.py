@@ -57,6 +57,13 @@ class Trials:
         """Whether there are only targets or only non-targets: no error rate is defined then."""
         return not 0 < self.num_target < len(self)
 
+    def equal(self, other: Trials | None) -> bool:
+        """Whether another list has the same trials in the same order, models and notes."""
+        if other is None or not np.array_equal(self.labels, other.labels):
+            return False
+        rest = [(trials.enrol, trials.test, trials.models, trials.notes) for trials in (self, other)]
+        return rest[0] == rest[1]
+
     @cached_property
     def utts(self) -> frozenset[str]:
         """Every utterance that scoring needs: both sides of the trials, and the recordings of the models."""
