@@ -25,14 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def crc32_of(path: Path) -> int:
-    """Compute the CRC-32 of a file, which tells whether it was changed by accident, and quickly.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The checksum, as :func:`zlib.crc32` gives it.
-    """
+    """CRC-32 of a file, as :func:`zlib.crc32` gives it, which tells whether it was changed by accident, and quickly."""
     crc = 0
     with path.open("rb") as stream:
         while block := stream.read(CHUNK_BYTES):
@@ -111,12 +104,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, see :func:`replacing`.
-
-    Args:
-        path: the file; its folder is made where needed.
-        text: what to write, as UTF-8.
-    """
+    """Write a text file as UTF-8, whole or not at all, see :func:`replacing`; its folder is made where needed."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
 
@@ -125,13 +113,7 @@ def write_text(path: Path, text: str) -> None:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Give an empty folder beside ``path`` to fill; it takes the place of ``path`` when the block is done.
 
-    Whether what is there may be replaced is for the caller to check. An error leaves what was there before.
-
-    Args:
-        path: the folder; its parents are made.
-
-    Yields:
-        Where to write.
+    Its parents are made. An error leaves what was there before; whether that may be replaced, the caller checks.
     """
     part = part_of(path)
     shutil.rmtree(part, ignore_errors=True)
@@ -144,12 +126,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 
 def move_in(new: Path, place: Path) -> None:
-    """Give a folder its name, in the place of an older one, which is never there in part.
-
-    Args:
-        new: the folder, on the same file system.
-        place: its name.
-    """
+    """Give a folder its name, on the same file system, in the place of an older one, which is never there in part."""
     old = place.with_name(f".{place.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if place.exists():

@@ -1,4 +1,4 @@
-"""Decoding of audio files: WAV, FLAC, OGG and M4A to float32 mono, and an inspection that finds damaged files."""
+"""Audio files to samples: WAV, FLAC, OGG and M4A to float32 mono, and an inspection that finds damaged files."""
 
 from __future__ import annotations
 
@@ -104,16 +104,7 @@ def decode_audio(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def to_rate(waveform: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
-    """Convert the rate, and clip what is beyond full scale.
-
-    Args:
-        waveform: samples, shape ``(N,)``.
-        rate: their rate in Hz.
-        new_rate: the rate asked for.
-
-    Returns:
-        Samples in [-1, 1].
-    """
+    """Convert samples ``(N,)`` from one rate in Hz to another, and clip what is beyond full scale."""
     return np.clip(_resample(waveform, rate, new_rate), -1.0, 1.0)
 
 
@@ -141,10 +132,10 @@ def inspect_audio(path: Path) -> AudioInfo:
 
 
 def inspect_header(path: Path) -> AudioInfo:
-    """Believe the header of a file whose container is whole; what :func:`inspect_audio` finds by decoding is not found.
+    """Take a file's length from its header, and refuse one whose header and content disagree, without decoding it.
 
-    Header and content are compared in the same way (riff.py, flac.py, ogg.py).
-    The header of an M4A file does not say how many samples come out of it: such a file is decoded (2 ms for 8 s).
+    Damage that only decoding shows is not found, see :func:`inspect_audio`. The header of an M4A file does not say how
+    many samples come out of it: such a file is decoded (2 ms for 8 s).
 
     Args:
         path: a WAV, FLAC, OGG or M4A file.
@@ -245,11 +236,8 @@ def _opened(path: Path) -> Iterator[Samples]:
 def check_regular(path: Path) -> os.stat_result:
     """Refuse what is no file before it is opened: opening a pipe that nobody writes to never returns.
 
-    Args:
-        path: what is to be read; links are followed.
-
     Returns:
-        What the system says of the file.
+        What the system says of the file that the path leads to.
 
     Raises:
         DataError: if it is anything but a regular file: nothing, a link that leads nowhere, a folder, a pipe.
@@ -298,7 +286,7 @@ def _reason(error: soundfile.LibsndfileError) -> str:
 
 
 def _mono_blocks(path: Path, file: Samples) -> Iterator[NDArray[np.float32]]:
-    """Decode to the end, channels averaged; samples that are no numbers are refused."""
+    """Decode to the end, channels averaged; samples that are not numbers are refused."""
     for block in file.blocks:
         if not np.isfinite(block).all():
             raise DataError(f"{path}: holds samples that are infinite or not a number; write it again")

@@ -35,9 +35,9 @@ def check_flac(path: Path, stream: BinaryIO, start: int, size: int) -> int | Non
     """Compare the header's number of samples with the last frame's.
 
     Args:
-        path: the file.
+        path: the file, for messages.
         stream: its content.
-        start: where ``fLaC`` stands.
+        start: the byte at which ``fLaC`` stands.
         size: number of bytes of the file.
 
     Returns:

@@ -36,7 +36,7 @@ SAVE_EVERY = 50_000
 
 
 def main(argv: Sequence[str]) -> None:
-    """Partition, inspect the audio, write what has changed, remove what is no longer asked for."""
+    """Divide the speech, inspect its audio, write what has changed, remove what is no longer asked for."""
     options = _parse(argv)
     _check_writable(options.data_dir)
     roots = [*options.train_roots, *options.csv], [*options.test_roots, *options.csv]

@@ -27,15 +27,7 @@ SUMS_FILE = "audio_crc32.npz"
 
 
 def identity(store: ArrayStore, utt2spk: Mapping[str, str] | None = None) -> dict[str, int | str]:
-    """Describe what a store holds, wherever it lies.
-
-    Args:
-        store: the audio.
-        utt2spk: the speaker of each utterance, where speakers matter.
-
-    Returns:
-        The description.
-    """
+    """Describe what a store holds, wherever it lies; ``utt2spk`` is given where speakers matter."""
     ids, audio = store.digests
     found: dict[str, int | str] = {"utterances": len(store), "ids": ids, "audio": audio}
     if utt2spk is not None:
@@ -71,26 +63,14 @@ def changes(what: str, old: Identity, store: ArrayStore, new: Identity, sums: ND
 
 
 def write_sums(folder: Path, stores: Mapping[str, ArrayStore]) -> None:
-    """Keep the checksums of all recordings that an experiment uses.
-
-    Args:
-        folder: the experiment's.
-        stores: its audio by name.
-    """
+    """Keep the checksums of all recordings of an experiment, whose audio comes by name, in the experiment's folder."""
     arrays: dict[str, Any] = {name: np.array(store.sums) for name, store in stores.items()}
     with replacing(folder / SUMS_FILE) as part, part.open("wb") as stream:
         np.savez(stream, allow_pickle=False, **arrays)
 
 
 def read_sums(folder: Path) -> dict[str, NDArray[np.uint32]]:
-    """Read what :func:`write_sums` wrote.
-
-    Args:
-        folder: the experiment's.
-
-    Returns:
-        The checksums by name of the store; none where the file is missing or damaged: then less can be said.
-    """
+    """What :func:`write_sums` wrote, by name; nothing where the file is missing or damaged: messages then say less."""
     try:
         with np.load(folder / SUMS_FILE, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

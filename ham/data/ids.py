@@ -60,16 +60,7 @@ class Ids(Sequence[str]):
         return isinstance(utt, str) and self._find(utt) is not None
 
     def index(self, utt: str, start: int = 0, stop: int | None = None) -> int:
-        """Position of an id.
-
-        Args:
-            utt: the id.
-            start: only from this position on.
-            stop: only before this position.
-
-        Raises:
-            ValueError: if it is not there.
-        """
+        """Position of an id, from ``start`` on and before ``stop``; ``ValueError`` if it is not there."""
         found = self._find(utt)
         if found is None or found not in range(*slice(start, stop).indices(len(self))):
             raise ValueError(f"{utt!r} is not among the {len(self)} ids")

@@ -108,13 +108,7 @@ def invert(utt2spk: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def trial_dirs(base: Path) -> list[Path]:
-    """Find the data directories of trial lists; hidden folders, left by a write that was killed, are none.
-
-    Args:
-        base: the folder that holds ``<root>/<list>/trials``.
-
-    Returns:
-        The folders ``<root>/<list>``, sorted.
+    """Find the data directories of trial lists below a folder, ``<root>/<list>``, sorted; hidden ones are left aside.
 
     Raises:
         DataError: if there is none.
@@ -130,9 +124,6 @@ def read_data_dir(path: Path) -> DataDir:
     """Read a data directory and check every rule of this module.
 
     Whether the audio files exist is not checked: that costs a disk access each and shows when they are read.
-
-    Args:
-        path: the directory.
 
     Returns:
         Its content; ``trials`` is None where there is no such file.
@@ -211,7 +202,7 @@ def _read_trials(path: Path, utt2spk: Mapping[str, str]) -> Trials | None:
 
 @contextmanager
 def _collector_paused() -> Iterator[None]:
-    """A million objects are made here and none is garbage: looking for some meanwhile takes half of the time."""
+    """Switch garbage collection off: a million objects are made here, none is garbage, and the search takes as long."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -309,7 +300,7 @@ def _check_same_utts(path: Path, table: Mapping[str, object], utt2spk: Mapping[s
 
 
 def _check_spk2utt(path: Path, spk2utt: Mapping[str, Sequence[str]]) -> None:
-    """Report the first line that differs: the file says nothing of its own, so that one command mends it all."""
+    """Report the first line that differs: spk2utt says nothing that utt2spk does not, so that one command mends it."""
     for number, (line, pair) in enumerate(zip_longest(each_line(path), spk2utt.items()), 1):
         right = [pair[0], *pair[1]] if pair else []
         if line != " ".join(right) and (wrong := (line or "").split()) != right:
@@ -324,13 +315,7 @@ def _shortened(words: Sequence[str]) -> str:
 
 
 def all_models(base: Path) -> dict[str, tuple[str, ...]]:
-    """The enrolment models of all trial lists below a folder.
-
-    Args:
-        base: the folder that holds ``<root>/<list>/trials``.
-
-    Returns:
-        The recordings of each model, in C order.
+    """The recordings of the enrolment models of all trial lists ``<root>/<list>`` below a folder, in C order.
 
     Raises:
         DataError: if two lists give a model different recordings.

@@ -14,21 +14,17 @@ from ham.files import crc32_of, write_text
 
 
 def mark_name(stage: int) -> str:
-    """Name of the file that says which stage made a folder.
-
-    Args:
-        stage: of run.sh.
-    """
+    """Name of the file that says which stage of run.sh made a folder."""
     return f".made_by_stage_{stage}"
 
 
 def write_mark(folder: Path, stage: int, name: str) -> None:
-    """Mark a folder that was just written.
+    """Mark a folder that was just written, and is complete.
 
     Args:
-        folder: the folder, complete.
-        stage: that made it.
-        name: what it is called among those that are made together.
+        folder: the folder.
+        stage: of run.sh, that made it.
+        name: what it is called among those that are made together, ``train`` or ``test/<root>/<list>``.
     """
     lines = [name, *(f"{crc32_of(folder / file):08x} {file}" for file in _files(folder))]
     write_text(folder / mark_name(stage), "".join(f"{line}\n" for line in lines))

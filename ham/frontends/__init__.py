@@ -39,16 +39,13 @@ FRONTENDS: Mapping[str, type[Frontend]] = MappingProxyType({cls.name: cls for cl
 
 
 def build(name: str, num_mel_bins: int = 80, sample_rate: int = 16000, **options: Any) -> Frontend:
-    """Build a front end by its name.
+    """Build a front end by its name, on the CPU.
 
     Args:
         name: one of ``FRONTENDS``.
         num_mel_bins: ``F``.
         sample_rate: of the waveforms, Hz.
         **options: keyword-only parameters of the front end's constructor.
-
-    Returns:
-        The front end, on the CPU.
 
     Raises:
         ConfigError: if the name, an option or a value is not one that the front end knows.

@@ -38,15 +38,7 @@ class SpecAugment:
         check_count("spec_augment: max_freq_width", self.max_freq_width, least=0)
 
     def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Mask a batch.
-
-        Args:
-            features: shape ``(B, T, F)``; left as they are.
-            generator: source of the randomness, on the device of the features.
-
-        Returns:
-            The masked features, shape ``(B, T, F)``.
-        """
+        """Mask a batch of features ``(B, T, F)``, which stay as they are; the generator is on their device."""
         batch, num_frames, num_bands = features.shape
         if self.max_time_width:
             frames = _random_span(batch, num_frames, self.max_time_width, generator)

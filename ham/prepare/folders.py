@@ -36,13 +36,7 @@ _IGNORED = {"trials", "splits", "enrol"}
 
 
 def read_wav(root: Path) -> Speech:
-    """Read ``wav/<speaker>/<session>/<file>`` or ``wav/<speaker>/<file>``.
-
-    Args:
-        root: the folder that holds ``wav``.
-
-    Returns:
-        The utterances; lists name them by their paths below ``wav/``.
+    """Read ``wav/<speaker>/<session>/<file>`` or ``wav/<speaker>/<file>`` of a root; lists name paths below ``wav/``.
 
     Raises:
         DataError: if the files do not lie alike.
@@ -54,9 +48,6 @@ def read_wav(root: Path) -> Speech:
 
 def read_tree(root: Path) -> Speech:
     """Read speakers' folders that lie in the root itself: with sessions, without, or as LibriSpeech has them.
-
-    Args:
-        root: the folder of the speakers' folders.
 
     Returns:
         The utterances; lists name them by their paths below the root.
@@ -151,10 +142,7 @@ def _librispeech_sexes(file: Path) -> dict[str, str]:
 
 
 def read_files_table(root: Path) -> Speech:
-    """Read ``files.tsv``, which says where the files lie that would be below ``wav/``.
-
-    Args:
-        root: the folder that holds the table.
+    """Read ``files.tsv`` of a root, which says where the files lie that would be below ``wav/``.
 
     Returns:
         The utterances by their paths as if they were below ``wav/``.
@@ -185,15 +173,7 @@ def _row_problem(line: str, path: str, file: str) -> str | None:
 
 
 def without_audio(root: Path, speech: Speech) -> list[str]:
-    """Folders beside the speakers' folders in which there is no audio: perhaps a disk that is not mounted.
-
-    Args:
-        root: the root.
-        speech: what was found in it.
-
-    Returns:
-        Their names, sorted.
-    """
+    """Folders beside the speakers' folders in which there is no audio, sorted: perhaps a disk that is not mounted."""
     place = Path(speech.place)
     if speech.is_table or not place.is_dir():
         return []

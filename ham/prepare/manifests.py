@@ -36,19 +36,17 @@ _FIX = "Kaldi: `utils/fix_data_dir.sh {folder}`"
 def read_kaldi(folder: Path) -> Speech:
     """Read a Kaldi data directory; an id's middle, ``<speaker>-<session>-<number>``, is its session where it has one.
 
-    With ``segments``, what was cut of one recording is one session.
-
-    Args:
-        folder: the directory.
+    With ``segments``, what was cut out of one recording is one session.
 
     Returns:
         The utterances; lists name them by the ids that the directory has.
 
     Raises:
-        DataError: if a line has another form, if files disagree, or for a pipe.
+        DataError: if a line has another form, if files disagree, for a pipe, or for the second channel of a file.
     """
     if not (folder / "utt2spk").is_file():
         raise DataError(f"{folder}: expected wav.scp and utt2spk, found no utt2spk; write its lines '<utt> <spk>'")
+    _check_channels(folder / "reco2file_and_channel")
     wav = _table(folder / "wav.scp", "<id> <path>")
     utt2spk = _table(folder / "utt2spk", "<utt> <spk>")
     has_segments = (folder / "segments").exists()
@@ -66,12 +64,25 @@ def read_kaldi(folder: Path) -> Speech:
     genders = folder / "spk2gender"
     sexes = _table(genders, "<spk> <sex>") if genders.exists() else {}
     sessions = "recordings are sessions" if has_segments else "sessions are the middle of <speaker>-<session>-<number>"
-    says = f"Kaldi data directory{' with segments' if has_segments else ''}, {sessions}{_mapped(utts)}"
-    return Speech(str(folder / "utt2spk"), utts, says, is_table=True, has_own_ids=True, sexes=sexes)
+    layout = f"Kaldi data directory{' with segments' if has_segments else ''}, {sessions}{_mapped(utts)}"
+    return Speech(str(folder / "utt2spk"), utts, layout, is_table=True, has_own_ids=True, sexes=sexes)
+
+
+def _check_channels(path: Path) -> None:
+    """Refuse recordings that are one channel of a file: its channels would be averaged, and voices mixed."""
+    lines = [line.split() for line in read_lines(path)] if path.exists() else []
+    raise_all(
+        [
+            f"{path}:{number}: expected channel A, found {' '.join(row)[:200]!r}; write each channel to a file of its "
+            "own, `sox IN OUT remix 2`, and name that"
+            for number, row in enumerate(lines, 1)
+            if row[2:] not in (["A"], ["1"])
+        ]
+    )
 
 
 def _mapped(utts: Mapping[str, Utterance]) -> str:
-    """Says how ids were changed, for the log."""
+    """How ids were changed, for the log."""
     changed = [(utt, found.words[0]) for utt, found in utts.items() if found.words[0] != utt]
     if not changed:
         return ""
@@ -145,14 +156,7 @@ def _wav_problem(path: str) -> str | None:
 
 
 def lhotse_pair(folder: Path) -> list[Path]:
-    """The manifests of a folder: ``*recordings*.jsonl[.gz]`` and the ``*supervisions*`` of the same name.
-
-    Args:
-        folder: where they may lie.
-
-    Returns:
-        The files of recordings that have one of supervisions.
-    """
+    """The manifests of a folder: each ``*recordings*.jsonl[.gz]`` that has a ``*supervisions*`` of the same name."""
     found = [path for path in folder.glob("*recordings*.jsonl*") if not path.name.startswith(".")]
     return sorted(path for path in found if _supervisions(path).is_file())
 

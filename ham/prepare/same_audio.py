@@ -27,12 +27,8 @@ Speakers = Mapping[Path, str]
 def check_same_audio(partition: Partition, infos: Mapping[Path, AudioInfo]) -> None:
     """Warn of recordings that occur under two speakers, and refuse a file that is trained on and tested.
 
-    Args:
-        partition: what is trained on and tested.
-        infos: what is known of its files.
-
     Raises:
-        DataError: if a test file is, by a link or another name, a training file. Copies are said: a corpus may hold
+        DataError: if a test file is, by a link or another name, a training file. Copies are logged: a corpus may hold
             some that its user cannot change.
     """
     subsets = partition.folders.values()
@@ -54,10 +50,6 @@ def check_same_audio(partition: Partition, infos: Mapping[Path, AudioInfo]) -> N
 
 def same_audio(speakers: Speakers, infos: Mapping[Path, AudioInfo]) -> list[tuple[Path, Path]]:
     """Find equal recordings of different speakers.
-
-    Args:
-        speakers: the files to compare.
-        infos: what is known of them.
 
     Returns:
         The first file of each kind and a later one of another speaker, in the order of ``speakers``.

@@ -30,7 +30,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ham.audio.decoding import EXTENSIONS
-from ham.data.speech import Span, Speech, Utterance, extension_of, is_writable, name_problem
+from ham.data.speech import Span, Speech, Utterance, extension_of, fits_a_line, name_problem
 from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
 
@@ -67,13 +67,7 @@ class Row(NamedTuple):
 
 
 def text_lines(path: Path) -> list[str]:
-    """The lines of a text file, also of one that is compressed with gzip.
-
-    Args:
-        path: the file; ``.gz`` at its end says that it is compressed.
-
-    Returns:
-        The lines without their ends.
+    """The lines of a text file without their ends, also of one that is compressed with gzip (``.gz``).
 
     Raises:
         DataError: if it cannot be read or is not in an encoding that is known.
@@ -88,13 +82,7 @@ def text_lines(path: Path) -> list[str]:
 
 
 def read_csv(table: Path) -> Speech:
-    """Read a CSV or TSV.
-
-    Args:
-        table: the file.
-
-    Returns:
-        The utterances.
+    """Read the utterances of a CSV or TSV.
 
     Raises:
         DataError: if the columns cannot be told, or if a line is not what the heading says.
@@ -165,7 +153,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _cells_or_none(line: str, delimiter: str) -> list[str]:
-    """The cells of a line, none if the delimiter cannot be that of the line."""
+    """The cells of a line, none if it cannot be cut at the delimiter."""
     try:
         return _cells(line, delimiter)
     except csv.Error:
@@ -194,13 +182,7 @@ def _check_units(table: Path, cells: Sequence[str]) -> None:
 
 
 def read_json_lines(table: Path) -> Speech:
-    """Read a table of JSON lines: wespeaker's ``raw.list``, Hugging Face's ``metadata.jsonl``.
-
-    Args:
-        table: the file.
-
-    Returns:
-        The utterances.
+    """Read the utterances of a table of JSON lines: wespeaker's ``raw.list``, Hugging Face's ``metadata.jsonl``.
 
     Raises:
         DataError: if a line is no JSON object, or has no file or no speaker.
@@ -221,13 +203,7 @@ def read_json_lines(table: Path) -> Speech:
 
 
 def json_objects(table: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects of a file with one in each line, with the numbers of the lines.
-
-    Args:
-        table: the file.
-
-    Yields:
-        The objects.
+    """Yield the objects of a file with one in each line, with the numbers of the lines.
 
     Raises:
         DataError: if a line is something else.
@@ -242,13 +218,13 @@ def json_objects(table: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield number, entry
 
 
-def speech_of(table: Path, rows: Sequence[Row], says: str, sessions: str | None = None) -> Speech:
+def speech_of(table: Path, rows: Sequence[Row], layout: str, sessions: str | None = None) -> Speech:
     """Make utterances of the lines of a table.
 
     Args:
         table: the file, for messages and for relative paths.
         rows: its lines.
-        says: the layout, for the log.
+        layout: the layout in words, for the log.
         sessions: what sessions are, where the table cannot say.
 
     Returns:
@@ -271,12 +247,13 @@ def speech_of(table: Path, rows: Sequence[Row], says: str, sessions: str | None 
         except ValueError as error:
             problems.append(f"{table}:{row.number}: {error}")
     raise_all(problems)
-    has_sessions = any(row.values.get("session") for row in rows)
-    says = f"{says}, {sessions or ('sessions from the table' if has_sessions else 'each file is a session of its own')}"
+    if not sessions:
+        has_sessions = any(row.values.get("session") for row in rows)
+        sessions = "sessions from the table" if has_sessions else "each file is a session of its own"
     return Speech(
         str(table),
         dict(sorted(utts.items())),
-        says,
+        f"{layout}, {sessions}",
         is_table=True,
         sexes=_sexes(table, rows),
         splits=_splits(table, rows, names),
@@ -300,7 +277,7 @@ def _check_once(table: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
         if first.setdefault(name, row.number) != row.number:
             cure = "remove one (parts of one file need a column id)"
             problems.append(f"{table}:{row.number}: {name!r} is in line {first[name]} too; {cure}")
-        elif not is_writable(name):
+        elif not fits_a_line(name):
             problems.append(f"{table}:{row.number}: {name!a}: expected a name in UTF-8 without line ends; rename it")
     raise_all(problems)
 
@@ -328,14 +305,7 @@ def _path_problem(path: str) -> str | None:
 
 
 def base_of(table: Path, relative: Iterable[str]) -> str:
-    """Find the folder where relative paths begin.
-
-    Args:
-        table: the file that holds them.
-        relative: the paths; the first decides.
-
-    Returns:
-        The folder of the table, or the nearest above it that holds the first file.
+    """Find the folder where relative paths begin: that of the table, or the nearest above it that holds the first file.
 
     Raises:
         DataError: if there is none.
@@ -397,7 +367,7 @@ def _number(name: str, text: str, is_whole: bool) -> float | None:
 
 
 def _splits(table: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, str]:
-    """``train``, ``dev`` or ``test`` of each utterance, whatever longer word the table has for it."""
+    """``train``, ``dev`` or ``test`` for each utterance; the table may use a longer word for it."""
     if not any("split" in row.values for row in rows):
         return {}
     found, problems = dict[str, str](), list[str]()

@@ -22,13 +22,13 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ham.data.names import Spellings, halves, plain_word, quoted, unquoted
-from ham.data.text_lines import raise_all, read_lines
+from ham.data.text_lines import numbered_lines, raise_all
 from ham.data.trial_remarks import Recording, refusals, remarks
 from ham.data.trials import Trials, label_problems, model_problem
 from ham.errors import DataError
@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 _DIGITS = {"0": 0, "1": 1}
 _WORDS = {"nontarget": 0, "target": 1}
-_FIRST = re.compile(r"\s*([\"']?)(\w+)\1(?:\s*[\t,;]\s*|\s+)(.*)", re.DOTALL)
-_LAST = re.compile(r"(.*?)(?:\s*[\t,;]\s*|\s+)([\"']?)(\w+)\2\s*", re.DOTALL)
+_FIRST = re.compile(r"\s*([\"']?)(?P<label>\w+)\1(?:\s*[\t,;]\s*|\s+)(?P<rest>.*)", re.DOTALL)
+_LAST = re.compile(r"(?P<rest>.*?)(?:\s*[\t,;]\s*|\s+)([\"']?)(?P<label>\w+)\2\s*", re.DOTALL)
 _HEADING = re.compile(
     r"(is_?)?(labels?|targets?|key|same(_?speaker)?)"
     r"|((enrol\w*|test|model|reference|trial|utt|utterance|segment|speaker|wav|audio|file|path)[12ab]?"
@@ -59,13 +59,8 @@ class Form:
 
     def parts(self, line: str) -> tuple[int, str] | None:
         """The label of a line and the rest of it; None if the label does not stand there."""
-        if self.is_first:
-            found = _FIRST.fullmatch(line)
-            word, rest = (found[2], found[3]) if found else ("", "")
-        else:
-            found = _LAST.fullmatch(line)
-            word, rest = (found[3], found[1]) if found else ("", "")
-        return (self.labels[word], rest) if word in self.labels else None
+        found = (_FIRST if self.is_first else _LAST).fullmatch(line)
+        return (self.labels[found["label"]], found["rest"]) if found and found["label"] in self.labels else None
 
 
 FORMS = (
@@ -113,7 +108,7 @@ def read_trial_list(root: Root, path: Path) -> Trials:
     models = _read_models(root, root.models_of(path))
     ids = {name: f"{root.name}-{plain_word(name)}" for name in models}
     names = _Names(root, ids, Spellings(ids))
-    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
+    lines = list(numbered_lines(path))
     headed = bool(lines) and _is_heading(lines[0][1])
     rows = _rows(path, lines[headed:], names)
     recordings = {ids[name]: tuple(root.utts[file] for file in files) for name, files in models.items()}
@@ -137,7 +132,7 @@ def with_remarks(root: Root, place: str, trials: Trials) -> Trials:
         The trials with their notes.
 
     Raises:
-        DataError: if they can tell nothing.
+        DataError: if they can tell nothing at all.
     """
     recordings = {}
     for file, utt in root.utts.items():
@@ -147,7 +142,7 @@ def with_remarks(root: Root, place: str, trials: Trials) -> Trials:
     notes = remarks(trials, recordings)
     if notes:
         logger.warning("%s: %s", place, "; ".join(notes))
-    return Trials(trials.enrol, trials.test, trials.labels, trials.models, tuple(notes))
+    return replace(trials, notes=tuple(notes))
 
 
 def _is_heading(line: str) -> bool:
@@ -238,9 +233,7 @@ def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
         return {}
     speakers = {utt: root.speakers[root.speaker(file)] for file, utt in root.utts.items()}
     models, problems, ids = dict[str, list[str]](), [], dict[str, str]()
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path):
         name, *texts = _model_fields(root, line)
         files = [root.find(text) or text for text in texts]
         problem = _model_problem(root, name, files, speakers)

@@ -49,7 +49,9 @@ def test_segments_are_parts_of_a_recording_which_is_a_session(tmp_path: Path) ->
     speech = read_kaldi(directory(tmp_path / "d", {**SEGMENTS, "spk2gender": "s f\nt m\n"}))
     assert [utt.span for utt in speech.utts.values()] == [Span(0, 1.5), Span(2, None)]
     assert [(utt.session, utt.words) for utt in speech.utts.values()] == [("r1", ("s-u1",)), ("r1", ("t-u2",))]
-    assert "in front of 2 ids without their speaker at the beginning it is written: 'u1' becomes 's-u1'" in speech.says
+    assert (
+        "in front of 2 ids without their speaker at the beginning it is written: 'u1' becomes 's-u1'" in speech.layout
+    )
     assert speech.sexes == {"s": "f", "t": "m"}
 
 
