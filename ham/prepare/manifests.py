@@ -27,7 +27,7 @@ from ham.data.speech import Span, Speech, Utterance, extension_of, name_problem
 from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
 from ham.files import replacing
-from ham.prepare.tables import Row, base_of, json_objects, speech_of, text_lines
+from ham.prepare.tables import Row, base_of, json_objects, not_used, speech_of, text_lines
 from ham.words import count
 
 _FIX = "Kaldi: `utils/fix_data_dir.sh {folder}`"
@@ -244,12 +244,13 @@ def read_shards(table: Path, folder: Path | None) -> Speech:
     base = base_of(table, (line for line in lines if not line.startswith("/")))
     shards = [Path(os.path.join(base, line)) for line in lines]  # noqa: PTH118
     _check_space(table, shards, folder)
+    unused = set[str]()
     rows = [
         Row(number, {"id": key, "path": file, "speaker": speaker})
         for number, shard in enumerate(shards, 1)
-        for key, file, speaker in _unpacked(shard, folder / shard.name.split(".")[0])
+        for key, file, speaker in _unpacked(shard, folder / shard.name.split(".")[0], unused)
     ]
-    return speech_of(table, rows, f"wespeaker shards, unpacked to {folder}")
+    return speech_of(table, rows, f"wespeaker shards, unpacked to {folder}{not_used(unused)}")
 
 
 def _check_space(table: Path, shards: list[Path], folder: Path) -> None:
@@ -273,8 +274,11 @@ def _check_space(table: Path, shards: list[Path], folder: Path) -> None:
         )
 
 
-def _unpacked(shard: Path, folder: Path) -> list[tuple[str, str, str]]:
-    """Key, file and speaker of what a shard holds; files that are there with the right size and time are kept."""
+def _unpacked(shard: Path, folder: Path, unused: set[str]) -> list[tuple[str, str, str]]:
+    """Key, file and speaker of what a shard holds; files that are there with the right size and time are kept.
+
+    The extensions of other members are added to ``unused``.
+    """
     files, speakers, targets = dict[str, str](), dict[str, str](), set[Path]()
     folder.mkdir(exist_ok=True)
     stamp_ns = shard.stat().st_mtime_ns
@@ -291,6 +295,8 @@ def _unpacked(shard: Path, folder: Path) -> list[tuple[str, str, str]]:
                     files[key] = str(target)
                     targets.add(target)
                     _copy(content, target, member.size, stamp_ns)
+                else:
+                    unused.add(f"<key>{extension}")
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise DataError(f"{shard}: is no whole tar file ({error}); copy it again") from error
     if files.keys() != speakers.keys() or not files:

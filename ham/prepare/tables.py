@@ -187,19 +187,28 @@ def read_json_lines(table: Path) -> Speech:
     Raises:
         DataError: if a line is no JSON object, or has no file or no speaker.
     """
-    rows = list[Row]()
+    rows, unused = list[Row](), set[str]()
     for number, entry in json_objects(table):
-        cells = [*entry]
-        if number == 1 and not {"path", "speaker"} <= {*_columns(cells)}:
-            raise DataError(f"{table}:1: expected the keys {_lacking(cells)}; name them")
-        named = zip(cells, _columns(cells), strict=True)
-        names = {cell: name for cell, name in named if name and entry[cell] is not None}
-        for cell in names:
-            if not isinstance(entry[cell], str | int):
-                found = json.dumps(entry[cell])[:40]
-                raise DataError(f"{table}:{number}: expected text as {cell!r}, found {found}; correct the line")
-        rows.append(Row(number, {name: str(entry[cell]) for cell, name in names.items()}))
-    return speech_of(table, rows, "JSON lines")
+        columns = dict(zip(entry, _columns([*entry]), strict=True))
+        if number == 1 and not {"path", "speaker"} <= {*columns.values()}:
+            raise DataError(f"{table}:1: expected the keys {_lacking(entry)}; name them")
+        values = dict[str, str]()
+        for key, name in columns.items():
+            if name is None:
+                unused.add(key)
+            elif isinstance(value := entry[key], str | int):
+                values[name] = str(value)
+            elif value is not None:
+                found = json.dumps(value)[:40]
+                raise DataError(f"{table}:{number}: expected text as {key!r}, found {found}; correct the line")
+        rows.append(Row(number, values))
+    return speech_of(table, rows, f"JSON lines{not_used(unused)}")
+
+
+def not_used(names: Iterable[str]) -> str:
+    """What a layout holds and the recipe does not read, for the log; nothing if there is nothing."""
+    listed = ", ".join(sorted(names))
+    return f" (not used: {listed})" if listed else ""
 
 
 def json_objects(table: Path) -> Iterator[tuple[int, dict[str, object]]]:

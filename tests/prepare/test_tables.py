@@ -141,6 +141,7 @@ def test_json_lines(tmp_path: Path) -> None:
     found = read_json_lines(table(tmp_path, *map(json.dumps, rows), name="raw.list"))
     assert list(found.utts) == ["k0", "k1"]
     assert found.utts["k1"].words == ("k1",)
+    assert found.layout.startswith("JSON lines (not used: vad), ")
 
 
 @pytest.mark.parametrize(
