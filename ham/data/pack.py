@@ -37,7 +37,7 @@ from ham.data import store as stores
 from ham.data.kaldi_dir import Segment
 from ham.data.segments import reader
 from ham.data.shards import shard_name, writing_shard
-from ham.data.store import INT16_SCALE, ArrayStore, is_whole, read_meta, to_int16
+from ham.data.store import INT16_SCALE, ArrayStore, file_size, is_whole, read_meta, to_int16
 from ham.errors import DataError
 from ham.files import move_in, part_of, write_text
 from ham.pool import in_order
@@ -179,7 +179,7 @@ def _reuse(path: Path, part: Path, shards: Sequence[_Planned]) -> dict[int, _Not
     notes = {}
     for number, shard in enumerate(shards):
         note = _read_note(part, number)
-        if note and note.files == shard.files and _has_size(part / shard_name(number), note.num_bytes):
+        if note and note.files == shard.files and file_size(part / shard_name(number)) == note.num_bytes:
             notes[number] = note
     kept = {name for number in notes for name in (shard_name(number), _note_path(part, number).name)}
     for file in part.iterdir():
@@ -200,7 +200,7 @@ def _link_old(path: Path, part: Path, wanted: Mapping[str, int], notes: dict[int
     meta = store.meta
     for old, files in enumerate(meta.get("shard_files", [])):
         new = wanted.get(files, -1)
-        if new >= 0 and _has_size(path / shard_name(old), meta["shard_bytes"][old]):
+        if new >= 0 and file_size(path / shard_name(old)) == meta["shard_bytes"][old]:
             try:
                 os.link(path / shard_name(old), part / shard_name(new))
             except OSError:
@@ -209,10 +209,6 @@ def _link_old(path: Path, part: Path, wanted: Mapping[str, int], notes: dict[int
             lengths, sums = (rows[utts.start : utts.stop].tolist() for rows in (store.lengths, store.sums))
             notes[new] = _Note(files, meta["shard_bytes"][old], lengths, sums)
             _write_note(part, new, notes[new])
-
-
-def _has_size(path: Path, num_bytes: int) -> bool:
-    return path.exists() and path.stat().st_size == num_bytes
 
 
 def _read_note(part: Path, number: int) -> _Note | None:

@@ -174,7 +174,7 @@ class ArrayStore:
     def _problem(self, number: int, size: int, share: float) -> str | None:
         """What is wrong with a shard, by its size and by a share of its utterances."""
         path, utts = self.path / shard_name(number), self.shard_range(number)
-        if (found := _size(path)) != size:
+        if (found := file_size(path)) != size:
             what = "is missing" if found < 0 else f"expected {size} bytes, found {found}"
             return f"{path}: {what}; {mend(path)}"
         try:
@@ -222,12 +222,12 @@ def read_meta(path: Path) -> dict[str, Any]:
 def is_whole(path: Path, meta: Mapping[str, Any]) -> bool:
     """Whether the index and every shard that ``meta`` counts lie there in their full size."""
     wanted = meta.get("shard_bytes", [])
-    sizes = [_size(path / shard_name(number)) for number in range(len(wanted))]
-    index = [_size(path / name) for name in INDEX_FILES]
+    sizes = [file_size(path / shard_name(number)) for number in range(len(wanted))]
+    index = [file_size(path / name) for name in INDEX_FILES]
     return bool(sizes) and sizes == wanted and index == meta.get("index_bytes")
 
 
-def _size(path: Path) -> int:
+def file_size(path: Path) -> int:
     """Size of a file, -1 without one."""
     try:
         return path.stat().st_size

@@ -127,12 +127,9 @@ def _is_librispeech(path: str) -> bool:
 def _librispeech(root: Path, paths: Sequence[str]) -> Speech:
     """Parts of the corpus, ``train-clean-100`` and others, may lie between the root and the speakers."""
     utts = {path: _utterance("/".join(path.split("/")[-3:]), f"{root}/{path}") for path in paths}
-    sexes = next((_librispeech_sexes(file) for file in _speaker_tables(root) if file.is_file()), {})
+    tables = (root / "SPEAKERS.TXT", root.parent / "SPEAKERS.TXT")
+    sexes = next((_librispeech_sexes(file) for file in tables if file.is_file()), {})
     return Speech(str(root), utts, "LibriSpeech tree, chapters are sessions", are_paths_sessions=True, sexes=sexes)
-
-
-def _speaker_tables(root: Path) -> list[Path]:
-    return [root / "SPEAKERS.TXT", root.parent / "SPEAKERS.TXT"]
 
 
 def _librispeech_sexes(file: Path) -> dict[str, str]:

@@ -206,6 +206,7 @@ def _check_models(root: Root, lists: Mapping[str, Trials]) -> None:
 
 
 def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Paths by the ids of their speakers."""
     utts: dict[str, list[str]] = {}
     for path in paths:
         utts.setdefault(root.speakers[root.speaker(path)], []).append(path)
@@ -213,6 +214,7 @@ def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _by_session(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Utterances by their sessions."""
     sessions: dict[str, list[str]] = {}
     for path in paths:
         sessions.setdefault(root.session(path), []).append(root.utts[path])
@@ -222,11 +224,11 @@ def _by_session(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
 def _test_speakers(root: Root, is_train: bool, seed: int) -> dict[str, list[str]]:
     """The speakers of generated trials, with their paths."""
     utts = _by_speaker(root, root.utts)
-    if root.speech.splits and not root.train_list.exists():
-        return _by_speaker(root, _split_for_tests(root))
     if root.train_list.exists():
         trained = _by_speaker(root, read_train_list(root))
         return {spk: paths for spk, paths in utts.items() if spk not in trained}
+    if root.speech.splits:
+        return _by_speaker(root, _split_for_tests(root))
     if not is_train:
         return utts
     rng = random.Random(f"speakers {seed} {root.name}")

@@ -55,6 +55,7 @@ _UNCLEAR = {"start", "stop", "end", "begin", "offset"}
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _BARE = ("path", "speaker", "session")  # columns of a table without a heading
 _SPLITS = re.compile(r"(?:(train)|(dev|val)|(test|eval))[a-z]*(?:[-_.].*)?")
+_SPLIT_NAMES = ("", "train", "dev", "test")  # by the group of _SPLITS that matched
 _SEXES = {"m": "m", "male": "m", "f": "f", "female": "f"}
 _ABOVE = 3  # folders above the table's own where relative paths may begin: data/lists/train.csv names wav/a.wav
 
@@ -244,7 +245,8 @@ def speech_of(table: Path, rows: Sequence[Row], layout: str, sessions: str | Non
     """
     if not rows:
         raise DataError(f"{table}: holds no utterance; list some")
-    _check_filled(table, rows)
+    lacking = (next((name for name in ("path", "speaker") if not row.values.get(name)), None) for row in rows)
+    _refuse(table, rows, (f"expected a {name}, found none; fill it in" if name else None for name in lacking))
     names = [row.values.get("id") or row.values["path"] for row in rows]
     _check_once(table, rows, names)
     files = _files(table, rows)
@@ -269,17 +271,6 @@ def speech_of(table: Path, rows: Sequence[Row], layout: str, sessions: str | Non
     )
 
 
-def _check_filled(table: Path, rows: Iterable[Row]) -> None:
-    raise_all(
-        [
-            f"{table}:{row.number}: expected a {name}, found none; fill it in"
-            for row in rows
-            for name in ("path", "speaker")
-            if not row.values.get(name)
-        ]
-    )
-
-
 def _check_once(table: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
     first, problems = dict[str, int](), list[str]()
     for row, name in zip(rows, names, strict=True):
@@ -294,15 +285,15 @@ def _check_once(table: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
 def _files(table: Path, rows: Sequence[Row]) -> list[str]:
     """Where the files lie; relative paths begin at one folder, see :func:`base_of`."""
     paths = [re.sub(r"^\$\{?data_(?:root|folder)\}?/", "", row.values["path"]) for row in rows]
-    raise_all(
-        [
-            f"{table}:{row.number}: {problem}"
-            for row, path in zip(rows, paths, strict=True)
-            if (problem := _path_problem(path))
-        ]
-    )
+    _refuse(table, rows, map(_path_problem, paths))
     base = base_of(table, (path for path in paths if not path.startswith("/")))
     return [os.path.normpath(os.path.join(base, path)) for path in paths]  # noqa: PTH118
+
+
+def _refuse(table: Path, rows: Sequence[Row], problems: Iterable[str | None]) -> None:
+    """Refuse a table if there is a problem with one of its rows."""
+    found = zip(rows, problems, strict=True)
+    raise_all([f"{table}:{row.number}: {problem}" for row, problem in found if problem])
 
 
 def _path_problem(path: str) -> str | None:
@@ -379,18 +370,13 @@ def _splits(table: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str,
     """``train``, ``dev`` or ``test`` for each utterance; the table may use a longer word for it."""
     if not any("split" in row.values for row in rows):
         return {}
-    found, problems = dict[str, str](), list[str]()
-    for row, name in zip(rows, names, strict=True):
-        word = row.values.get("split", "")
-        match = _SPLITS.fullmatch(word.lower())
-        if match is None:
-            problems.append(
-                f"{table}:{row.number}: expected the split train, dev or test, found {word[:40]!r}; correct it"
-            )
-        else:
-            found[name] = "train" if match[1] else "dev" if match[2] else "test"
-    raise_all(problems)
-    return found
+    words = [row.values.get("split", "") for row in rows]
+    matches = [_SPLITS.fullmatch(word.lower()) for word in words]
+    wrong = "expected the split train, dev or test, found {!r}; correct it"
+    _refuse(
+        table, rows, (None if match else wrong.format(word[:40]) for word, match in zip(words, matches, strict=True))
+    )
+    return {name: _SPLIT_NAMES[match.lastindex or 0] for name, match in zip(names, matches, strict=True) if match}
 
 
 def _sexes(table: Path, rows: Iterable[Row]) -> dict[str, str]:
