@@ -1,4 +1,4 @@
-"""Ogg files (Vorbis, Opus): pages, checksums, and the announced end of the stream against the packets there are.
+"""A check that an Ogg file (Vorbis, Opus) is whole: its pages, their checksums, and the end of its only stream.
 
 The granule position of the last page says where the sound ends (RFC 3533, section 6), and a decoder drops what its
 packets hold beyond. An encoder fills its last packet up, so that the two differ by less than that packet; a larger

@@ -56,7 +56,7 @@ class Augmenter:
         peak_normalise: scale every augmented row to a peak of full scale, see ``normalise_peak``.
 
     Raises:
-        ConfigError: if there is no kind, the probability is none, or the weights do not fit.
+        ConfigError: if there is no kind, the probability is not one, or the weights do not fit.
     """
 
     def __init__(

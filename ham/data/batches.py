@@ -162,7 +162,7 @@ class CropBatches(Dataset[Batch]):
         )
 
     def _crop(self, entry: int, place: float) -> NDArray[Any]:
-        """One crop; speech that is shorter is taken from its begin and wrapped around."""
+        """One crop; speech that is shorter is taken from its beginning and wrapped around."""
         index = int(self.data.indices[entry])
         spare = max(0, int(self.store.lengths[index]) - self.num_rows)
         return self.store.read_wrapped(index, int(place * (spare + 1)), self.num_rows)

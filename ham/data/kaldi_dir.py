@@ -1,4 +1,4 @@
-"""Kaldi data directories: ``wav.scp utt2spk spk2utt utt2dur [trials [enrol] [notes]]``, checked and written whole.
+"""Reading and writing Kaldi data directories, which are checked in full and written whole or not at all.
 
 ===========  =====================================  =====================================================
 file         line                                   rule

@@ -66,9 +66,8 @@ class Spellings:
         self._names: dict[str, str | None] = {}
         for name in names:
             composed = plain_spelling(name)
-            self._names[composed] = (
-                None if composed in self._names else name
-            )  # two that look alike cannot be told apart
+            # Two that look alike cannot be told apart.
+            self._names[composed] = None if composed in self._names else name
 
     def find(self, text: str) -> str | None:
         """The one name that a text can mean; None if there is none, or several."""

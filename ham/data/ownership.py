@@ -1,4 +1,4 @@
-"""Folders that the recipe makes carry a mark, and only such folders are ever replaced or removed.
+"""Marks on the folders that the recipe makes, so that only such folders are ever replaced or removed.
 
 The mark is a hidden file. Its first line is the folder's name among those that are made together, so that a copy
 elsewhere is nobody's but the user's; a line ``<CRC-32> <file>`` follows for each file that was written.

@@ -142,7 +142,7 @@ class ArrayStore:
         return rows
 
     def read_wrapped(self, index: int, start: int, num_rows: int) -> NDArray[Any]:
-        """Read exactly ``num_rows`` rows from ``start``; speech that is shorter is wrapped around to its begin."""
+        """Read exactly ``num_rows`` rows from ``start``; speech that is shorter is wrapped around to its beginning."""
         part = self.read(index, start, num_rows)
         if len(part) == num_rows:
             return part

@@ -1,4 +1,4 @@
-"""Roots of speech: their utterances, their training list and their trial lists.
+"""Roots: the utterances, the training list and the trial lists of speech of one source, a folder or a table.
 
 Where the speech lies, and how it is named, is the business of :mod:`ham.prepare.recognise`. A root's lists are::
 

@@ -107,9 +107,13 @@ def read_csv(table: Path) -> Speech:
             problems.append(f"{table}:{number}: {expected}, found {len(cells)}; correct the line")
     raise_all(problems)
     unused = [] if is_bare else [cell for place, cell in enumerate(heading) if place not in columns.values()]
-    told = [_DELIMITERS[delimiter], "no heading" if is_bare else "", f"not used: {', '.join(unused)}" if unused else ""]
+    notes = [
+        _DELIMITERS[delimiter],
+        "no heading" if is_bare else "",
+        f"not used: {', '.join(unused)}" if unused else "",
+    ]
     kind = "SpeechBrain's CSV" if _is_speechbrain(heading) else "table"
-    return speech_of(table, rows, f"{kind} ({'; '.join(filter(None, told))})")
+    return speech_of(table, rows, f"{kind} ({'; '.join(filter(None, notes))})")
 
 
 def _csv_rows(table: Path, lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -324,7 +328,7 @@ def base_of(table: Path, relative: Iterable[str]) -> str:
 
 
 def _own_words(files: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What tells a file from the others: the folders below the one that holds all of them, and its name."""
+    """What distinguishes a file from the others: the folders below the one that holds all of them, and its name."""
     common = os.path.commonpath({os.path.dirname(file) for file in files})  # noqa: PTH120
     start = len(common.rstrip("/")) + 1
     return {file: tuple(os.path.splitext(file[start:])[0].split("/")) for file in set(files)}  # noqa: PTH122
