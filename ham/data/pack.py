@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -251,22 +251,11 @@ def _pack(
 ) -> None:
     """Pack the shards that have no note yet, one after the other; the recordings are decoded in threads."""
     todo = [number for number in range(len(shards)) if number not in notes]
-    utts = (utt for number in todo for utt in zip(shards[number].utts, shards[number].num_bytes, strict=True))
     total, done = sum(len(shard.utts) for shard in shards), sum(len(note.lengths) for note in notes.values())
     with (
         tqdm(total=total, initial=done, desc=f"pack {part.name[1:-5]}", unit="utt", delay=2) as bar,
         ThreadPoolExecutor(num_workers) as pool,
-        closing(
-            in_order(
-                pool,
-                lambda utt: decode(utt[0]),
-                utts,
-                LOOKAHEAD * num_workers,
-                weigh=itemgetter(1),
-                max_weight=LOOKAHEAD_BYTES,
-                num_busy=num_workers,
-            )
-        ) as decoded,
+        closing(_decoded(pool, [shards[number] for number in todo], decode, num_workers)) as decoded,
     ):
         for number in todo:
             with writing_shard(part / shard_name(number)) as shard:
@@ -276,6 +265,21 @@ def _pack(
             size = (part / shard_name(number)).stat().st_size
             notes[number] = _Note(shards[number].files, size, shard.lengths, shard.sums)
             _write_note(part, number, notes[number])
+
+
+def _decoded(
+    pool: ThreadPoolExecutor, shards: Sequence[_Planned], decode: Callable[[str], NDArray[np.int16]], num_workers: int
+) -> Generator[NDArray[np.int16], None, None]:
+    """The samples of all utterances of some shards, in order; what waits to be written is bounded in bytes."""
+    return in_order(
+        pool,
+        lambda utt: decode(utt[0]),
+        (utt for shard in shards for utt in zip(shard.utts, shard.num_bytes, strict=True)),
+        LOOKAHEAD * num_workers,
+        weigh=itemgetter(1),
+        max_weight=LOOKAHEAD_BYTES,
+        num_busy=num_workers,
+    )
 
 
 def _complete(part: Path, shards: Sequence[_Planned], notes: Mapping[int, _Note], request: Mapping[str, Any]) -> None:

@@ -160,14 +160,21 @@ def _check_known(path: Path, trials: Trials, unknown: frozenset[str]) -> None:
         )
 
 
-def label_problems(path: Path, trials: Trials) -> list[str]:
-    """A problem for each line of a file that has the two utterances of an earlier line with the other label."""
+def label_problems(path: Path, trials: Trials, numbers: Sequence[int] | None = None) -> list[str]:
+    """A problem for each line of a file that has the two utterances of an earlier line with the other label.
+
+    Args:
+        path: the file.
+        trials: its trials.
+        numbers: the line of each trial; None where every line is one.
+    """
+    lines = numbers or range(1, len(trials) + 1)
     keys = pair_keys(trials)
     order = np.argsort(keys, kind="stable")
     contradict = (np.diff(keys[order]) == 0) & (np.diff(trials.labels[order]) != 0)
     return [
-        f"{path}:{second + 1}: {quoted(trials.enrol[second])} and {quoted(trials.test[second])} have the other label "
-        f"in line {first + 1}; correct one of them"
+        f"{path}:{lines[second]}: {quoted(trials.enrol[second])} and {quoted(trials.test[second])} have the other "
+        f"label in line {lines[first]}; correct one of them"
         for first, second in zip(order[:-1][contradict].tolist(), order[1:][contradict].tolist(), strict=True)
     ]
 

@@ -109,14 +109,15 @@ def read_trial_list(root: Root, path: Path) -> Trials:
     ids = {name: f"{root.name}-{plain_word(name)}" for name in models}
     names = _Names(root, ids, Spellings(ids))
     lines = list(numbered_lines(path))
-    headed = bool(lines) and _is_heading(lines[0][1])
-    rows = _rows(path, lines[headed:], names)
+    if lines and _is_heading(lines[0][1]):
+        del lines[0]
+    rows = _rows(path, lines, names)
     recordings = {ids[name]: tuple(root.utts[file] for file in files) for name, files in models.items()}
     labels = np.array([label for _, _, label in rows], dtype=np.int8)
     trials = Trials(
         tuple(row[0] for row in rows), tuple(row[1] for row in rows), labels, dict(sorted(recordings.items()))
     )
-    raise_all(label_problems(path, trials))
+    raise_all(label_problems(path, trials, [number for number, _ in lines]))
     return trials
 
 
