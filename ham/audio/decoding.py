@@ -45,7 +45,9 @@ LARGEST_PEAK = 8.0
 RATES = (4000, 768_000)
 """Hz: below, there is no voice; beyond, no recorder. A header of 1 Hz makes hours of a second of speech."""
 
-_BLOCK = 1 << 20  # samples decoded at a time, so that an hour of audio is inspected in 4 MiB
+BLOCK_SAMPLES = 1 << 20
+"""Samples decoded at a time, so that an hour of audio is inspected in 4 MiB."""
+
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
@@ -298,7 +300,7 @@ def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float3
     decoded = 0
     while decoded < file.frames:
         try:
-            block = file.read(_BLOCK, dtype="float32", always_2d=True)
+            block = file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise DataError(
                 f"{path}: cannot be decoded beyond sample {decoded} ({_reason(error)}); copy it again"

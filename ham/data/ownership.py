@@ -53,7 +53,7 @@ def _problem(folder: Path, stage: int, name: str, is_damaged: Callable[[Path], b
     if not folder.is_dir():
         return "it is a file; move it away"
     if not mark.is_file():
-        return f"it lacks the mark {mark.name}; move it away, or remove it if it is of an older version of the recipe"
+        return f"it lacks the mark {mark.name}; move it away, or remove it"
     owner, *lines = mark.read_text(encoding="utf-8").splitlines() or [""]
     written = {file: crc for crc, _, file in (line.partition(" ") for line in lines)}
     found = [file for file in _files(folder) if file != mark.name]

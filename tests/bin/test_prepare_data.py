@@ -236,7 +236,7 @@ def copied_root(data_dir: Path) -> None:
 
 
 def unmarked(data_dir: Path) -> None:
-    """As an older version of the recipe left it."""
+    """As somebody else would write it."""
     (data_dir / "train" / MARK).unlink()
 
 
@@ -262,7 +262,7 @@ def a_file(data_dir: Path) -> None:
             "/test/corpus/mine: expected a folder that stage 2 wrote, but it is a copy of 'test/cor",
         ),
         (copied_root, "/test/backup/easy: expected a folder that stage 2 wrote, but it is a copy"),
-        (unmarked, "lacks the mark .made_by_stage_2; move it away, or remove it if it is of an older version"),
+        (unmarked, "lacks the mark .made_by_stage_2; move it away, or remove it"),
         (linked_elsewhere, "lacks the mark"),
         (a_file, "/train: expected a folder that stage 2 wrote, but it is a file; move it away"),
     ],

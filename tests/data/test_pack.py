@@ -217,7 +217,7 @@ def test_killed_at_any_moment_the_next_run_finishes_with_the_same_bytes(
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("step", ["_write_note", "write_index", "write_meta", "move_in", "rename"])
+@pytest.mark.parametrize("step", ["write_text", "write_index", "write_meta", "move_in", "rename"])
 def test_stopped_between_two_steps_the_next_run_finishes(
     tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -228,7 +228,7 @@ def test_stopped_between_two_steps_the_next_run_finishes(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        owner = pack_module if step in ("_write_note", "move_in") else Path if step == "rename" else store_module
+        owner = pack_module if step in ("write_text", "move_in") else Path if step == "rename" else store_module
         patch.setattr(owner, step, stop)
         with pytest.raises(KeyboardInterrupt):
             pack(tmp_path, wav)
