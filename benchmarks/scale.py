@@ -96,22 +96,22 @@ def read_manifest(options: argparse.Namespace) -> dict[str, Any]:
 def build_index(options: argparse.Namespace) -> dict[str, Any]:
     """Divide the utterances into shards and write the index; the shards are sparse."""
     from ham.data import store
+    from ham.data.shards import shard_header, shard_name
+    from ham.files import replacing_folder
 
     utts = [utt for utt, _, _ in names(options)]
     lengths = (durations_s(options) * 16000).round().astype(np.int64)
     shard = np.cumsum(2 * lengths) // store.SHARD_BYTES
     parts = np.split(lengths, np.flatnonzero(np.diff(shard)) + 1)
-    part = store.part_folder(options.folder / "store" / "train")
-    part.mkdir(parents=True)
-    for number, rows in enumerate(parts):
-        path = part / store.shard_name(number)
-        path.write_bytes(store.shard_header((int(rows.sum()),), np.int16))
-        os.truncate(path, path.stat().st_size + 2 * int(rows.sum()))
     sums = sums_of_zeros(lengths)
     rows_of = [rows.tolist() for rows in parts]
-    store.write_index(part, utts, rows_of, [[sums[length] for length in rows] for rows in rows_of])
-    store.write_meta(part, {"kind": "audio", "sample_rate": 16000, "files": "none"})
-    store.move_in(part, options.folder / "store" / "train")
+    with replacing_folder(options.folder / "store" / "train") as folder:
+        for number, rows in enumerate(parts):
+            path = folder / shard_name(number)
+            path.write_bytes(shard_header((int(rows.sum()),), np.int16))
+            os.truncate(path, path.stat().st_size + 2 * int(rows.sum()))
+        store.write_index(folder, utts, rows_of, [[sums[length] for length in rows] for rows in rows_of])
+        store.write_meta(folder, {"kind": "audio", "sample_rate": 16000, "files": "none"})
     return {"shards": len(parts), "GB (sparse)": round(2 * float(lengths.sum()) / 1e9, 1)}
 
 

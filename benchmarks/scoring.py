@@ -31,7 +31,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ham.losses
-from ham.data.kaldi_dir import Trials
+from ham.data.trials import Trials
 from ham.provenance import hardware
 from ham.score import metrics
 from ham.score.backends import parse_backend

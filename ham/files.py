@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: temporary file and rename, locks on folders, checksums."""
+"""Files and folders that are there whole or not at all: temporary name and rename, locks on folders, checksums."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import shutil
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,14 +25,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def crc32_of(path: Path) -> int:
-    """Compute the CRC-32 of a file, which tells whether it was changed by accident, and quickly.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The checksum, as :func:`zlib.crc32` gives it.
-    """
+    """CRC-32 of a file, as :func:`zlib.crc32` gives it, which tells whether it was changed by accident, and quickly."""
     crc = 0
     with path.open("rb") as stream:
         while block := stream.read(CHUNK_BYTES):
@@ -81,12 +75,17 @@ def _lock(descriptor: int, folder: Path) -> None:
     raise DataError(busy)
 
 
+def part_of(path: Path) -> Path:
+    """The temporary name of a file or folder while it is being made: hidden, beside its place, always the same."""
+    return path.with_name(f".{path.name}.part")
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name in the folder of ``path`` to write to; it becomes ``path`` when the block is done.
 
-    Nobody ever sees half a file: an error or a kill leaves what was there before. The temporary name is always the
-    same, ``.NAME.part``, so that the next run replaces what a kill left. The folder is made where needed.
+    Nobody ever sees half a file: an error or a kill leaves what was there before, and the next run replaces what a
+    kill left (see :func:`part_of`). The folder is made where needed.
 
     Args:
         path: the file.
@@ -95,7 +94,7 @@ def replacing(path: Path) -> Iterator[Path]:
         Where to write. A refusal of the operating system on the way names ``path``.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    part = part_of(path)
     try:
         with naming(path):
             yield part
@@ -105,11 +104,32 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all, see :func:`replacing`.
-
-    Args:
-        path: the file; its folder is made where needed.
-        text: what to write, as UTF-8.
-    """
+    """Write a text file as UTF-8, whole or not at all, see :func:`replacing`; its folder is made where needed."""
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` to fill; it takes the place of ``path`` when the block is done.
+
+    Its parents are made. An error leaves what was there before; whether that may be replaced, the caller checks.
+    """
+    part = part_of(path)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+        move_in(part, path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def move_in(new: Path, place: Path) -> None:
+    """Give a folder its name, on the same file system, in the place of an older one, which is never there in part."""
+    old = place.with_name(f".{place.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if place.exists():
+        place.rename(old)
+    new.rename(place)
+    shutil.rmtree(old, ignore_errors=True)

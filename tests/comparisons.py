@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.kaldi_dir import write_data_dir
+from ham.data.trials import Trials
 from ham.score.curves import summarise_scores, write_curves
 from ham.score.results import Results, evaluate, write_results
 from ham.score.score_file import Scores, write_scores

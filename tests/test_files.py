@@ -1,4 +1,4 @@
-"""Locks on folders, checksums, files that are there whole or not at all."""
+"""Locks on folders, checksums, files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ham.errors import DataError
-from ham.files import LOCK, crc32_of, lock_folder, write_text
+from ham.files import LOCK, crc32_of, lock_folder, move_in, replacing_folder, write_text
 
 HOLD = """
 import sys, pathlib
@@ -67,3 +67,38 @@ def test_what_a_killed_run_left_is_gone_after_the_next(tmp_path: Path) -> None:
     (tmp_path / ".f.part").write_text("half of")
     write_text(tmp_path / "f", "whole")
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "made/old").write_text("old")
+    return tmp_path / "made"
+
+
+def test_moving_in_replaces_and_leaves_nothing(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / ".made.old").mkdir()  # of a run that was killed
+    (tmp_path / "new").mkdir()
+    move_in(tmp_path / "new", folder)
+    assert not any(folder.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_a_folder_is_replaced_when_the_block_is_done(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / ".made.part/deep").mkdir(parents=True)  # of a run that was killed
+    with replacing_folder(folder) as new:
+        assert not any(new.iterdir())
+        (new / "new").write_text("new")
+        assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+    with replacing_folder(tmp_path / "a/b") as new:
+        pass
+    assert (tmp_path / "a/b").is_dir()
+
+
+def test_a_failure_leaves_the_old_folder(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UnicodeEncodeError), replacing_folder(folder) as new:
+        write_text(new / "half", "\ud800")
+    assert [path.name for path in folder.iterdir()] == ["old"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -44,3 +44,34 @@ def test_an_error_arrives_and_the_rest_is_not_begun() -> None:
     with ThreadPoolExecutor(1) as pool, pytest.raises(ValueError, match="three"):
         list(in_order(pool, work, range(1000), 8))
     assert len(begun) < 20
+
+
+def test_heavy_items_do_not_pile_up_but_every_worker_has_one() -> None:
+    started: list[int] = []
+    with ThreadPoolExecutor(3) as pool:
+        results = in_order(
+            pool, lambda n: (started.append(n), n)[1], range(20), 24, weigh=lambda _: 100, max_weight=100, num_busy=3
+        )
+        assert next(results) == 0
+        time.sleep(0.05)
+        assert len(started) == 3
+        assert list(results) == list(range(1, 20))
+
+
+def test_light_items_are_begun_up_to_the_weight() -> None:
+    taken: list[int] = []
+    items = (taken.append(n) or n for n in range(100))
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, lambda n: n, items, 50, weigh=lambda _: 10, max_weight=95)
+        assert next(results) == 0
+        assert len(taken) == 10
+        assert list(results) == list(range(1, 100))
+
+
+def test_what_was_not_begun_when_the_caller_stops_never_is() -> None:
+    begun: list[int] = []
+    with ThreadPoolExecutor(1) as pool:
+        results = in_order(pool, lambda n: (begun.append(n), time.sleep(0.01), n)[2], range(1000), 50)
+        assert next(results) == 0
+        results.close()
+    assert len(begun) < 10

@@ -9,8 +9,9 @@ import torch
 
 import ham.losses
 from ham.config import BackboneConfig, Config, LossConfig, to_dict
-from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.kaldi_dir import write_data_dir
 from ham.data.store import ArrayStore, write_store
+from ham.data.trials import Trials
 from ham.embeddings.extract import extract, write_embeddings
 from ham.model.build import build_backbone, build_frontend
 

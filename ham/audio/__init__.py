@@ -1,4 +1,4 @@
-"""Recordings on disk to samples: headers checked, contents decoded."""
+"""From audio files to samples: each container is checked for damage, and decoded."""
 
 SAMPLE_RATE = 16000
 """Hz; every corpus and every published front end here uses it."""

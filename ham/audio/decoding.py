@@ -1,16 +1,16 @@
-"""Decoding of audio files: WAV, FLAC, OGG and M4A to float32 mono, and an inspection that finds damaged files."""
+"""Audio files to samples: WAV, FLAC, OGG and M4A to float32 mono, and an inspection that finds damaged files."""
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import stat
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,10 @@ from ham.audio.m4a import Samples, open_m4a
 from ham.audio.ogg import check_ogg
 from ham.audio.riff import check_wav
 from ham.errors import DataError
+from ham.pool import in_order
+from ham.words import count
+
+logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".m4a")
 """The files that are speech; upper case means the same."""
@@ -41,7 +45,9 @@ LARGEST_PEAK = 8.0
 RATES = (4000, 768_000)
 """Hz: below, there is no voice; beyond, no recorder. A header of 1 Hz makes hours of a second of speech."""
 
-_BLOCK = 1 << 20  # samples decoded at a time, so that an hour of audio is inspected in 4 MiB
+BLOCK_SAMPLES = 1 << 20
+"""Samples decoded at a time, so that an hour of audio is inspected in 4 MiB."""
+
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
@@ -100,16 +106,7 @@ def decode_audio(path: Path) -> tuple[NDArray[np.float32], int]:
 
 
 def to_rate(waveform: NDArray[np.float32], rate: int, new_rate: int) -> NDArray[np.float32]:
-    """Convert the rate, and clip what is beyond full scale.
-
-    Args:
-        waveform: samples, shape ``(N,)``.
-        rate: their rate in Hz.
-        new_rate: the rate asked for.
-
-    Returns:
-        Samples in [-1, 1].
-    """
+    """Convert samples ``(N,)`` from one rate in Hz to another, and clip what is beyond full scale."""
     return np.clip(_resample(waveform, rate, new_rate), -1.0, 1.0)
 
 
@@ -137,10 +134,10 @@ def inspect_audio(path: Path) -> AudioInfo:
 
 
 def inspect_header(path: Path) -> AudioInfo:
-    """Believe the header of a file whose container is whole; what :func:`inspect_audio` finds by decoding is not found.
+    """Take a file's length from its header, and refuse one whose header and content disagree, without decoding it.
 
-    Header and content are compared in the same way (riff.py, flac.py, ogg.py).
-    The header of an M4A file does not say how many samples come out of it: such a file is decoded (2 ms for 8 s).
+    Damage that only decoding shows is not found, see :func:`inspect_audio`. The header of an M4A file does not say how
+    many samples come out of it: such a file is decoded (2 ms for 8 s).
 
     Args:
         path: a WAV, FLAC, OGG or M4A file.
@@ -194,23 +191,27 @@ def inspect_files(
         Each path, in the order given, with what ``inspect`` returned or raised.
     """
     chunks = (paths[start : start + 16] for start in range(0, len(paths), 16))
-    pool = ThreadPoolExecutor(num_workers)
-    try:
-        pending = deque(pool.submit(_inspect_chunk, chunk, inspect) for chunk in islice(chunks, 4 * num_workers))
-        while pending:
-            yield from pending.popleft().result()
-            pending.extend(pool.submit(_inspect_chunk, chunk, inspect) for chunk in islice(chunks, 1))
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+    def _inspect(chunk: Sequence[Path]) -> list[tuple[Path, AudioInfo | DataError]]:
+        return [(path, _result_or_error(inspect, path)) for path in chunk]
+
+    with ThreadPoolExecutor(num_workers) as pool, closing(in_order(pool, _inspect, chunks, 4 * num_workers)) as found:
+        for results in found:
+            yield from results
 
 
-def _inspect_chunk(
-    paths: Sequence[Path], inspect: Callable[[Path], AudioInfo]
-) -> list[tuple[Path, AudioInfo | DataError]]:
-    return [(path, _inspect_or_error(path, inspect)) for path in paths]
+def report_conversions(infos: Sequence[AudioInfo], sample_rate: int) -> None:
+    """Say once what reading will do to files that are not mono or have another rate."""
+    rates = Counter(info.sample_rate for info in infos if info.sample_rate != sample_rate)
+    if rates:
+        counts = ", ".join(f"{number} at {rate} Hz" for rate, number in sorted(rates.items()))
+        found = count(rates.total(), "file")
+        logger.info("resampled to %d Hz when read: %s, %s", sample_rate, found, counts)
+    if several := sum(info.num_channels > 1 for info in infos):
+        logger.info("%s of more than one channel: the average of the channels is read", count(several, "file"))
 
 
-def _inspect_or_error(path: Path, inspect: Callable[[Path], AudioInfo]) -> AudioInfo | DataError:
+def _result_or_error(inspect: Callable[[Path], AudioInfo], path: Path) -> AudioInfo | DataError:
     try:
         return inspect(path)
     except DataError as error:
@@ -237,11 +238,8 @@ def _opened(path: Path) -> Iterator[Samples]:
 def check_regular(path: Path) -> os.stat_result:
     """Refuse what is no file before it is opened: opening a pipe that nobody writes to never returns.
 
-    Args:
-        path: what is to be read; links are followed.
-
     Returns:
-        What the system says of the file.
+        What the system says of the file that the path leads to.
 
     Raises:
         DataError: if it is anything but a regular file: nothing, a link that leads nowhere, a folder, a pipe.
@@ -290,7 +288,7 @@ def _reason(error: soundfile.LibsndfileError) -> str:
 
 
 def _mono_blocks(path: Path, file: Samples) -> Iterator[NDArray[np.float32]]:
-    """Decode to the end, channels averaged; samples that are no numbers are refused."""
+    """Decode to the end, channels averaged; samples that are not numbers are refused."""
     for block in file.blocks:
         if not np.isfinite(block).all():
             raise DataError(f"{path}: holds samples that are infinite or not a number; write it again")
@@ -302,7 +300,7 @@ def _blocks(path: Path, file: soundfile.SoundFile) -> Iterator[NDArray[np.float3
     decoded = 0
     while decoded < file.frames:
         try:
-            block = file.read(_BLOCK, dtype="float32", always_2d=True)
+            block = file.read(BLOCK_SAMPLES, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise DataError(
                 f"{path}: cannot be decoded beyond sample {decoded} ({_reason(error)}); copy it again"

@@ -1,9 +1,9 @@
-"""FLAC files: the number of samples that the header announces against the last frame that the file holds.
+"""A check that a FLAC file is whole: its header's number of samples must be the one at which its last frame ends.
 
 A decoder stops after as many samples as STREAMINFO announces, and a file that was cut shows it only when it is decoded.
 The last frame of a whole file ends with the file, its checksum proves it, and its header says at which sample it
 begins (RFC 9639, section 9.1): the two numbers are compared without decoding anything. Zeros behind the last frame
-are no frame and change no checksum; they are let pass.
+are no frame and change no checksum; they are accepted.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def check_flac(path: Path, stream: BinaryIO, start: int, size: int) -> int | Non
     """Compare the header's number of samples with the last frame's.
 
     Args:
-        path: the file.
+        path: the file, for messages.
         stream: its content.
-        start: where ``fLaC`` stands.
+        start: the byte at which ``fLaC`` stands.
         size: number of bytes of the file.
 
     Returns:

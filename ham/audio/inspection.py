@@ -1,4 +1,4 @@
-"""A memory of inspected audio files, so that preparing a corpus again does not decode it again.
+"""A file that remembers which audio files were inspected, so that preparing a corpus again does not decode it again.
 
 The file is JSON: ``{"version": 2, "files": {path: [size, mtime_ns, ctime_ns, samples, rate, channels]}}``. Only files
 that passed the inspection are in it.
@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ham.audio.decoding import AudioInfo
+from ham.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -41,14 +42,7 @@ class AudioCache:
         self._changed = False
 
     def find(self, files: Iterable[Path]) -> dict[Path, AudioInfo]:
-        """Look files up.
-
-        Args:
-            files: the files.
-
-        Returns:
-            What is known of those that are unchanged since their inspection.
-        """
+        """What is known of those files that are unchanged since their inspection."""
         known = {}
         for file in files:
             entry, stamp = self._files.get(str(file)), _stamp(file)
@@ -59,37 +53,25 @@ class AudioCache:
         return known
 
     def add(self, file: Path, info: AudioInfo) -> None:
-        """Remember a file as it was when it was looked up: one that changes during its inspection is not known then.
-
-        Args:
-            file: the file.
-            info: what its inspection has shown.
-        """
+        """Remember a file as :meth:`find` saw it: one that changes during its inspection stays unknown."""
         stamp = self._seen.pop(file, None) or _stamp(file)
         self._files[str(file)] = [*stamp, info.num_samples, info.sample_rate, info.num_channels]
         self._changed = True
 
     def save(self) -> None:
         """Write what was added, if anything, in one step."""
-        if not self._changed:
-            return
-        temporary = self.path.with_name(self.path.name + ".new")
-        temporary.write_text(json.dumps({"version": VERSION, "files": self._files}), encoding="utf-8")
-        temporary.replace(self.path)
-        self._changed = False
+        if self._changed:
+            write_text(self.path, json.dumps({"version": VERSION, "files": self._files}))
+            self._changed = False
 
 
 def file_stamp(status: os.stat_result) -> list[int]:
-    """Size, time of modification and time of change: another one says that the file may hold something else.
-
-    Args:
-        status: what the system says of the file.
-    """
+    """Size, time of modification and time of change: another stamp says that the file may hold something else."""
     return [status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _stamp(file: Path) -> list[int]:
-    """The stamp of a file; one that is gone has a stamp that none has."""
+    """The stamp of a file; one that is gone gets a stamp that no file has."""
     try:
         return file_stamp(file.stat())
     except OSError:

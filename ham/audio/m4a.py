@@ -158,7 +158,7 @@ def _is_sound(track: bytes) -> bool:
 
 
 def _checked_tables(path: Path, moov: bytes, track: bytes) -> _Played:
-    """Hold the tables of a track against each other; lengths are in units of its own clock."""
+    """Compare the tables of a track with each other; lengths are in units of its own clock."""
     rate, announced = _clock(next(_boxes(track, b"mdia", b"mdhd")))
     times = next(_boxes(track, b"mdia", b"minf", b"stbl", b"stts"))
     runs = [struct.unpack_from(">II", times, 8 + 8 * i) for i in range(struct.unpack_from(">I", times, 4)[0])]

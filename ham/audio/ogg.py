@@ -1,4 +1,4 @@
-"""Ogg files (Vorbis, Opus): pages, checksums, and the announced end of the stream against the packets there are.
+"""A check that an Ogg file (Vorbis, Opus) is whole: its pages, their checksums, and the end of its only stream.
 
 The granule position of the last page says where the sound ends (RFC 3533, section 6), and a decoder drops what its
 packets hold beyond. An encoder fills its last packet up, so that the two differ by less than that packet; a larger
@@ -67,7 +67,7 @@ def _pages(path: Path, content: bytes) -> Iterator[_Page]:
         end = start + 27 + num_segments + sum(lacing)
         if not head.startswith(b"OggS") or end > len(content):
             break
-        if _checksum(content[start:end]) != int.from_bytes(head[22:26], "little"):
+        if page_checksum(content[start:end]) != int.from_bytes(head[22:26], "little"):
             raise DataError(f"{path}: is damaged: the page at byte {start} breaks its checksum; copy it again")
         flags, serial = head[5], serial or head[14:18]
         if serial != head[14:18] or (number > 0 and flags & _FIRST):
@@ -174,7 +174,7 @@ def _opus_length(packet: bytes) -> int:
     return frame * (1 if code == 0 else 2 if code < 3 else packet[1] & 63 if len(packet) > 1 else 0)
 
 
-def _checksum(page: bytes) -> int:
+def page_checksum(page: bytes) -> int:
     """CRC-32 of RFC 3533, section 6: zlib's polynomial, but bits in the other order, from 0 and not inverted."""
     without = page[:22] + bytes(4) + page[26:]
     reflected = zlib.crc32(without.translate(_REVERSED), 0xFFFFFFFF) ^ 0xFFFFFFFF

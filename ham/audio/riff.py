@@ -1,4 +1,4 @@
-"""WAV files (RIFF and RF64): what the header announces is held against the bytes that follow it.
+"""A check that a WAV file (RIFF or RF64) is whole: its header must announce the bytes that follow it.
 
 libsndfile reads what the size of the data chunk covers and leaves the rest without a word, so that a size that is too
 small cuts the speech: every WAV file above 4 GiB is one, since its 32-bit size wraps. Here every byte behind the

@@ -1,1 +1,1 @@
-"""Training crops made harder: noise, babble, reverberation, channels, speed."""
+"""Changes that make training crops harder: noise, babble, reverberation, microphones, speed."""

@@ -1,8 +1,9 @@
-"""Augmentation of a batch of crops, on the device, from one generator: noise, music, babble and rooms.
+"""Augmentation of a batch of crops, on the device, from one generator: which kind of change each crop gets.
 
-An effect changes some rows of a batch; the augmenter gives each row at most one effect and computes every effect for
-its own rows only. With MUSAN and RIRS_NOISES in audio stores all four published kinds exist; without any download
-``reverb``, ``speech`` and ``noise`` do, from simulated rooms, from the batch's other speakers and from coloured noise.
+The kinds are the table ``KINDS``: noise, music, babble (noise.py), rooms (reverb.py), microphones (channel.py). A kind
+is added there, by an effect and a function that makes it. With MUSAN and RIRS_NOISES in audio stores all four published
+kinds exist; without any download ``reverb``, ``speech`` and ``noise`` do, from simulated rooms, from the batch's other
+speakers and from coloured noise.
 """
 
 from __future__ import annotations
@@ -30,7 +31,16 @@ class Effect(Protocol):
     """One kind of augmentation."""
 
     def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Give the changed versions of ``rows`` ``(R,)`` of the batch, shape ``(R, N)``; the batch itself stays."""
+        """Give the changed versions of some rows.
+
+        Args:
+            crops: the whole batch; it stays as it is.
+            rows: which rows to change, shape ``(R,)``, int64.
+            generator: source of the randomness.
+
+        Returns:
+            Shape ``(R, N)``.
+        """
 
 
 class Augmenter:
@@ -46,7 +56,7 @@ class Augmenter:
         peak_normalise: scale every augmented row to a peak of full scale, see ``normalise_peak``.
 
     Raises:
-        ConfigError: if there is no kind, the probability is none, or the weights do not fit.
+        ConfigError: if there is no kind, the probability is not one, or the weights do not fit.
     """
 
     def __init__(
@@ -69,16 +79,7 @@ class Augmenter:
         self._effects = tuple(kinds.values())
 
     def draw(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw what happens to each row.
-
-        Args:
-            num: number of rows B.
-            generator: source of the randomness.
-            device: where the result is wanted.
-
-        Returns:
-            Indices into ``names``, or ``UNTOUCHED``, shape ``(B,)``, int64.
-        """
+        """Draw what happens to each row: indices into ``names`` or ``UNTOUCHED``, int64, shape ``(num,)``."""
         if self.weights:
             kinds = weighted(num, self.weights, generator, device)
         else:
@@ -192,23 +193,13 @@ KINDS: Mapping[str, Callable[[Materials], Effect]] = {
 
 
 def available_kinds(materials: Materials) -> tuple[str, ...]:
-    """Names of HAM-Softmax's kinds that can be made.
-
-    Args:
-        materials: what there is.
-
-    Returns:
-        All four with a noise store, all but ``music`` without.
-    """
+    """HAM-Softmax's kinds that can be made: all four with a noise store, all but ``music`` without."""
     published = ("reverb", "music", "speech", "noise")
     return tuple(name for name in published if name != "music" or materials.noise_store is not None)
 
 
 def check_kinds(names: Sequence[str]) -> None:
-    """Check the names of kinds.
-
-    Args:
-        names: to be keys of ``KINDS``, each once.
+    """Check that each name is a key of ``KINDS`` and comes once.
 
     Raises:
         ConfigError: if one is unknown or repeated.
@@ -221,11 +212,7 @@ def check_kinds(names: Sequence[str]) -> None:
 
 
 def check_weights(names: Sequence[str], weights: Sequence[float]) -> None:
-    """Check the weights of kinds.
-
-    Args:
-        names: the kinds.
-        weights: none, or one for each, at least 0 and not all 0.
+    """Check that there are no weights, or one for each kind, at least 0 and not all 0.
 
     Raises:
         ConfigError: if they do not fit.

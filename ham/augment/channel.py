@@ -62,16 +62,7 @@ class Channel:
         self._sample_rate = sample_rate
 
     def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Send some rows of the batch through channels.
-
-        Args:
-            crops: the whole batch.
-            rows: indices of the rows to treat, shape ``(R,)``, int64.
-            generator: source of the randomness.
-
-        Returns:
-            The treated rows, shape ``(R, N)``.
-        """
+        """Send some rows of the batch through channels, see :class:`ham.augment.augmenter.Effect`."""
         clean = crops.waveforms[rows]
         num_samples = clean.shape[1]
         length = fast_fft_length(num_samples + PAD)
@@ -82,16 +73,7 @@ class Channel:
         return sent[:, :num_samples]
 
     def responses_db(self, num: int, frequencies: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw frequency responses.
-
-        Args:
-            num: how many.
-            frequencies: in Hz, shape ``(K,)``.
-            generator: source of the randomness.
-
-        Returns:
-            Gains in dB, shape ``(num, K)``.
-        """
+        """Draw ``num`` frequency responses: gains in dB at the frequencies ``(K,)`` in Hz, shape ``(num, K)``."""
         device = frequencies.device
         spread = (-self._equaliser_db, self._equaliser_db)
         points_db = uniform((num, self._num_points), spread, generator, device)

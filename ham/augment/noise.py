@@ -67,31 +67,16 @@ class StoreNoise:
             )
 
     def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:
-        """Draw recordings; those of one crop are different ones, those of different crops may be the same.
-
-        Args:
-            num: number of crops.
-            num_files: recordings for each.
-            generator: source of the randomness.
+        """Draw recordings: different ones for one crop, perhaps the same for several crops.
 
         Returns:
-            Their numbers, on the central processor, shape ``(num, num_files)``, or fewer columns where the store
-            holds fewer recordings.
+            Their numbers, on the central processor, shape ``(num, num_files)``, or fewer columns where the store holds
+            fewer recordings.
         """
         return distinct(num, num_files, len(self._indices), generator, torch.device("cpu"))
 
     def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Read a crop of each recording, from a random place.
-
-        Args:
-            picks: numbers of the recordings, shape ``(R,)``, int64.
-            num_samples: length of each crop.
-            generator: source of the randomness.
-            device: where the result is wanted.
-
-        Returns:
-            Shape ``(R, num_samples)``, in [-1, 1].
-        """
+        """Read a part of each recording ``(R,)``, from a random place, shape ``(R, num_samples)``, in [-1, 1]."""
         places = uniform((len(picks),), (0.0, 1.0), generator, torch.device("cpu")).tolist()
         indices = [self._indices[pick] for pick in picks.tolist()]
         rows = [self._read(index, place, num_samples) for index, place in zip(indices, places, strict=True)]
@@ -99,7 +84,7 @@ class StoreNoise:
         return torch.from_numpy(samples).to(device).float().mul_(1 / INT16_SCALE)  # a power of 2: exact, in place
 
     def _read(self, index: int, place: float, num_samples: int) -> npt.NDArray[np.int16]:
-        """One crop that begins at the given fraction of the places where it can begin."""
+        """The samples of one recording from a fraction of the places where so many can begin."""
         length = int(self._store.lengths[index])
         starts = length - num_samples + 1 if length >= num_samples else length
         samples: npt.NDArray[np.int16] = self._store.read_wrapped(index, int(place * starts), num_samples)
@@ -149,17 +134,7 @@ class ColouredNoise:
         return self.sample(len(picks), num_samples, generator, device)
 
     def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Make noises.
-
-        Args:
-            num: how many.
-            num_samples: length of each.
-            generator: source of the randomness.
-            device: where the result is wanted.
-
-        Returns:
-            Shape ``(num, num_samples)``.
-        """
+        """Make ``num`` noises, shape ``(num, num_samples)``."""
         length = fast_fft_length(num_samples)
         exponents = uniform((num, 1), self._exponent, generator, device)
         frequencies = torch.fft.rfftfreq(length, 1.0 / self._sample_rate, device=device)
@@ -209,16 +184,7 @@ class AddNoise:
         check_range("num_files", num_files, lowest=1)
 
     def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Add noise to some rows of the batch.
-
-        Args:
-            crops: the whole batch.
-            rows: indices of the rows to treat, shape ``(R,)``, int64.
-            generator: source of the randomness.
-
-        Returns:
-            The treated rows, shape ``(R, N)``.
-        """
+        """Add noise to some rows of the batch, see :class:`ham.augment.augmenter.Effect`."""
         mixed = crops.waveforms[rows]
         power = mean_power(mixed)
         low, high = self._num_files
@@ -258,28 +224,14 @@ class BatchBabble:
         check_range("num_voices", num_voices, lowest=1)
 
     def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Add babble to some rows of the batch.
-
-        Args:
-            crops: the whole batch.
-            rows: indices of the rows to treat, shape ``(R,)``, int64.
-            generator: source of the randomness.
-
-        Returns:
-            The treated rows, shape ``(R, N)``.
-        """
+        """Add babble to some rows of the batch, see :class:`ham.augment.augmenter.Effect`."""
         waveforms = crops.waveforms
         starts = integers((len(waveforms),), 0, waveforms.shape[1] - 1, generator, waveforms.device)
         # All voices of all rows are one matrix product, R x B by B x N.
         return torch.addmm(waveforms[rows], self.gains(crops, rows, generator), roll_rows(waveforms, starts))
 
     def gains(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw how loud each row of the batch is behind each of ``rows``.
-
-        Args:
-            crops: the whole batch.
-            rows: indices of the rows to treat, shape ``(R,)``, int64.
-            generator: source of the randomness.
+        """Draw how loud each row of the batch is behind each of ``rows`` ``(R,)``.
 
         Returns:
             Factors, shape ``(R, B)``: 0 for all but the chosen voices.

@@ -1,7 +1,8 @@
-"""Random numbers that depend on a generator only, wherever the tensors live that they are used with.
+"""Random tensors that depend on a generator only, wherever the tensors live that they are used with.
 
-Every draw is made on the generator's own device and then moved: a generator on the central processor gives the
-same augmentation whatever the waveforms' device is, a generator on the accelerator spares the copy.
+Every draw is made on the generator's own device and then moved to the ``device`` where it is wanted: a generator on the
+central processor gives the same augmentation whatever the waveforms' device is, a generator on the accelerator spares
+the copy.
 """
 
 from __future__ import annotations
@@ -18,49 +19,19 @@ Range = tuple[float, float]
 
 
 def uniform(shape: Sequence[int], bounds: Range, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draw uniformly from ``[low, high)``; both ends the same gives a constant.
-
-    Args:
-        shape: shape of the result.
-        bounds: ``(low, high)``.
-        generator: source of the randomness.
-        device: where the result is wanted.
-
-    Returns:
-        A float tensor of ``shape``.
-    """
+    """Draw floats uniformly from ``[low, high)``, the two ``bounds``; both the same gives a constant."""
     low, high = bounds
     draw = torch.rand(tuple(shape), generator=generator, device=generator.device)
     return (low + (high - low) * draw).to(device)
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draw from the normal distribution of mean 0 and variance 1.
-
-    Args:
-        shape: shape of the result.
-        generator: source of the randomness.
-        device: where the result is wanted.
-
-    Returns:
-        A float tensor of ``shape``.
-    """
+    """Draw floats from the normal distribution of mean 0 and variance 1."""
     return torch.randn(tuple(shape), generator=generator, device=generator.device).to(device)
 
 
 def integers(shape: Sequence[int], low: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draw integers uniformly from ``low`` to ``high``, both included.
-
-    Args:
-        shape: shape of the result.
-        low: smallest value.
-        high: largest value.
-        generator: source of the randomness.
-        device: where the result is wanted.
-
-    Returns:
-        An int64 tensor of ``shape``.
-    """
+    """Draw integers, int64, uniformly from ``low`` to ``high``, both included."""
     return torch.randint(low, high + 1, tuple(shape), generator=generator, device=generator.device).to(device)
 
 
@@ -74,7 +45,7 @@ def weighted(num: int, weights: Sequence[float], generator: torch.Generator, dev
         device: where the result is wanted.
 
     Returns:
-        An int64 tensor of shape ``(num,)`` with values from 0 to ``len(weights) - 1``.
+        Numbers from 0 to ``len(weights) - 1``, int64, shape ``(num,)``.
     """
     edges = torch.tensor(weights, dtype=torch.float64, device=generator.device).cumsum(0)
     draw = torch.rand(num, dtype=torch.float64, generator=generator, device=generator.device)
@@ -82,7 +53,7 @@ def weighted(num: int, weights: Sequence[float], generator: torch.Generator, dev
 
 
 def distinct(num: int, count: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
-    """Draw numbers from 0 to ``total - 1`` without repeating one within a row; every such row is equally likely.
+    """Draw numbers from 0 to ``total - 1``, none twice within a row; every such row is equally likely.
 
     Args:
         num: number of rows.
@@ -92,7 +63,7 @@ def distinct(num: int, count: int, total: int, generator: torch.Generator, devic
         device: where the result is wanted.
 
     Returns:
-        An int64 tensor of shape ``(num, min(count, total))``.
+        Shape ``(num, min(count, total))``, int64.
     """
     if count == 1:
         return integers((num, 1), 0, total - 1, generator, device)  # nothing can repeat: ``total`` draws fewer
@@ -101,15 +72,7 @@ def distinct(num: int, count: int, total: int, generator: torch.Generator, devic
 
 
 def check_range(name: str, bounds: Range, *, lowest: float = float("-inf")) -> Range:
-    """Give ``bounds`` back if they are in order and not below ``lowest``.
-
-    Args:
-        name: the option's name, for the message.
-        bounds: ``(low, high)``.
-        lowest: smallest value allowed.
-
-    Returns:
-        ``bounds`` unchanged.
+    """Give ``bounds`` back if they are in order and not below ``lowest``; ``name`` is the option's.
 
     Raises:
         ConfigError: if ``low > high`` or ``low < lowest``; a value that is not a number fails both.

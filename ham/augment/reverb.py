@@ -1,4 +1,9 @@
-"""Rooms to put speech into: recorded or simulated impulse responses of a store, or responses made on the spot."""
+"""Reverberation: rooms to put speech into, recorded or simulated ones of a store or made on the spot, and the effect.
+
+A room is known by its impulse response, what a microphone in it records of a single click. :class:`StoreRooms` takes
+responses from a store (``--rirs``), :class:`DecayingRooms` makes some where there is none, and :class:`Reverberate`
+convolves speech with what either gives. Which of them a kind of augmentation uses says ``_reverb`` in augmenter.py.
+"""
 
 from __future__ import annotations
 
@@ -57,8 +62,8 @@ class StoreRooms:
             device: where the result is wanted.
 
         Returns:
-            Responses of energy 1, shape ``(num, L)`` with L the longest of the store but at most ``num_taps``;
-            shorter responses are filled up with zeros.
+            Responses of energy 1, shape ``(num, L)`` with L the longest of the store but at most ``num_taps``; shorter
+            ones are filled up with zeros.
         """
         picks = integers((num,), 0, len(self._indices) - 1, generator, torch.device("cpu")).tolist()
         responses = np.zeros((num, min(self._longest, num_taps)), np.int16)
@@ -133,16 +138,7 @@ class DecayingRooms:
         return normalise_energy(self.responses(num, generator, device))[:, :num_taps]
 
     def responses(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Make responses.
-
-        Args:
-            num: how many.
-            generator: source of the randomness.
-            device: where the result is wanted.
-
-        Returns:
-            Shape ``(num, L)`` with L the longest RT60; the first sample, the direct sound, is 1.
-        """
+        """Make ``num`` responses, shape ``(num, L)`` with L the longest RT60; the first sample, direct sound, is 1."""
         sizes = integers((num,), 0, len(self._bounds) - 1, generator, device)
         bounds = self._bounds.to(device)[sizes]
         place = uniform((num, 3), (0.0, 1.0), generator, device)
@@ -181,15 +177,6 @@ class Reverberate:
         self._rooms = rooms
 
     def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Put some rows of the batch into rooms.
-
-        Args:
-            crops: the whole batch.
-            rows: indices of the rows to treat, shape ``(R,)``, int64.
-            generator: source of the randomness.
-
-        Returns:
-            The treated rows, shape ``(R, N)``.
-        """
+        """Put some rows of the batch into rooms, see :class:`ham.augment.augmenter.Effect`."""
         clean = crops.waveforms[rows]
         return convolve(clean, self._rooms.sample(len(rows), clean.shape[1], generator, clean.device))

@@ -32,14 +32,7 @@ def _fraction(speed: float) -> Fraction:
 
 
 def speed_input_samples(num_samples: int, speed: float) -> int:
-    """Samples that must go in so that ``num_samples`` come out.
-
-    Args:
-        num_samples: length wanted.
-        speed: 1.1 plays faster (and needs more), 0.9 slower.
-
-    Returns:
-        ``ceil(num_samples * speed)``.
+    """Samples that must go in so that ``num_samples`` come out, ``ceil(num_samples * speed)``.
 
     Raises:
         ConfigError: if the speed is out of range.
@@ -98,14 +91,7 @@ class SpeedPerturbation:
         return self.num_speakers * len(self.speeds)
 
     def input_samples(self, num_samples: int) -> int:
-        """Samples that a crop must have, whatever speed it draws.
-
-        Args:
-            num_samples: length wanted.
-
-        Returns:
-            The need of the fastest speed.
-        """
+        """Samples that a crop must have to give ``num_samples`` at whatever speed it draws."""
         return max(speed_input_samples(num_samples, speed) for speed in self.speeds)
 
     def __call__(

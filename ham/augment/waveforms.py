@@ -26,14 +26,7 @@ class Crops(NamedTuple):
 
 
 def mean_power(waveforms: Tensor) -> Tensor:
-    """Mean of the squared samples over the whole crop.
-
-    Args:
-        waveforms: shape ``(B, N)``.
-
-    Returns:
-        Powers, shape ``(B,)``, at least 0.
-    """
+    """Mean of the squared samples of each row ``(B, N)``, shape ``(B,)``."""
     norms: Tensor = torch.linalg.vector_norm(waveforms, dim=1)
     return norms.square() / waveforms.shape[1]
 
@@ -63,29 +56,13 @@ def snr_gain(clean_power: Tensor, noise_power: Tensor, snr_db: Tensor, *, added_
 
 
 def mix_at_snr(clean: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
-    """Add ``noise`` to ``clean`` at a signal-to-noise ratio (see ``snr_gain``); the sum is not clipped.
-
-    Args:
-        clean: shape ``(B, N)``.
-        noise: shape ``(B, N)``.
-        snr_db: shape ``(B,)``.
-
-    Returns:
-        The mixture, shape ``(B, N)``.
-    """
+    """Add ``noise`` to ``clean``, both ``(B, N)``, at ratios ``(B,)`` in dB (see ``snr_gain``), without clipping."""
     gains = snr_gain(mean_power(clean), mean_power(noise), snr_db)
     return torch.addcmul(clean, noise, gains.unsqueeze(1))
 
 
 def normalise_peak(waveforms: Tensor) -> Tensor:
-    r"""Scale each row to just below full scale, :math:`x / (\max_n |x_n| + 10^{-4})`, as wespeaker does.
-
-    Args:
-        waveforms: shape ``(B, N)``, N at least 1.
-
-    Returns:
-        Rows within (-1, 1), shape ``(B, N)``; silence stays silent.
-    """
+    r"""Scale each row ``(B, N)`` to just below full scale, :math:`x / (\max_n |x_n| + 10^{-4})`, as wespeaker does."""
     return waveforms / (waveforms.abs().amax(dim=1, keepdim=True) + 1e-4)
 
 
@@ -112,14 +89,7 @@ def normalise_energy(responses: Tensor, energy: Tensor | None = None) -> Tensor:
 
 @lru_cache(maxsize=256)
 def fast_fft_length(minimum: int) -> int:
-    """Smallest length from ``minimum`` up with no prime factor above 5, for which transforms are fast.
-
-    Args:
-        minimum: at least 1.
-
-    Returns:
-        The length; at most twice ``minimum``.
-    """
+    """Smallest length from ``minimum`` up with no prime factor above 5, for which transforms are fast."""
     length = minimum
     while not _is_smooth(length):
         length += 1
@@ -135,17 +105,10 @@ def _is_smooth(number: int) -> bool:
 
 
 def convolve(waveforms: Tensor, responses: Tensor) -> Tensor:
-    r"""Convolve row by row, :math:`y_n = \sum_k h_k x_{n-k}`, and keep the first ``N`` samples.
+    r"""Convolve row by row, :math:`y_n = \sum_k h_k x_{n-k}`, and keep the first ``N`` samples: ``(B, N)``, ``(B, L)``.
 
     The full convolution cut at the crop's length, as published: what precedes a response's direct sound delays the
     crop, and the reverberation beyond the crop's end is lost. By Fourier transforms, exact to rounding.
-
-    Args:
-        waveforms: shape ``(B, N)``.
-        responses: shape ``(B, L)``.
-
-    Returns:
-        Shape ``(B, N)``.
     """
     num_samples = waveforms.shape[1]
     # A tap beyond the crop's length touches nothing that is kept.
@@ -157,31 +120,13 @@ def convolve(waveforms: Tensor, responses: Tensor) -> Tensor:
 
 
 def roll_rows(waveforms: Tensor, starts: Tensor) -> Tensor:
-    """Make each row begin at its own sample, its beginning moved behind its end.
-
-    Args:
-        waveforms: shape ``(B, N)``.
-        starts: shape ``(B,)``, int64 from 0 to N - 1.
-
-    Returns:
-        ``out[b, n] = waveforms[b, (n + starts[b]) % N]``, shape ``(B, N)``.
-    """
+    """Begin each row ``(B, N)`` at its own sample, ``out[b, n] = waveforms[b, (n + starts[b]) % N]``."""
     index = torch.arange(waveforms.shape[1], device=waveforms.device) + starts.unsqueeze(1)
     # Twice the row in memory is several times faster than the remainder of B x N indices.
     return torch.cat([waveforms, waveforms], dim=1).gather(1, index)
 
 
 def windows(waveforms: Tensor, rows: Tensor, starts: Tensor, num_samples: int) -> Tensor:
-    """Cut a part out of some rows, each beginning at its own sample.
-
-    Args:
-        waveforms: shape ``(B, M)``.
-        rows: which rows, shape ``(R,)``, int64.
-        starts: first sample of each part, shape ``(R,)``, int64 from 0 to M - ``num_samples``.
-        num_samples: length N of the parts.
-
-    Returns:
-        ``out[r, n] = waveforms[rows[r], starts[r] + n]``, shape ``(R, N)``.
-    """
+    """Cut a part out of some rows, ``out[r, n] = waveforms[rows[r], starts[r] + n]``, shape ``(R, num_samples)``."""
     parts: Tensor = waveforms.unfold(1, num_samples, 1)[rows, starts]
     return parts

@@ -21,8 +21,9 @@ from tqdm import tqdm
 from ham.backbones.base import Backbone
 from ham.cli import Parser, at_least, run
 from ham.config import Config, from_dict
-from ham.data.kaldi_dir import DataDir, Trials, all_models, read_data_dir, trial_dirs
-from ham.data.store import ArrayStore
+from ham.data.kaldi_dir import DataDir, all_models, read_data_dir, trial_dirs
+from ham.data.store import ArrayStore, check_current
+from ham.data.trials import Trials
 from ham.embeddings.extract import (
     CROP_SAMPLES,
     ENROL,
@@ -38,7 +39,7 @@ from ham.embeddings.extract import (
 )
 from ham.errors import CheckpointError
 from ham.model import checkpoint
-from ham.model.build import build_backbone, build_frontend, check_current, pick_device
+from ham.model.build import build_backbone, build_frontend, pick_device
 from ham.score import cohort as training
 from ham.score.backends import DEFAULT, parse_backends
 from ham.words import count

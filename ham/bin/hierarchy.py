@@ -42,8 +42,9 @@ from ham.backbones.base import Backbone
 from ham.bin.score import read_trained
 from ham.cli import Parser, run
 from ham.config import from_dict
-from ham.data.kaldi_dir import invert, read_data_dir, read_lines, trial_dirs
+from ham.data.kaldi_dir import invert, read_data_dir, trial_dirs
 from ham.data.store import INT16_SCALE, ArrayStore
+from ham.data.text_lines import read_lines
 from ham.embeddings.extract import MAX_BATCH_FRAMES, batches_by_length
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.frontends import Frontend

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ham.audio import SAMPLE_RATE
-from ham.bin._system_options import add_config, boolean, read_config
-from ham.cli import Parser, run
+from ham.bin._system_options import add_config, read_config
+from ham.cli import Parser, boolean, run
 from ham.config import Config, to_dict
 from ham.data.kaldi_dir import Segment, read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features

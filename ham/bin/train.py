@@ -15,13 +15,13 @@ import torch
 import yaml
 
 from ham.augment.speed import SpeedPerturbation
-from ham.bin._system_options import add_config, boolean, read_config, top_n
-from ham.cli import Parser, at_least, run
+from ham.bin._system_options import add_config, read_config, top_n
+from ham.cli import Parser, at_least, boolean, run
 from ham.config import Config, differences, from_dict, to_dict
 from ham.data.batches import TrainingSet, training_set
 from ham.data.identity import Identity, changes, identity, read_sums, write_sums
 from ham.data.kaldi_dir import read_data_dir
-from ham.data.store import ArrayStore
+from ham.data.store import ArrayStore, check_current
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.files import lock_folder
 from ham.frontends import SpecAugment
@@ -32,7 +32,6 @@ from ham.model.build import (
     build_frontend,
     build_loss,
     build_optimiser,
-    check_current,
     pick_device,
     resolve,
 )

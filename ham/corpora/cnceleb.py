@@ -19,7 +19,7 @@ from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import EXTENSIONS, AudioInfo
 from ham.corpora.catalogue import ArchiveSet
 from ham.corpora.join import Joint, group_short
-from ham.data.kaldi_dir import read_lines
+from ham.data.text_lines import read_lines
 from ham.errors import SHOWN, ConfigError, DataError, summarise
 from ham.words import count
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from ham.audio.decoding import EXTENSIONS
 from ham.corpora.catalogue import Catalogue, TrialListFile
-from ham.data.kaldi_dir import read_lines
+from ham.data.text_lines import read_lines
 from ham.errors import SHOWN, ConfigError, DataError, summarise
 from ham.words import count
 

@@ -1,1 +1,1 @@
-"""Prepared data to batches: Kaldi directories, the audio store, trials, the order of an epoch."""
+"""From prepared data to batches: Kaldi data directories, trials, the audio store, the order of an epoch."""

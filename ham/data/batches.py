@@ -1,4 +1,4 @@
-"""Batches of training crops, gathered from a store by bounded reads."""
+"""Batches of training crops: which recordings are trained on, and how their samples are read from the store."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def training_set(
         store: the store of the training data directory.
         utt2spk: the speaker of each of its utterances.
         leave_out: speakers that are kept aside.
-        min_utterance_s: shorter utterances are left out, and with them speakers who have no longer one.
+        min_utterance_s: shorter utterances are left out, and with them speakers who then have none.
     """
     number = {spk: k for k, spk in enumerate(sorted(set(utt2spk.values())))}
     every = np.fromiter((number[utt2spk[utt]] for utt in store.utts), np.int64, len(store))
@@ -96,9 +96,9 @@ def training_set(
 class CropBatches(Dataset[Batch]):
     """The batches of one epoch; item ``k`` is the batch of step ``k``, whoever asks and in whatever order.
 
-    A crop that cannot be read is replaced where that is allowed: by the next utterance of its speaker that can be
-    read, or by a draw from all utterances. Which one is a function of the crop alone. The batch says so in ``bad``;
-    whoever takes the batches counts them.
+    Where that is allowed, a crop that cannot be read is replaced: by the next readable utterance of its speaker or, if
+    there is none, by one drawn from all utterances. Which one depends on the crop alone. The batch lists such crops in
+    ``bad``; whoever takes the batches counts them.
 
     Args:
         store: where the rows are read.
@@ -162,7 +162,7 @@ class CropBatches(Dataset[Batch]):
         )
 
     def _crop(self, entry: int, place: float) -> NDArray[Any]:
-        """One crop; speech that is shorter is taken from its begin and wrapped around."""
+        """One crop; speech that is shorter is taken from its beginning and wrapped around."""
         index = int(self.data.indices[entry])
         spare = max(0, int(self.store.lengths[index]) - self.num_rows)
         return self.store.read_wrapped(index, int(place * (spare + 1)), self.num_rows)

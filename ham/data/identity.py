@@ -1,24 +1,23 @@
-"""What a training was made from: a short description of its audio that goes with it, and what has changed since.
+"""Which audio an experiment was made from, and how the audio that is there now differs from it.
 
-The description holds digests (of the ids, the speakers, and the checksums of all recordings), so that the same speech
-in another place, or packed again, is the same. Beside it the checksums themselves are kept, 4 bytes a recording, so
-that whoever comes back with other audio is told which recordings differ.
+The description that an experiment keeps holds digests (of the ids, the speakers, and the checksums of all recordings),
+so that the same speech in another place, or packed again, counts as the same. The checksums themselves are kept beside
+it, 4 bytes a recording, so that a message can name the recordings that differ.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import zipfile
 from collections.abc import Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ham.data.ids import lines_digest
 from ham.data.store import ArrayStore
+from ham.files import replacing
 
 Identity = Mapping[str, int | str]
 """``utterances`` (how many), and digests: ``ids``, ``audio`` and, of training speech, ``speakers``."""
@@ -28,22 +27,11 @@ SUMS_FILE = "audio_crc32.npz"
 
 
 def identity(store: ArrayStore, utt2spk: Mapping[str, str] | None = None) -> dict[str, int | str]:
-    """Describe what a store holds, wherever it lies.
-
-    Args:
-        store: the audio.
-        utt2spk: the speaker of each utterance, where speakers matter.
-
-    Returns:
-        The description.
-    """
+    """Describe what a store holds, wherever it lies; ``utt2spk`` is given where speakers matter."""
     ids, audio = store.digests
     found: dict[str, int | str] = {"utterances": len(store), "ids": ids, "audio": audio}
     if utt2spk is not None:
-        speakers, utts = hashlib.sha256(), iter(store.utts)
-        while part := "".join(f"{utt2spk[utt]}\n" for utt in islice(utts, 10_000)):
-            speakers.update(part.encode())
-        found["speakers"] = speakers.hexdigest()
+        found["speakers"] = lines_digest(utt2spk[utt] for utt in store.utts)
     return found
 
 
@@ -75,27 +63,14 @@ def changes(what: str, old: Identity, store: ArrayStore, new: Identity, sums: ND
 
 
 def write_sums(folder: Path, stores: Mapping[str, ArrayStore]) -> None:
-    """Keep the checksums of all recordings that an experiment uses.
-
-    Args:
-        folder: the experiment's.
-        stores: its audio by name.
-    """
-    part = folder / f".{SUMS_FILE}.part.npz"
+    """Keep the checksums of all recordings of an experiment, whose audio comes by name, in the experiment's folder."""
     arrays: dict[str, Any] = {name: np.array(store.sums) for name, store in stores.items()}
-    np.savez(part, allow_pickle=False, **arrays)
-    os.replace(part, folder / SUMS_FILE)  # noqa: PTH105 - the pair to the temporary name above
+    with replacing(folder / SUMS_FILE) as part, part.open("wb") as stream:
+        np.savez(stream, allow_pickle=False, **arrays)
 
 
 def read_sums(folder: Path) -> dict[str, NDArray[np.uint32]]:
-    """Read what :func:`write_sums` wrote.
-
-    Args:
-        folder: the experiment's.
-
-    Returns:
-        The checksums by name of the store; none where the file is missing or damaged: then less can be said.
-    """
+    """What :func:`write_sums` wrote, by name; nothing where the file is missing or damaged: messages then say less."""
     try:
         with np.load(folder / SUMS_FILE, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

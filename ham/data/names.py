@@ -22,37 +22,19 @@ _BLANKS = dict.fromkeys([*range(0x21), 0x7F], " ")
 
 
 def quoted(text: str) -> str:
-    """Repeat what was found, for a message.
-
-    Args:
-        text: of any length.
-
-    Returns:
-        It in quotes, cut after some characters.
-    """
+    """A found text in quotes, for a message; cut after ``SHOWN_CHARS``."""
     return repr(text) if len(text) <= SHOWN_CHARS else f"{text[:SHOWN_CHARS]!r}... ({len(text)} characters)"
 
 
 def plain_word(name: str) -> str:
-    """Write a name without white space, which would end an id in a Kaldi file, and without control characters.
-
-    Args:
-        name: the name of a file or folder.
-
-    Returns:
-        Its words joined by ``_``; ``_`` if there is none.
-    """
+    """A name's words joined by ``_``: ids hold no white space and no control characters; ``_`` if there is no word."""
     return "_".join(name.translate(_BLANKS).split()) or "_"
 
 
 def speaker_words(folders: Iterable[str]) -> dict[str, str]:
-    """Words for the speakers of a root, such that both of Kaldi's orders agree.
+    """Words for the speakers of a root, by their folders' names, such that both of Kaldi's orders agree.
 
-    Args:
-        folders: the names of the speakers' folders.
-
-    Returns:
-        The word of each; :func:`plain_word` wherever that will do.
+    Each is :func:`plain_word` wherever that will do.
     """
     words = {folder: plain_word(folder) for folder in folders}
     apart = {word for word, _ in extensions(words.values())}
@@ -64,14 +46,7 @@ def _escaped(word: str) -> str:
 
 
 def extensions(words: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Find the words that are another word, followed by a character up to ``-``.
-
-    Args:
-        words: speakers.
-
-    Yields:
-        The longer word and the shorter one.
-    """
+    """Yield each word that is another word followed by a character up to ``-``, and that other word."""
     known = set(words)
     for word in sorted(known):
         for at, char in enumerate(word):
@@ -91,32 +66,17 @@ class Spellings:
         self._names: dict[str, str | None] = {}
         for name in names:
             composed = plain_spelling(name)
-            self._names[composed] = (
-                None if composed in self._names else name
-            )  # two that look alike cannot be told apart
+            # Two that look alike cannot be told apart.
+            self._names[composed] = None if composed in self._names else name
 
     def find(self, text: str) -> str | None:
-        """Find the name that a text means.
-
-        Args:
-            text: as a list writes it.
-
-        Returns:
-            The one name that it can mean; None if there is none, or several.
-        """
+        """The one name that a text can mean; None if there is none, or several."""
         composed = plain_spelling(text)
         return self._names.get(composed) or self._names.get(composed.replace("\\", "/"))
 
 
 def plain_spelling(text: str) -> str:
-    """A text with its letters composed.
-
-    Args:
-        text: any.
-
-    Returns:
-        Unicode's normal form C of it, which is the same for all ways to compose a letter.
-    """
+    """Unicode's normal form C of a text, which is the same for all ways to compose a letter."""
     return unicodedata.normalize("NFC", text)
 
 
@@ -124,9 +84,6 @@ def halves(text: str) -> Iterator[tuple[str, str]]:
     """Every way to read a text as two fields, apart by a tab, comma, semicolon or white space, with or without quotes.
 
     Names may hold such characters too: which way is meant shows when only one gives names that there are.
-
-    Args:
-        text: two fields.
 
     Yields:
         The two without their quotes; those apart by a tab first, then by a comma or semicolon.
@@ -143,13 +100,6 @@ def _rank(gap: str) -> int:
 
 
 def unquoted(text: str) -> str:
-    """A field without the blanks and quotes around it.
-
-    Args:
-        text: a field.
-
-    Returns:
-        What it holds.
-    """
+    """A field without the blanks and quotes around it."""
     text = text.strip()
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'" else text

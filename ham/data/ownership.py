@@ -1,4 +1,4 @@
-"""Folders that the recipe makes carry a mark, and only such folders are ever replaced or removed.
+"""Marks on the folders that the recipe makes, so that only such folders are ever replaced or removed.
 
 The mark is a hidden file. Its first line is the folder's name among those that are made together, so that a copy
 elsewhere is nobody's but the user's; a line ``<CRC-32> <file>`` follows for each file that was written.
@@ -6,33 +6,28 @@ elsewhere is nobody's but the user's; a line ``<CRC-32> <file>`` follows for eac
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from ham.errors import DataError
-from ham.files import crc32_of
+from ham.files import crc32_of, write_text
 
 
 def mark_name(stage: int) -> str:
-    """Name of the file that says which stage made a folder.
-
-    Args:
-        stage: of run.sh.
-    """
+    """Name of the file that says which stage of run.sh made a folder."""
     return f".made_by_stage_{stage}"
 
 
 def write_mark(folder: Path, stage: int, name: str) -> None:
-    """Mark a folder that was just written.
+    """Mark a folder that was just written, and is complete.
 
     Args:
-        folder: the folder, complete.
-        stage: that made it.
-        name: what it is called among those that are made together.
+        folder: the folder.
+        stage: of run.sh, that made it.
+        name: what it is called among those that are made together, ``train`` or ``test/<root>/<list>``.
     """
     lines = [name, *(f"{crc32_of(folder / file):08x} {file}" for file in _files(folder))]
-    (folder / mark_name(stage)).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="\n")
+    write_text(folder / mark_name(stage), "".join(f"{line}\n" for line in lines))
 
 
 def check_ours(folder: Path, stage: int, name: str, is_damaged: Callable[[Path], bool] = lambda _: False) -> None:
@@ -58,7 +53,7 @@ def _problem(folder: Path, stage: int, name: str, is_damaged: Callable[[Path], b
     if not folder.is_dir():
         return "it is a file; move it away"
     if not mark.is_file():
-        return f"it lacks the mark {mark.name}; move it away, or remove it if it is of an older version of the recipe"
+        return f"it lacks the mark {mark.name}; move it away, or remove it"
     owner, *lines = mark.read_text(encoding="utf-8").splitlines() or [""]
     written = {file: crc for crc, _, file in (line.partition(" ") for line in lines)}
     found = [file for file in _files(folder) if file != mark.name]
@@ -77,18 +72,3 @@ def _files(folder: Path) -> list[str]:
     return sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()
     )
-
-
-def move_in(new: Path, place: Path) -> None:
-    """Give a folder its name, in the place of an older one, which is never there in part.
-
-    Args:
-        new: the folder, on the same file system.
-        place: its name.
-    """
-    old = place.with_name(f".{place.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if place.exists():
-        place.rename(old)
-    new.rename(place)
-    shutil.rmtree(old, ignore_errors=True)

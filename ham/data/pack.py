@@ -1,10 +1,11 @@
 """Stage 3's work: decode every recording of a data directory once and pack it, or its filterbanks, into a store.
 
-An audio store is made shard by shard. Which utterances a shard holds is decided beforehand from the list of files
-alone, and a finished shard has its name and a note beside it (``shard-00000.json``) that says which files it was made
-from. A run that was stopped, by ``kill -9`` or otherwise, goes on after its last finished shard; a store in which a
-shard is missing or some files have changed hands its good shards on by hard links. The bytes in the end are the same
-whatever happened on the way and however many threads decoded.
+An audio store is made shard by shard. Which utterances a shard holds is decided beforehand, from the list of files
+alone. A finished shard gets its name, and a note beside it (``shard-00000.json``) says which files it was made from: a
+run that was stopped, by ``kill -9`` or otherwise, goes on after its last finished shard. Where a store is there already
+but lacks a shard, or some of its files have changed, a new one is made beside it; shards that are still right are not
+packed again but become hard links to the old ones. The bytes in the end are the same whatever happened on the way and
+however many threads decoded.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ import logging
 import os
 import shutil
 from array import array
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +36,11 @@ from ham.audio.inspection import file_stamp
 from ham.data import store as stores
 from ham.data.kaldi_dir import Segment
 from ham.data.segments import reader
-from ham.data.store import INT16_SCALE, ArrayStore, ShardWriter, is_whole, read_meta, shard_name, to_int16
+from ham.data.shards import shard_name, writing_shard
+from ham.data.store import INT16_SCALE, ArrayStore, file_size, is_whole, read_meta, to_int16
 from ham.errors import DataError
+from ham.files import move_in, part_of, write_text
+from ham.pool import in_order
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +54,10 @@ FILE_FACTOR: Mapping[str, float] = {".wav": 1.0, ".flac": 1.8, ".ogg": 6.0, ".m4
 """Bytes of 16-bit samples for each byte of a file, about, where its duration is not known. m4a: VoxCeleb2's 77.5 GB
 hold 2,360 h x 3600 s x 32000 bytes = 272 GB."""
 
-_Key = TypeVar("_Key")
-_Result = TypeVar("_Result")
-
 
 @dataclass(frozen=True)
-class _Job:
-    """One shard to be: its utterances in order, their expected bytes, and a digest of the files behind them."""
+class _Planned:
+    """A shard to be: its utterances in order, their expected bytes, and a digest of the files behind them."""
 
     utts: list[str] = field(default_factory=list)
     num_bytes: array[int] = field(default_factory=lambda: array("q"))
@@ -65,7 +66,7 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Note:
-    """What stays in mind of a finished shard."""
+    """What is written beside a finished shard: the digest of its files, and what index and ``meta.json`` need."""
 
     files: str
     num_bytes: int
@@ -100,7 +101,7 @@ def pack_audio(
         num_workers: decoding threads.
         durations: seconds of the utterances, where known: the space needed is computed from them, otherwise it is
             estimated from the sizes of the files.
-        segments: the parts of files that utterances are; without, each is a whole file.
+        segments: the part of its file that an utterance is; one that is not named here is its whole file.
 
     Returns:
         False if the store was there already, made from the same files.
@@ -109,47 +110,47 @@ def pack_audio(
         DataError: if a recording cannot be read, if the disk is too small, or if another process packs this store.
     """
     segments = segments or {}
-    jobs, files = _plan(wav, sample_rate, durations or {}, segments)
+    shards, files = _divide(wav, sample_rate, durations or {}, segments)
     request = {"kind": "audio", "sample_rate": sample_rate, "files": files}
     if is_current(path, request):
         return False
     stores.check_replaceable(path)
-    part = stores.part_folder(path)
+    part = part_of(path)
     with _claimed(part):
         if not is_current(part, request):
-            notes = _take_over(path, part, jobs)
-            _check_space(path, jobs, notes, sample_rate)
+            notes = _reuse(path, part, shards)
+            _check_space(path, shards, notes, sample_rate)
             read = reader(wav, segments, sample_rate)
-            _pack(part, jobs, notes, lambda utt: to_int16(read(utt)), num_workers)
-            _complete(part, jobs, notes, request)
+            _pack(part, shards, notes, lambda utt: to_int16(read(utt)), num_workers)
+            _complete(part, shards, notes, request)
         for note in part.glob("shard-*.json"):
             note.unlink()
-        stores.move_in(part, path)
+        stores.check_replaceable(path)  # perhaps hours later
+        move_in(part, path)
     return True
 
 
-def _plan(
+def _divide(
     wav: Mapping[str, Path], sample_rate: int, durations: Mapping[str, float], segments: Mapping[str, Segment]
-) -> tuple[list[_Job], str]:
+) -> tuple[list[_Planned], str]:
     """Divide the utterances into shards by their expected bytes; also a digest of all files."""
     whole = hashlib.sha256()
-    jobs: list[_Job] = []
-    job, own, total = _Job(), hashlib.sha256(), 0
-    for utt in sorted(wav):
+    shards: list[_Planned] = []
+    shard, own, total = _Planned(), hashlib.sha256(), 0
+    utts = sorted(wav)
+    for number, utt in enumerate(utts, 1):
         status = check_regular(wav[utt])
         part = " {:.6f} {:.6f}".format(*segments[utt]) if utt in segments else ""
         line = f"{utt} {wav[utt]}{part} {file_stamp(status)}\n".encode()
         whole.update(line)
         own.update(line)
-        job.utts.append(utt)
-        job.num_bytes.append(_expected_bytes(str(wav[utt]), status.st_size, durations.get(utt), sample_rate))
-        total += job.num_bytes[-1]
-        if total > stores.SHARD_BYTES:
-            jobs.append(_Job(job.utts, job.num_bytes, f"{sample_rate} {own.hexdigest()}"))
-            job, own, total = _Job(), hashlib.sha256(), 0
-    if job.utts:
-        jobs.append(_Job(job.utts, job.num_bytes, f"{sample_rate} {own.hexdigest()}"))
-    return jobs, whole.hexdigest()
+        shard.utts.append(utt)
+        shard.num_bytes.append(_expected_bytes(str(wav[utt]), status.st_size, durations.get(utt), sample_rate))
+        total += shard.num_bytes[-1]
+        if total > stores.SHARD_BYTES or number == len(utts):
+            shards.append(replace(shard, files=f"{sample_rate} {own.hexdigest()}"))
+            shard, own, total = _Planned(), hashlib.sha256(), 0
+    return shards, whole.hexdigest()
 
 
 def _expected_bytes(path: str, size: int, duration_s: float | None, sample_rate: int) -> int:
@@ -173,20 +174,20 @@ def _claimed(part: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _take_over(path: Path, part: Path, jobs: Sequence[_Job]) -> dict[int, _Note]:
+def _reuse(path: Path, part: Path, shards: Sequence[_Planned]) -> dict[int, _Note]:
     """The shards that need no packing: those of a run that was stopped, and the unchanged ones of the old store."""
     notes = {}
-    for number, job in enumerate(jobs):
+    for number, shard in enumerate(shards):
         note = _read_note(part, number)
-        if note and note.files == job.files and _has_size(part / shard_name(number), note.num_bytes):
+        if note and note.files == shard.files and file_size(part / shard_name(number)) == note.num_bytes:
             notes[number] = note
     kept = {name for number in notes for name in (shard_name(number), _note_path(part, number).name)}
     for file in part.iterdir():
         if file.name not in kept:
             file.unlink()
-    _link_old(path, part, {job.files: number for number, job in enumerate(jobs) if number not in notes}, notes)
+    _link_old(path, part, {shard.files: number for number, shard in enumerate(shards) if number not in notes}, notes)
     if notes:
-        logger.info("%s: %d of %d shards are there already", path, len(notes), len(jobs))
+        logger.info("%s: %d of %d shards are there already", path, len(notes), len(shards))
     return notes
 
 
@@ -199,7 +200,7 @@ def _link_old(path: Path, part: Path, wanted: Mapping[str, int], notes: dict[int
     meta = store.meta
     for old, files in enumerate(meta.get("shard_files", [])):
         new = wanted.get(files, -1)
-        if new >= 0 and _has_size(path / shard_name(old), meta["shard_bytes"][old]):
+        if new >= 0 and file_size(path / shard_name(old)) == meta["shard_bytes"][old]:
             try:
                 os.link(path / shard_name(old), part / shard_name(new))
             except OSError:
@@ -208,10 +209,6 @@ def _link_old(path: Path, part: Path, wanted: Mapping[str, int], notes: dict[int
             lengths, sums = (rows[utts.start : utts.stop].tolist() for rows in (store.lengths, store.sums))
             notes[new] = _Note(files, meta["shard_bytes"][old], lengths, sums)
             _write_note(part, new, notes[new])
-
-
-def _has_size(path: Path, num_bytes: int) -> bool:
-    return path.exists() and path.stat().st_size == num_bytes
 
 
 def _read_note(part: Path, number: int) -> _Note | None:
@@ -223,19 +220,17 @@ def _read_note(part: Path, number: int) -> _Note | None:
 
 
 def _write_note(part: Path, number: int, note: _Note) -> None:
-    """Say in one move that a shard is finished."""
-    new = part / f".{_note_path(part, number).name}.part"
-    new.write_text(json.dumps(note.__dict__), encoding="utf-8")
-    new.replace(_note_path(part, number))
+    """Say that a shard is finished."""
+    write_text(_note_path(part, number), json.dumps(asdict(note)))
 
 
 def _note_path(part: Path, number: int) -> Path:
     return (part / shard_name(number)).with_suffix(".json")
 
 
-def _check_space(path: Path, jobs: Sequence[_Job], notes: Mapping[int, _Note], sample_rate: int) -> None:
+def _check_space(path: Path, shards: Sequence[_Planned], notes: Mapping[int, _Note], sample_rate: int) -> None:
     """Refuse to begin what cannot fit on the disk, with the arithmetic."""
-    total = sum(sum(job.num_bytes) for job in jobs)
+    total = sum(sum(shard.num_bytes) for shard in shards)
     done = sum(note.num_bytes for note in notes.values())
     free = shutil.disk_usage(path.parent).free
     if total - done > free:
@@ -249,31 +244,48 @@ def _check_space(path: Path, jobs: Sequence[_Job], notes: Mapping[int, _Note], s
 
 def _pack(
     part: Path,
-    jobs: Sequence[_Job],
+    shards: Sequence[_Planned],
     notes: dict[int, _Note],
     decode: Callable[[str], NDArray[np.int16]],
     num_workers: int,
 ) -> None:
     """Pack the shards that have no note yet, one after the other; the recordings are decoded in threads."""
-    todo = [number for number in range(len(jobs)) if number not in notes]
-    keys = (key for number in todo for key in zip(jobs[number].utts, jobs[number].num_bytes, strict=True))
-    decoded = _ordered(decode, keys, num_workers)
-    total, done = sum(len(job.utts) for job in jobs), sum(len(note.lengths) for note in notes.values())
-    with tqdm(total=total, initial=done, desc=f"pack {part.name[1:-5]}", unit="utt", delay=2) as bar:
+    todo = [number for number in range(len(shards)) if number not in notes]
+    total, done = sum(len(shard.utts) for shard in shards), sum(len(note.lengths) for note in notes.values())
+    with (
+        tqdm(total=total, initial=done, desc=f"pack {part.name[1:-5]}", unit="utt", delay=2) as bar,
+        ThreadPoolExecutor(num_workers) as pool,
+        closing(_decoded(pool, [shards[number] for number in todo], decode, num_workers)) as decoded,
+    ):
         for number in todo:
-            with ShardWriter(part / shard_name(number)) as shard:
-                for rows in islice(decoded, len(jobs[number].utts)):
+            with writing_shard(part / shard_name(number)) as shard:
+                for rows in islice(decoded, len(shards[number].utts)):
                     shard.add(rows)
                     bar.update()
             size = (part / shard_name(number)).stat().st_size
-            notes[number] = _Note(jobs[number].files, size, shard.lengths, shard.sums)
+            notes[number] = _Note(shards[number].files, size, shard.lengths, shard.sums)
             _write_note(part, number, notes[number])
 
 
-def _complete(part: Path, jobs: Sequence[_Job], notes: Mapping[int, _Note], request: Mapping[str, Any]) -> None:
+def _decoded(
+    pool: ThreadPoolExecutor, shards: Sequence[_Planned], decode: Callable[[str], NDArray[np.int16]], num_workers: int
+) -> Generator[NDArray[np.int16], None, None]:
+    """The samples of all utterances of some shards, in order; what waits to be written is bounded in bytes."""
+    return in_order(
+        pool,
+        lambda utt: decode(utt[0]),
+        (utt for shard in shards for utt in zip(shard.utts, shard.num_bytes, strict=True)),
+        LOOKAHEAD * num_workers,
+        weigh=itemgetter(1),
+        max_weight=LOOKAHEAD_BYTES,
+        num_busy=num_workers,
+    )
+
+
+def _complete(part: Path, shards: Sequence[_Planned], notes: Mapping[int, _Note], request: Mapping[str, Any]) -> None:
     """Write index and ``meta.json`` of a folder that has all its shards."""
-    ordered = [notes[number] for number in range(len(jobs))]
-    utts = [utt for job in jobs for utt in job.utts]
+    ordered = [notes[number] for number in range(len(shards))]
+    utts = [utt for shard in shards for utt in shard.utts]
     stores.write_index(part, utts, [note.lengths for note in ordered], [note.sums for note in ordered])
     stores.write_meta(part, {**request, "shard_files": [note.files for note in ordered]})
 
@@ -304,29 +316,3 @@ def pack_features(
 
     stores.write_store(path, tqdm(_compute(), total=len(audio), desc=f"pack {path.name}", unit="utt", delay=2), request)
     return True
-
-
-def _ordered(work: Callable[[_Key], _Result], keys: Iterable[tuple[_Key, int]], num_workers: int) -> Iterator[_Result]:
-    """Map in threads, keeping the order; each key comes with the bytes that its result will have, about."""
-    keys = iter(keys)
-    waiting: deque[tuple[Future[_Result], int]] = deque()
-    ahead = 0
-    with ThreadPoolExecutor(num_workers) as pool:
-        try:
-            while True:
-                while len(waiting) < num_workers or (
-                    len(waiting) < num_workers * LOOKAHEAD and ahead < LOOKAHEAD_BYTES
-                ):
-                    key = next(keys, None)
-                    if key is None:
-                        break
-                    waiting.append((pool.submit(work, key[0]), key[1]))
-                    ahead += key[1]
-                if not waiting:
-                    return
-                future, num_bytes = waiting.popleft()
-                ahead -= num_bytes
-                yield future.result()
-        finally:
-            for future, _ in waiting:
-                future.cancel()

@@ -61,15 +61,7 @@ def is_beyond(span: Span | None, info: AudioInfo) -> bool:
 
 
 def duration(segment: Segment, rate: int) -> float:
-    """Seconds that a segment has once it is cut.
-
-    Args:
-        segment: the segment.
-        rate: the file's rate in Hz.
-
-    Returns:
-        A whole number of samples, in seconds.
-    """
+    """Seconds that a segment has once it is cut: a whole number of samples at the file's rate in Hz."""
     return (round(segment.end_s * rate) - round(segment.start_s * rate)) / rate
 
 
@@ -86,7 +78,7 @@ def reader(
         sample_rate: rate of the results in Hz.
 
     Returns:
-        What maps an utterance to samples in [-1, 1], shape ``(N,)``; it raises ``DataError``.
+        A function from an utterance to samples in [-1, 1], shape ``(N,)``; it raises ``DataError``.
     """
     decode = lru_cache(_KEPT)(decode_audio)
 
@@ -112,15 +104,7 @@ def _cut(file: Path, utt: str, segment: Segment, waveform: NDArray[np.float32], 
 
 
 def silent(file: Path, segments: Mapping[str, Segment]) -> dict[str, str]:
-    """Look for parts of a file in which there is nothing to hear.
-
-    Args:
-        file: a file that can be decoded.
-        segments: the parts, by utterance.
-
-    Returns:
-        What is wrong with those utterances of which something is.
-    """
+    """The errors, by utterance, of those parts of a file in which there is nothing to hear."""
     errors = {}
     waveform, rate = decode_audio(file)
     for utt, segment in segments.items():

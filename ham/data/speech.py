@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ham.audio.decoding import CONVERT, EXTENSIONS
-from ham.errors import DataError, summarise
+from ham.data.text_lines import raise_all
+from ham.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ class Span(NamedTuple):
 
 
 class Utterance(NamedTuple):
-    """An utterance as its layout has it; ``words`` are what its id has behind the speaker."""
+    """An utterance as its layout has it; ``words`` are those that follow the speaker in its id."""
 
     file: str
     speaker: str
@@ -47,7 +48,7 @@ class Utterance(NamedTuple):
 class Speech:
     """The utterances of a root by the names that lists give them, in C order of the names.
 
-    ``place`` is the folder or the table that says which there are; ``says`` is what the log says of the layout. With
+    ``place`` is the folder or the table that says which there are; ``layout`` is the layout in words, for the log. With
     ``has_own_ids`` an utterance's one word is its id. ``sexes`` are the speakers', ``splits`` say ``train``, ``dev`` or
     ``test`` of each name, where the layout has such. ``are_paths_sessions``: the folder of a file is its session, so
     that nothing needs to remember it.
@@ -55,7 +56,7 @@ class Speech:
 
     place: str
     utts: dict[str, Utterance]
-    says: str
+    layout: str
     is_table: bool = False
     has_own_ids: bool = False
     are_paths_sessions: bool = False
@@ -63,20 +64,7 @@ class Speech:
     splits: Mapping[str, str] = field(default_factory=dict)
 
 
-def raise_all(problems: Sequence[str]) -> None:
-    """Refuse, if there is something to refuse.
-
-    Args:
-        problems: sentences that each name their place.
-
-    Raises:
-        DataError: counting them, with the first few.
-    """
-    if problems:
-        raise DataError(summarise(problems))
-
-
-def is_writable(path: str) -> bool:
+def fits_a_line(path: str) -> bool:
     """Whether a line of a text file can hold a name: bytes that are not UTF-8 are surrogates in it."""
     return path.isprintable() or not any(char in "\n\r" or "\ud800" <= char <= "\udfff" for char in path)
 
@@ -87,25 +75,15 @@ def extension_of(path: str) -> str:
 
 
 def name_problem(path: str) -> str | None:
-    """What is wrong with the name of a file that should be speech, whatever lies above it.
-
-    Args:
-        path: the name, with folders.
-
-    Returns:
-        The problem, beginning with the name; None if there is none.
-    """
+    """What is wrong with the name of a file that should be speech, given with its folders; None if nothing is."""
     extension = extension_of(path)
     if extension not in EXTENSIONS:
         return f"{path}: expected {', '.join(EXTENSIONS)}, found {extension or 'no extension'}; {CONVERT}"
-    return None if is_writable(path) else f"{path!a}: expected a name in UTF-8 without line ends; rename it"
+    return None if fits_a_line(path) else f"{path!a}: expected a name in UTF-8 without line ends; rename it"
 
 
 def find_audio(folder: Path) -> list[str]:
-    """Search a folder for audio files; what is no audio is counted and said.
-
-    Args:
-        folder: where to look.
+    """Search a folder for audio files; files that are not audio are counted and logged.
 
     Returns:
         Paths relative to it, sorted; those of hidden files (names that begin with a dot) are not among them.

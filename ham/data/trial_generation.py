@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ham.data.kaldi_dir import Trials
+from ham.data.trials import Trials
 from ham.errors import DataError
 
 MAX_TRIALS = 10_000

@@ -1,7 +1,7 @@
-"""What a trial list cannot tell, although it looks as if it could: counted before anything is scored.
+"""What a trial list cannot tell, although it looks as if it could: found before anything is scored.
 
-Refused is a list whose every target compares a recording with itself, and one whose every label says the opposite of
-the speakers' folders. All else is believed, and said with its numbers.
+A list is refused when every target compares a recording with itself, or when every label says the opposite of the
+speakers' folders. Anything else is scored as it is, and remarked on with its numbers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.kaldi_dir import Trials, pair_keys
+from ham.data.trials import Trials, pair_keys
 
 FEW = 30
 """Trials of a kind below which an error rate moves in steps of more than 3 %."""
@@ -89,15 +89,7 @@ class _Sides:
 
 
 def refusals(trials: Trials, recordings: Mapping[str, Recording]) -> list[str]:
-    """Say why a list can tell nothing at all.
-
-    Args:
-        trials: the list, of one trial at least.
-        recordings: what is known of its utterances.
-
-    Returns:
-        The reasons with their cures; none for a list that may be scored.
-    """
+    """Why a list of at least one trial can tell nothing at all, with the cure; nothing if it may be scored."""
     sides = _Sides(trials, recordings)
     if trials.num_target and sides.itself[sides.target].all():
         count = trials.num_target
@@ -111,11 +103,7 @@ def refusals(trials: Trials, recordings: Mapping[str, Recording]) -> list[str]:
 
 
 def remarks(trials: Trials, recordings: Mapping[str, Recording]) -> list[str]:
-    """Say what the numbers of a list will not mean.
-
-    Args:
-        trials: the list, of one trial at least.
-        recordings: what is known of its utterances.
+    """What the numbers of a list of at least one trial will not mean.
 
     Returns:
         Sentences without a full stop, each with its numbers; none for a list that is what it seems to be.

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ham import backbones, frontends, losses
@@ -20,16 +18,13 @@ from ham.augment.speed import SpeedPerturbation
 from ham.backbones.base import Backbone
 from ham.config import AugmentConfig, Config, OptimiserConfig
 from ham.data.store import ArrayStore
-from ham.errors import ConfigError, DataError
+from ham.errors import ConfigError
 from ham.frontends import Frontend
 from ham.losses.base import SpeakerLoss
 from ham.schema import check_options, choose
 from ham.words import quote
 
 logger = logging.getLogger(__name__)
-
-DURATION_SLACK_S = 2e-3
-"""Durations in utt2dur are rounded, and resampling rounds to a sample."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -135,26 +130,6 @@ def resolve(config: Config, place: str = "") -> Config:
         backbone=_full(config.backbone, backbones.BACKBONES[config.backbone.name]),
         loss=_full(config.loss, losses.LOSSES[config.loss.name]),
     )
-
-
-def check_current(store: ArrayStore, utt2dur: Mapping[str, float]) -> None:
-    """Refuse a store that was made from other recordings than a data directory's now.
-
-    Raises:
-        DataError: if an utterance is missing, superfluous or of another duration.
-    """
-    durations = np.fromiter(utt2dur.values(), np.float64, len(utt2dur))
-    same_utts = len(store) == len(utt2dur) and all(map(operator.eq, store.utts, utt2dur))
-    if same_utts and np.all(np.abs(store.lengths / store.sample_rate - durations) <= DURATION_SLACK_S):
-        return  # the usual case, in which a million utterances need no tables of their own
-    have = dict(zip(store.utts, (store.lengths / store.sample_rate).tolist(), strict=True))
-    different = [utt for utt in have.keys() & utt2dur.keys() if abs(have[utt] - utt2dur[utt]) > DURATION_SLACK_S]
-    wrong = sorted({*different, *(have.keys() ^ utt2dur.keys())})
-    if wrong:
-        raise DataError(
-            f"{store.path}: made from other recordings than the data directory names now: {len(wrong)} utterances are "
-            f"missing, superfluous or of another duration, the first is {wrong[0]}; run stages 2 and 3"
-        )
 
 
 def build_augmenter(config: AugmentConfig, noise: Path | None, rooms: Path | None) -> Augmenter | None:

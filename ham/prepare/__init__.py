@@ -1,1 +1,1 @@
-"""What a user has (folders, tables, manifests, trial lists) to Kaldi data directories."""
+"""From what a user has (folders, tables, manifests, trial lists) to Kaldi data directories."""

@@ -20,8 +20,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ham.data.kaldi_dir import read_lines
-from ham.data.speech import Speech, Utterance, find_audio, name_problem, raise_all
+from ham.data.speech import Speech, Utterance, find_audio, name_problem
+from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
 
 FILES_TABLE = "files.tsv"
@@ -36,13 +36,7 @@ _IGNORED = {"trials", "splits", "enrol"}
 
 
 def read_wav(root: Path) -> Speech:
-    """Read ``wav/<speaker>/<session>/<file>`` or ``wav/<speaker>/<file>``.
-
-    Args:
-        root: the folder that holds ``wav``.
-
-    Returns:
-        The utterances; lists name them by their paths below ``wav/``.
+    """Read ``wav/<speaker>/<session>/<file>`` or ``wav/<speaker>/<file>`` of a root; lists name paths below ``wav/``.
 
     Raises:
         DataError: if the files do not lie alike.
@@ -54,9 +48,6 @@ def read_wav(root: Path) -> Speech:
 
 def read_tree(root: Path) -> Speech:
     """Read speakers' folders that lie in the root itself: with sessions, without, or as LibriSpeech has them.
-
-    Args:
-        root: the folder of the speakers' folders.
 
     Returns:
         The utterances; lists name them by their paths below the root.
@@ -136,12 +127,9 @@ def _is_librispeech(path: str) -> bool:
 def _librispeech(root: Path, paths: Sequence[str]) -> Speech:
     """Parts of the corpus, ``train-clean-100`` and others, may lie between the root and the speakers."""
     utts = {path: _utterance("/".join(path.split("/")[-3:]), f"{root}/{path}") for path in paths}
-    sexes = next((_librispeech_sexes(file) for file in _speaker_tables(root) if file.is_file()), {})
+    tables = (root / "SPEAKERS.TXT", root.parent / "SPEAKERS.TXT")
+    sexes = next((_librispeech_sexes(file) for file in tables if file.is_file()), {})
     return Speech(str(root), utts, "LibriSpeech tree, chapters are sessions", are_paths_sessions=True, sexes=sexes)
-
-
-def _speaker_tables(root: Path) -> list[Path]:
-    return [root / "SPEAKERS.TXT", root.parent / "SPEAKERS.TXT"]
 
 
 def _librispeech_sexes(file: Path) -> dict[str, str]:
@@ -151,10 +139,7 @@ def _librispeech_sexes(file: Path) -> dict[str, str]:
 
 
 def read_files_table(root: Path) -> Speech:
-    """Read ``files.tsv``, which says where the files lie that would be below ``wav/``.
-
-    Args:
-        root: the folder that holds the table.
+    """Read ``files.tsv`` of a root, which says where the files lie that would be below ``wav/``.
 
     Returns:
         The utterances by their paths as if they were below ``wav/``.
@@ -185,15 +170,7 @@ def _row_problem(line: str, path: str, file: str) -> str | None:
 
 
 def without_audio(root: Path, speech: Speech) -> list[str]:
-    """Folders beside the speakers' folders in which there is no audio: perhaps a disk that is not mounted.
-
-    Args:
-        root: the root.
-        speech: what was found in it.
-
-    Returns:
-        Their names, sorted.
-    """
+    """Folders beside the speakers' folders in which there is no audio, sorted: perhaps a disk that is not mounted."""
     place = Path(speech.place)
     if speech.is_table or not place.is_dir():
         return []

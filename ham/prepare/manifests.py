@@ -23,10 +23,11 @@ from typing import IO
 
 from ham.audio.decoding import EXTENSIONS
 from ham.corpora.layouts import name_problem as member_problem
-from ham.data.kaldi_dir import read_lines
-from ham.data.speech import Span, Speech, Utterance, extension_of, name_problem, raise_all
+from ham.data.speech import Span, Speech, Utterance, extension_of, name_problem
+from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
-from ham.prepare.tables import Row, base_of, json_objects, speech_of, text_lines
+from ham.files import replacing
+from ham.prepare.tables import Row, base_of, json_objects, not_used, speech_of, text_lines
 from ham.words import count
 
 _FIX = "Kaldi: `utils/fix_data_dir.sh {folder}`"
@@ -35,19 +36,17 @@ _FIX = "Kaldi: `utils/fix_data_dir.sh {folder}`"
 def read_kaldi(folder: Path) -> Speech:
     """Read a Kaldi data directory; an id's middle, ``<speaker>-<session>-<number>``, is its session where it has one.
 
-    With ``segments``, what was cut of one recording is one session.
-
-    Args:
-        folder: the directory.
+    With ``segments``, what was cut out of one recording is one session.
 
     Returns:
         The utterances; lists name them by the ids that the directory has.
 
     Raises:
-        DataError: if a line has another form, if files disagree, or for a pipe.
+        DataError: if a line has another form, if files disagree, for a pipe, or for the second channel of a file.
     """
     if not (folder / "utt2spk").is_file():
         raise DataError(f"{folder}: expected wav.scp and utt2spk, found no utt2spk; write its lines '<utt> <spk>'")
+    _check_channels(folder / "reco2file_and_channel")
     wav = _table(folder / "wav.scp", "<id> <path>")
     utt2spk = _table(folder / "utt2spk", "<utt> <spk>")
     has_segments = (folder / "segments").exists()
@@ -65,12 +64,25 @@ def read_kaldi(folder: Path) -> Speech:
     genders = folder / "spk2gender"
     sexes = _table(genders, "<spk> <sex>") if genders.exists() else {}
     sessions = "recordings are sessions" if has_segments else "sessions are the middle of <speaker>-<session>-<number>"
-    says = f"Kaldi data directory{' with segments' if has_segments else ''}, {sessions}{_mapped(utts)}"
-    return Speech(str(folder / "utt2spk"), utts, says, is_table=True, has_own_ids=True, sexes=sexes)
+    layout = f"Kaldi data directory{' with segments' if has_segments else ''}, {sessions}{_mapped(utts)}"
+    return Speech(str(folder / "utt2spk"), utts, layout, is_table=True, has_own_ids=True, sexes=sexes)
+
+
+def _check_channels(path: Path) -> None:
+    """Refuse recordings that are one channel of a file: its channels would be averaged, and voices mixed."""
+    lines = [line.split() for line in read_lines(path)] if path.exists() else []
+    raise_all(
+        [
+            f"{path}:{number}: expected channel A, found {' '.join(row)[:200]!r}; write each channel to a file of its "
+            "own, `sox IN OUT remix 2`, and name that"
+            for number, row in enumerate(lines, 1)
+            if row[2:] not in (["A"], ["1"])
+        ]
+    )
 
 
 def _mapped(utts: Mapping[str, Utterance]) -> str:
-    """Says how ids were changed, for the log."""
+    """How ids were changed, for the log."""
     changed = [(utt, found.words[0]) for utt, found in utts.items() if found.words[0] != utt]
     if not changed:
         return ""
@@ -144,14 +156,7 @@ def _wav_problem(path: str) -> str | None:
 
 
 def lhotse_pair(folder: Path) -> list[Path]:
-    """The manifests of a folder: ``*recordings*.jsonl[.gz]`` and the ``*supervisions*`` of the same name.
-
-    Args:
-        folder: where they may lie.
-
-    Returns:
-        The files of recordings that have one of supervisions.
-    """
+    """The manifests of a folder: each ``*recordings*.jsonl[.gz]`` that has a ``*supervisions*`` of the same name."""
     found = [path for path in folder.glob("*recordings*.jsonl*") if not path.name.startswith(".")]
     return sorted(path for path in found if _supervisions(path).is_file())
 
@@ -239,12 +244,13 @@ def read_shards(table: Path, folder: Path | None) -> Speech:
     base = base_of(table, (line for line in lines if not line.startswith("/")))
     shards = [Path(os.path.join(base, line)) for line in lines]  # noqa: PTH118
     _check_space(table, shards, folder)
+    unused = set[str]()
     rows = [
         Row(number, {"id": key, "path": file, "speaker": speaker})
         for number, shard in enumerate(shards, 1)
-        for key, file, speaker in _unpacked(shard, folder / shard.name.split(".")[0])
+        for key, file, speaker in _unpacked(shard, folder / shard.name.split(".")[0], unused)
     ]
-    return speech_of(table, rows, f"wespeaker shards, unpacked to {folder}")
+    return speech_of(table, rows, f"wespeaker shards, unpacked to {folder}{not_used(unused)}")
 
 
 def _check_space(table: Path, shards: list[Path], folder: Path) -> None:
@@ -268,8 +274,11 @@ def _check_space(table: Path, shards: list[Path], folder: Path) -> None:
         )
 
 
-def _unpacked(shard: Path, folder: Path) -> list[tuple[str, str, str]]:
-    """Key, file and speaker of what a shard holds; files that are there with the right size and time are kept."""
+def _unpacked(shard: Path, folder: Path, unused: set[str]) -> list[tuple[str, str, str]]:
+    """Key, file and speaker of what a shard holds; files that are there with the right size and time are kept.
+
+    The extensions of other members are added to ``unused``.
+    """
     files, speakers, targets = dict[str, str](), dict[str, str](), set[Path]()
     folder.mkdir(exist_ok=True)
     stamp_ns = shard.stat().st_mtime_ns
@@ -286,6 +295,8 @@ def _unpacked(shard: Path, folder: Path) -> list[tuple[str, str, str]]:
                     files[key] = str(target)
                     targets.add(target)
                     _copy(content, target, member.size, stamp_ns)
+                else:
+                    unused.add(f"<key>{extension}")
     except (tarfile.TarError, EOFError, ValueError, OSError) as error:
         raise DataError(f"{shard}: is no whole tar file ({error}); copy it again") from error
     if files.keys() != speakers.keys() or not files:
@@ -309,8 +320,7 @@ def _copy(content: IO[bytes], target: Path, size: int, stamp_ns: int) -> None:
     """Write a file with the time of its shard, unless it is there."""
     if target.exists() and (target.stat().st_size, target.stat().st_mtime_ns) == (size, stamp_ns):
         return
-    new = target.with_name(f".{target.name}.new")
-    with new.open("wb") as stream:
-        shutil.copyfileobj(content, stream)
-    os.utime(new, ns=(stamp_ns, stamp_ns))
-    new.replace(target)
+    with replacing(target) as part:
+        with part.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        os.utime(part, ns=(stamp_ns, stamp_ns))

@@ -1,4 +1,4 @@
-"""What is trained on and what is tested, given the roots for each.
+"""The partition of speech into what is trained on and what is tested, given the roots for each.
 
 Training takes a root's training list, or the ``train`` of its column ``split``, or without either every speaker that is
 in no trial list of the root. A root without trial lists gets generated ones (trial_generation.py), over the ``test``
@@ -13,34 +13,28 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ham.data.kaldi_dir import Trials
 from ham.data.names import extensions, plain_word
 from ham.data.speech import Span
 from ham.data.trial_generation import generate_trials
-from ham.errors import SHOWN, ConfigError, DataError
-from ham.prepare.roots import (
-    Root,
-    clashes,
-    open_root,
-    read_train_list,
-    root_name,
-)
+from ham.data.trials import Trials
+from ham.errors import SHOWN, ConfigError, DataError, summarise
+from ham.prepare.roots import Root, clashes, open_root, read_train_list, root_name
 from ham.prepare.trial_list import read_trial_list, with_remarks
 from ham.words import count
 
 logger = logging.getLogger(__name__)
 
 TEST_FRACTION = 0.2
-"""Part of the speakers that is kept for testing where a root has neither a training list nor trial lists."""
+"""Share of the speakers that is kept for testing where a root has neither a training list nor trial lists."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """The utterances of a training set or of a trial list.
+class Subset:
+    """The utterances of the training part or of a trial list.
 
     ``spans`` has those that are a part of their file; ``sessions`` is empty where the files' folders tell them.
     """
@@ -51,17 +45,39 @@ class Part:
     spans: Mapping[str, Span] = field(default_factory=dict)
     sessions: Mapping[str, str] = field(default_factory=dict)
 
+    def without(self, utts: Collection[str]) -> Subset:
+        """The subset without some utterances."""
+        return replace(
+            self,
+            wav={utt: file for utt, file in self.wav.items() if utt not in utts},
+            utt2spk={utt: spk for utt, spk in self.utt2spk.items() if utt not in utts},
+            sessions={utt: session for utt, session in self.sessions.items() if utt not in utts},
+        )
+
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Partition:
     """What is trained on, if anything, and the test lists by their names ``<root>/<list>``."""
 
-    train: Part | None
-    tests: dict[str, Part]
+    train: Subset | None
+    tests: Mapping[str, Subset]
+
+    @property
+    def folders(self) -> dict[str, Subset]:
+        """The subsets by the directories that they become, below the data folder."""
+        tests = {f"test/{name}": subset for name, subset in self.tests.items()}
+        return tests | ({"train": self.train} if self.train else {})
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of all subsets, each once."""
+        return list(dict.fromkeys(file for subset in self.folders.values() for file in subset.wav.values()))
 
 
-def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int, unpacked: Path | None = None) -> Plan:
-    """Decide which utterances are for training and which trials are for testing; no audio is opened.
+def make_partition(
+    train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int, unpacked: Path | None = None
+) -> Partition:
+    """Decide which utterances are trained on and which trials are tested; no audio is opened.
 
     Args:
         train_roots: the roots to train on.
@@ -70,7 +86,7 @@ def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int
         unpacked: where what shards hold may be unpacked.
 
     Returns:
-        The plan; there is no training part where all that is for training says ``test`` in a column ``split``.
+        The partition, without a training part where all roots to train on say ``test`` in a column ``split``.
 
     Raises:
         ConfigError: if a root does not exist, or if two roots cannot be told apart.
@@ -84,25 +100,16 @@ def make_plan(train_roots: Sequence[Path], test_roots: Sequence[Path], seed: int
     _check_order(train)
     lists = {root.name: _test_lists(root, is_train=root in train, seed=seed) for root in test}
     train_paths = {root.name: _train_paths(root, lists.get(root.name)) for root in train}
-    plan = Plan(
-        train=_train_part(train, train_paths)
-        if any(_may_train(root, train_paths[root.name]) for root in train)
-        else None,
-        tests={
-            f"{root.name}/{name}": _test_part(root, trials)
-            for root in test
-            for name, trials in lists[root.name].items()
-        },
-    )
-    if plan.train is None and not plan.tests:
+    # A root whose column split never says train is no mistake.
+    is_trained = any(train_paths[root.name] or not root.speech.splits for root in train)
+    tests = {
+        f"{root.name}/{name}": _test_subset(root, trials) for root in test for name, trials in lists[root.name].items()
+    }
+    if not is_trained and not tests:
         raise DataError(f"{', '.join(map(str, roots))}: expected something to train on or to test, found neither")
-    _check_disjoint(plan)
-    return plan
-
-
-def _may_train(root: Root, paths: Sequence[str]) -> bool:
-    """A root whose column ``split`` has no ``train`` is no mistake."""
-    return bool(paths) or not root.speech.splits
+    partition = Partition(_train_subset(train, train_paths) if is_trained else None, tests)
+    _check_disjoint(partition)
+    return partition
 
 
 def _places(paths: Iterable[Path]) -> list[Path]:
@@ -199,6 +206,7 @@ def _check_models(root: Root, lists: Mapping[str, Trials]) -> None:
 
 
 def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Paths by the ids of their speakers."""
     utts: dict[str, list[str]] = {}
     for path in paths:
         utts.setdefault(root.speakers[root.speaker(path)], []).append(path)
@@ -206,6 +214,7 @@ def _by_speaker(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _by_session(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
+    """Utterances by their sessions."""
     sessions: dict[str, list[str]] = {}
     for path in paths:
         sessions.setdefault(root.session(path), []).append(root.utts[path])
@@ -215,11 +224,11 @@ def _by_session(root: Root, paths: Iterable[str]) -> dict[str, list[str]]:
 def _test_speakers(root: Root, is_train: bool, seed: int) -> dict[str, list[str]]:
     """The speakers of generated trials, with their paths."""
     utts = _by_speaker(root, root.utts)
-    if root.speech.splits and not root.train_list.exists():
-        return _by_speaker(root, _split_for_tests(root))
     if root.train_list.exists():
         trained = _by_speaker(root, read_train_list(root))
         return {spk: paths for spk, paths in utts.items() if spk not in trained}
+    if root.speech.splits:
+        return _by_speaker(root, _split_for_tests(root))
     if not is_train:
         return utts
     rng = random.Random(f"speakers {seed} {root.name}")
@@ -251,11 +260,11 @@ def _train_paths(root: Root, lists: Mapping[str, Trials] | None) -> list[str]:
     return [path for path in root.utts if root.speaker(path) not in tested]
 
 
-def _part(root: Root, paths: Sequence[str], trials: Trials | None = None, keep_sessions: bool = False) -> Part:
+def _subset(root: Root, paths: Sequence[str], trials: Trials | None = None, keep_sessions: bool = False) -> Subset:
     """Utterances of a root; their sessions are kept where the folders of the files do not tell them, or on demand."""
     known = {root.utts[path]: root.speech.utts[path] for path in paths}
     keep_sessions |= not root.speech.are_paths_sessions
-    return Part(
+    return Subset(
         wav={utt: Path(found.file) for utt, found in known.items()},
         utt2spk={utt: root.speakers[found.speaker] for utt, found in known.items()},
         trials=trials,
@@ -264,40 +273,72 @@ def _part(root: Root, paths: Sequence[str], trials: Trials | None = None, keep_s
     )
 
 
-def _test_part(root: Root, trials: Trials) -> Part:
-    return _part(root, [path for path, utt in root.utts.items() if utt in trials.utts], trials)
+def _test_subset(root: Root, trials: Trials) -> Subset:
+    return _subset(root, [path for path, utt in root.utts.items() if utt in trials.utts], trials)
 
 
-def _train_part(roots: Sequence[Root], paths: Mapping[str, Sequence[str]]) -> Part:
-    train = Part({}, {}, spans=(spans := dict[str, Span]()), sessions=(sessions := dict[str, str]()))
+def _train_subset(roots: Sequence[Root], paths: Mapping[str, Sequence[str]]) -> Subset:
+    """The training parts of all roots together."""
     keep_sessions = not all(root.speech.are_paths_sessions for root in roots)
-    for root in roots:
-        part = _part(root, paths[root.name], keep_sessions=keep_sessions)
-        train.wav.update(part.wav)
-        train.utt2spk.update(part.utt2spk)
-        spans.update(part.spans)
-        sessions.update(part.sessions)
+    subsets = [_subset(root, paths[root.name], keep_sessions=keep_sessions) for root in roots]
+    train = Subset(
+        wav={utt: file for subset in subsets for utt, file in subset.wav.items()},
+        utt2spk={utt: spk for subset in subsets for utt, spk in subset.utt2spk.items()},
+        spans={utt: span for subset in subsets for utt, span in subset.spans.items()},
+        sessions={utt: session for subset in subsets for utt, session in subset.sessions.items()},
+    )
+    places = ", ".join(str(root.path) for root in roots)
     num_speakers = len(set(train.utt2spk.values()))
     if num_speakers < 2:
-        places = ", ".join(str(root.path) for root in roots)
         raise DataError(
             f"{places}: training needs at least 2 speakers, found {num_speakers} outside the trial lists; "
             "add speakers, a root, or splits/train_list.txt"
         )
     if all(utt == spk for utt, spk in train.utt2spk.items()):
-        places = ", ".join(str(root.path) for root in roots)
         raise DataError(
             f"{places}: every utterance is its own speaker; training needs to know who speaks: correct utt2spk"
         )
     return train
 
 
-def _check_disjoint(plan: Plan) -> None:
-    trained = set(plan.train.utt2spk.values()) if plan.train else set()
-    for name, part in plan.tests.items():
-        if both := sorted(trained.intersection(part.utt2spk.values())):
+def _check_disjoint(partition: Partition) -> None:
+    trained = set(partition.train.utt2spk.values()) if partition.train else set()
+    for name, subset in partition.tests.items():
+        if both := sorted(trained.intersection(subset.utt2spk.values())):
             shown = ", ".join(both[:SHOWN]) + (f" and {len(both) - SHOWN} more" if len(both) > SHOWN else "")
             raise DataError(
                 f"{name}: {len(both)} of its speakers are in the training part too: {shown}; "
                 "take them out of the training part (splits/train_list.txt, column split), or test on other speakers"
             )
+
+
+def without_bad_utts(partition: Partition, errors: Mapping[str, str], max_bad_train_files: int) -> Partition:
+    """Leave what cannot be used out of the training part, within a budget.
+
+    Args:
+        partition: what is trained on and tested.
+        errors: what is wrong with utterances.
+        max_bad_train_files: how many training utterances may be left out.
+
+    Returns:
+        The partition without them.
+
+    Raises:
+        DataError: if a test utterance cannot be used, or more training utterances than the budget allows.
+    """
+    tested = dict.fromkeys(utt for subset in partition.tests.values() for utt in subset.wav)
+    if bad_tests := list(dict.fromkeys(errors[utt] for utt in tested if utt in errors)):
+        raise DataError(f"test files are never left out, replace or unlist them: {summarise(bad_tests)}")
+    train = partition.train
+    left_out = {utt: errors[utt] for utt in train.wav if utt in errors} if train else {}
+    if train is None or not left_out:
+        return partition
+    summary = summarise(list(left_out.values()))
+    if len(left_out) > max_bad_train_files:
+        allowed = f"--max_bad_train_files allows {max_bad_train_files}"
+        raise DataError(f"{count(len(left_out), 'training file')} cannot be used and {allowed}: {summary}")
+    logger.warning("%d of %d training files are left out: %s", len(left_out), len(train.wav), summary)
+    kept = train.without(left_out)
+    if len(set(kept.utt2spk.values())) < 2:
+        raise DataError("training needs at least 2 speakers, and the files left out leave fewer; replace them")
+    return replace(partition, train=kept)

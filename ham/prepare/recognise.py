@@ -1,4 +1,4 @@
-"""Which layout a root has: the table of the layouts, and the one that is recognised by what is there.
+"""Which layout a root of speech has: the table of layouts, and how one is recognised by what is there.
 
 A root is a folder or a table. A folder with one of the marks of ``LAYOUTS`` has that layout; one without is a tree of
 speakers' folders (:func:`ham.prepare.folders.read_tree`); one with several is refused. The file that is the mark may be
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ham.data.speech import Span, Speech, raise_all
+from ham.data.speech import Span, Speech
+from ham.data.text_lines import raise_all
 from ham.errors import SHOWN, DataError
 from ham.prepare.folders import FILES_TABLE, read_files_table, read_tree, read_wav, without_audio
 from ham.prepare.manifests import lhotse_pair, read_kaldi, read_lhotse, read_shards
@@ -54,14 +55,10 @@ LAYOUTS: tuple[Layout, ...] = (
 _MARKS = {layout.mark for layout in LAYOUTS if layout.mark != "wav"}
 
 
-def home(path: Path) -> Path:
+def lists_folder(path: Path) -> Path:
     """The folder of a root's lists: the root itself, for a table the folder of its name without extension.
 
-    Args:
-        path: the root; the file that is the mark of a folder stands for the folder.
-
-    Returns:
-        The folder, which need not exist.
+    The file that is the mark of a folder stands for the folder. The folder of the lists need not exist.
     """
     if not path.is_file():
         return path
@@ -69,10 +66,10 @@ def home(path: Path) -> Path:
 
 
 def read_speech(path: Path, unpacked: Path | None = None) -> Speech:
-    """Recognise the layout of a root and read it; the layout is logged in one line.
+    """Recognise the layout of a root, a folder or a table, and read it; the layout is logged in one line.
 
     Args:
-        path: a folder or a table.
+        path: the root.
         unpacked: where the audio of shards may be unpacked, in a folder of the root's name.
 
     Returns:
@@ -82,12 +79,12 @@ def read_speech(path: Path, unpacked: Path | None = None) -> Speech:
         DataError: if the layout cannot be told, or if something is wrong with it.
     """
     mark = path if path.is_file() else _mark(path)
-    own = unpacked / home(path).name if unpacked else None
+    own = unpacked / lists_folder(path).name if unpacked else None
     speech = read_tree(path) if mark is None else _reader(mark, own)(mark)
     if speech.is_table:
         _check_files_once(speech)
     speakers = {utt.speaker for utt in speech.utts.values()}
-    logger.info("%s: layout: %s, %s", path, speech.says, count(len(speakers), "speaker"))
+    logger.info("%s: layout: %s, %s", path, speech.layout, count(len(speakers), "speaker"))
     if empty := without_audio(path, speech):
         shown = ", ".join(empty[:SHOWN]) + (f" and {len(empty) - SHOWN} more" if len(empty) > SHOWN else "")
         logger.warning("%s: left aside without audio: %s, %s", speech.place, count(len(empty), "folder"), shown)

@@ -1,4 +1,4 @@
-"""Roots of speech: their utterances, their training list and their trial lists.
+"""Roots: the utterances, the training list and the trial lists of speech of one source, a folder or a table.
 
 Where the speech lies, and how it is named, is the business of :mod:`ham.prepare.recognise`. A root's lists are::
 
@@ -19,7 +19,6 @@ looked at. Trial lists and models are read by trial_list.py, which says what oth
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,13 +26,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from ham.audio.decoding import EXTENSIONS
-from ham.data.kaldi_dir import read_lines
 from ham.data.names import Spellings, halves, plain_spelling, plain_word, quoted, speaker_words
-from ham.data.ownership import check_ours, move_in, write_mark
-from ham.data.speech import Speech, Utterance, is_writable, raise_all
+from ham.data.ownership import check_ours, write_mark
+from ham.data.speech import Speech, Utterance, fits_a_line
+from ham.data.text_lines import numbered_lines, raise_all, read_lines, write_lines
 from ham.errors import DataError
+from ham.files import replacing_folder
 from ham.prepare.folders import FILES_TABLE
-from ham.prepare.recognise import home, read_speech
+from ham.prepare.recognise import lists_folder, read_speech
 
 logger = logging.getLogger(__name__)
 
@@ -71,24 +71,15 @@ class Root:
 
     @cached_property
     def lowered(self) -> dict[str, str]:
-        """Names by themselves in small letters, for those who write lists where that is the same."""
+        """Names by themselves in small letters, for lists of those whose file system does not tell the two apart."""
         return {path.lower(): path for path in self.utts}
 
     def find(self, text: str) -> str | None:
-        """Find the file that a list means.
+        """The name of the file that a list means by a text; None if there is none, or if several look like it.
 
-        Args:
-            text: a name; its letters may be composed otherwise, its folders end in backslashes.
-
-        Returns:
-            The name as it is; None if there is none, or if several look like it.
+        Letters may be composed otherwise, and folders end in backslashes.
         """
         return text if text in self.utts else self._spellings.find(text)
-
-    @property
-    def place(self) -> str:
-        """What says which files there are: a folder or a table."""
-        return self.speech.place
 
     def speaker(self, path: str) -> str:
         """The speaker of a file, as the root calls them; a key of ``speakers``."""
@@ -98,21 +89,10 @@ class Root:
         """The session of a file; it has a meaning within a speaker only."""
         return self.speech.utts[path].session
 
-    def file(self, path: str) -> Path:
-        """Where a file lies.
-
-        Args:
-            path: its name in lists.
-
-        Returns:
-            The file.
-        """
-        return Path(self.speech.utts[path].file)
-
     @property
     def lists(self) -> Path:
         """The folder of the lists."""
-        return home(self.path)
+        return lists_folder(self.path)
 
     @property
     def train_list(self) -> Path:
@@ -133,15 +113,7 @@ class Root:
 
 
 def clashes(items: Iterable[_Item], key: Callable[[_Item], str]) -> Iterator[tuple[_Item, _Item]]:
-    """Find the items that have the key of an earlier one.
-
-    Args:
-        items: distinct items.
-        key: what should tell them apart.
-
-    Yields:
-        The first item of a key and a later one.
-    """
+    """Yield, for each of distinct items that has the key of an earlier one, that earlier one and it."""
     first: dict[str, _Item] = {}
     for item in items:
         earlier = first.setdefault(key(item), item)
@@ -156,14 +128,11 @@ def open_root(path: Path, unpacked: Path | None = None) -> Root:
         path: the root, a folder or a table.
         unpacked: where what shards hold may be unpacked.
 
-    Returns:
-        The root.
-
     Raises:
         DataError: if the layout cannot be told, if there is no audio or audio in another format, or if two files or
             speakers would have the same id.
     """
-    if not is_writable(str(path)):
+    if not fits_a_line(str(path)):
         raise DataError(f"{str(path)!a}: expected a name in UTF-8 without line ends; rename the folder")
     name, speech = root_name(path), read_speech(path, unpacked)
     words = speaker_words(dict.fromkeys(utt.speaker for utt in speech.utts.values()))
@@ -172,11 +141,11 @@ def open_root(path: Path, unpacked: Path | None = None) -> Root:
     root = Root(path, name, speech, ids)
     raise_all(
         [
-            f"{root.place}: {one!r} and {other!r} would both be utterance {root.utts[one]!r}; rename or remove one"
+            f"{speech.place}: {one!r} and {other!r} would both be utterance {root.utts[one]!r}; rename or remove one"
             for one, other in clashes(root.utts, root.utts.__getitem__)
         ]
         + [
-            f"{root.place}: {one!r} and {other!r} would both be speaker {root.speakers[one]!r}; rename one"
+            f"{speech.place}: {one!r} and {other!r} would both be speaker {root.speakers[one]!r}; rename one"
             for one, other in clashes(root.speakers, root.speakers.__getitem__)
         ]
     )
@@ -184,15 +153,8 @@ def open_root(path: Path, unpacked: Path | None = None) -> Root:
 
 
 def root_name(path: Path) -> str:
-    """What a root is called in ids and names of lists.
-
-    Args:
-        path: the root.
-
-    Returns:
-        The name of its folder, or that of a table without extension, as one word.
-    """
-    return plain_word(home(path).name)
+    """What ids and names of lists call a root: its folder's name, or a table's without extension, as one word."""
+    return plain_word(lists_folder(path).name)
 
 
 def write_root(path: Path, files: Mapping[str, str], lists: Mapping[str, Iterable[str]]) -> None:
@@ -207,19 +169,11 @@ def write_root(path: Path, files: Mapping[str, str], lists: Mapping[str, Iterabl
         DataError: if ``path`` holds what stage 1 did not write.
     """
     check_ours(path, STAGE, path.name)
-    new = path.with_name(f".{path.name}.new")
-    shutil.rmtree(new, ignore_errors=True)
-    _write_lines(new / FILES_TABLE, (f"{name}\t{files[name]}" for name in sorted(files)))
-    for name, lines in lists.items():
-        _write_lines(new / name, lines)
-    write_mark(new, STAGE, path.name)
-    move_in(new, path)
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(f"{line}\n" for line in lines)
+    with replacing_folder(path) as new:
+        write_lines(new / FILES_TABLE, (f"{name}\t{files[name]}" for name in sorted(files)))
+        for name, lines in lists.items():
+            write_lines(new / name, lines)
+        write_mark(new, STAGE, path.name)
 
 
 def _utt_id(name: str, words: Mapping[str, str], utt: Utterance) -> str:
@@ -227,22 +181,14 @@ def _utt_id(name: str, words: Mapping[str, str], utt: Utterance) -> str:
 
 
 def read_train_list(root: Root) -> list[str]:
-    """Read the training list of a root.
-
-    Args:
-        root: a root that has one.
-
-    Returns:
-        Paths relative to ``wav/``.
+    """Read the training list of a root that has one: the names of files.
 
     Raises:
         DataError: if a line has another form, names a file that is not there or was there before, or names
             another speaker than its path.
     """
     path, problems, paths = root.train_list, [], dict[str, int]()
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path):
         file = _train_file(root, line)
         if file is None:
             problems.append(f"{path}:{number}: {_train_line_problem(root, line)}")
@@ -277,15 +223,7 @@ def _train_line_problem(root: Root, line: str) -> str:
 
 
 def missing(root: Root, path: str) -> str:
-    """Say that a list names a file that the root does not hold.
-
-    Args:
-        root: the root.
-        path: as the list writes it.
-
-    Returns:
-        A sentence with the cure.
-    """
+    """Say that a list names a file, ``path``, that the root does not hold, with the cure."""
     stem = path.rpartition(".")[0]
     if path.removeprefix("wav/") in root.utts:
         cure = "paths begin below wav/: leave out 'wav/'"
@@ -295,14 +233,12 @@ def missing(root: Root, path: str) -> str:
         cure = f"there is {same[0]!r}: correct the list"
     else:
         cure = "restore the file, or correct the list"
-    return f"expected a file {'in' if root.speech.is_table else 'below'} {root.place}, found no {quoted(path)}; {cure}"
+    place = f"{'in' if root.speech.is_table else 'below'} {root.speech.place}"
+    return f"expected a file {place}, found no {quoted(path)}; {cure}"
 
 
 def read_sexes(path: Path) -> dict[str, str]:
-    """Read the sex of each speaker from a table with tabs and a heading.
-
-    Args:
-        path: ``speakers.tsv`` with a column ``speaker`` and a column ``sex`` or ``sex_estimated``.
+    """Read the sex of each speaker from ``speakers.tsv``: a column ``speaker``, and one ``sex`` or ``sex_estimated``.
 
     Returns:
         The sex of each speaker folder, in small letters; nothing for a speaker whose sex is empty or ``?``, and

@@ -6,12 +6,17 @@ where the pieces agree, so that a corpus costs a look at each file and few are r
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ham.audio.decoding import AudioInfo
+from ham.errors import DataError, summarise
 from ham.files import crc32_of
+from ham.prepare.partition import Partition
+
+logger = logging.getLogger(__name__)
 
 _PIECE = 4096
 
@@ -19,12 +24,32 @@ Speakers = Mapping[Path, str]
 """The speaker of each file."""
 
 
+def check_same_audio(partition: Partition, infos: Mapping[Path, AudioInfo]) -> None:
+    """Warn of recordings that occur under two speakers, and refuse a file that is trained on and tested.
+
+    Raises:
+        DataError: if a test file is, by a link or another name, a training file. Copies are logged: a corpus may hold
+            some that its user cannot change.
+    """
+    subsets = partition.folders.values()
+    speakers = {file: subset.utt2spk[utt] for subset in subsets for utt, file in subset.wav.items()}
+    found = same_audio(speakers, infos)
+    trained = frozenset(partition.train.wav.values()) if partition.train else frozenset[Path]()
+    both = [(one, other) for one, other in found if (one in trained) != (other in trained)]
+    if same := [f"{one} is {other}" for one, other in both if one.samefile(other)]:
+        raise DataError(f"trained on and tested, under two speakers' names: {summarise(same)}; leave one of each out")
+    if found:
+        pairs = summarise([f"{one} is {other}" for one, other in found])
+        logger.warning(
+            "%d recordings are there under two speakers' names, %d of them trained on and tested: %s",
+            len(found),
+            len(both),
+            pairs,
+        )
+
+
 def same_audio(speakers: Speakers, infos: Mapping[Path, AudioInfo]) -> list[tuple[Path, Path]]:
     """Find equal recordings of different speakers.
-
-    Args:
-        speakers: the files to compare.
-        infos: what is known of them.
 
     Returns:
         The first file of each kind and a later one of another speaker, in the order of ``speakers``.

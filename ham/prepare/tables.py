@@ -30,8 +30,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from ham.audio.decoding import EXTENSIONS
-from ham.data.kaldi_dir import read_lines
-from ham.data.speech import Span, Speech, Utterance, extension_of, is_writable, name_problem, raise_all
+from ham.data.speech import Span, Speech, Utterance, extension_of, fits_a_line, name_problem
+from ham.data.text_lines import raise_all, read_lines
 from ham.errors import DataError
 
 COLUMNS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -55,6 +55,7 @@ _UNCLEAR = {"start", "stop", "end", "begin", "offset"}
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons", "|": "bars"}
 _BARE = ("path", "speaker", "session")  # columns of a table without a heading
 _SPLITS = re.compile(r"(?:(train)|(dev|val)|(test|eval))[a-z]*(?:[-_.].*)?")
+_SPLIT_NAMES = ("", "train", "dev", "test")  # by the group of _SPLITS that matched
 _SEXES = {"m": "m", "male": "m", "f": "f", "female": "f"}
 _ABOVE = 3  # folders above the table's own where relative paths may begin: data/lists/train.csv names wav/a.wav
 
@@ -67,13 +68,7 @@ class Row(NamedTuple):
 
 
 def text_lines(path: Path) -> list[str]:
-    """The lines of a text file, also of one that is compressed with gzip.
-
-    Args:
-        path: the file; ``.gz`` at its end says that it is compressed.
-
-    Returns:
-        The lines without their ends.
+    """The lines of a text file without their ends, also of one that is compressed with gzip (``.gz``).
 
     Raises:
         DataError: if it cannot be read or is not in an encoding that is known.
@@ -88,13 +83,7 @@ def text_lines(path: Path) -> list[str]:
 
 
 def read_csv(table: Path) -> Speech:
-    """Read a CSV or TSV.
-
-    Args:
-        table: the file.
-
-    Returns:
-        The utterances.
+    """Read the utterances of a CSV or TSV.
 
     Raises:
         DataError: if the columns cannot be told, or if a line is not what the heading says.
@@ -118,9 +107,13 @@ def read_csv(table: Path) -> Speech:
             problems.append(f"{table}:{number}: {expected}, found {len(cells)}; correct the line")
     raise_all(problems)
     unused = [] if is_bare else [cell for place, cell in enumerate(heading) if place not in columns.values()]
-    told = [_DELIMITERS[delimiter], "no heading" if is_bare else "", f"not used: {', '.join(unused)}" if unused else ""]
+    notes = [
+        _DELIMITERS[delimiter],
+        "no heading" if is_bare else "",
+        f"not used: {', '.join(unused)}" if unused else "",
+    ]
     kind = "SpeechBrain's CSV" if _is_speechbrain(heading) else "table"
-    return speech_of(table, rows, f"{kind} ({'; '.join(filter(None, told))})")
+    return speech_of(table, rows, f"{kind} ({'; '.join(filter(None, notes))})")
 
 
 def _csv_rows(table: Path, lines: Sequence[str], delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -165,7 +158,7 @@ def _cells(line: str, delimiter: str) -> list[str]:
 
 
 def _cells_or_none(line: str, delimiter: str) -> list[str]:
-    """The cells of a line, none if the delimiter cannot be that of the line."""
+    """The cells of a line, none if it cannot be cut at the delimiter."""
     try:
         return _cells(line, delimiter)
     except csv.Error:
@@ -194,40 +187,37 @@ def _check_units(table: Path, cells: Sequence[str]) -> None:
 
 
 def read_json_lines(table: Path) -> Speech:
-    """Read a table of JSON lines: wespeaker's ``raw.list``, Hugging Face's ``metadata.jsonl``.
-
-    Args:
-        table: the file.
-
-    Returns:
-        The utterances.
+    """Read the utterances of a table of JSON lines: wespeaker's ``raw.list``, Hugging Face's ``metadata.jsonl``.
 
     Raises:
         DataError: if a line is no JSON object, or has no file or no speaker.
     """
-    rows = list[Row]()
+    rows, unused = list[Row](), set[str]()
     for number, entry in json_objects(table):
-        cells = [*entry]
-        if number == 1 and not {"path", "speaker"} <= {*_columns(cells)}:
-            raise DataError(f"{table}:1: expected the keys {_lacking(cells)}; name them")
-        named = zip(cells, _columns(cells), strict=True)
-        names = {cell: name for cell, name in named if name and entry[cell] is not None}
-        for cell in names:
-            if not isinstance(entry[cell], str | int):
-                found = json.dumps(entry[cell])[:40]
-                raise DataError(f"{table}:{number}: expected text as {cell!r}, found {found}; correct the line")
-        rows.append(Row(number, {name: str(entry[cell]) for cell, name in names.items()}))
-    return speech_of(table, rows, "JSON lines")
+        columns = dict(zip(entry, _columns([*entry]), strict=True))
+        if number == 1 and not {"path", "speaker"} <= {*columns.values()}:
+            raise DataError(f"{table}:1: expected the keys {_lacking(entry)}; name them")
+        values = dict[str, str]()
+        for key, name in columns.items():
+            if name is None:
+                unused.add(key)
+            elif isinstance(value := entry[key], str | int):
+                values[name] = str(value)
+            elif value is not None:
+                found = json.dumps(value)[:40]
+                raise DataError(f"{table}:{number}: expected text as {key!r}, found {found}; correct the line")
+        rows.append(Row(number, values))
+    return speech_of(table, rows, f"JSON lines{not_used(unused)}")
+
+
+def not_used(names: Iterable[str]) -> str:
+    """What a layout holds and the recipe does not read, for the log; nothing if there is nothing."""
+    listed = ", ".join(sorted(names))
+    return f" (not used: {listed})" if listed else ""
 
 
 def json_objects(table: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    """The objects of a file with one in each line, with the numbers of the lines.
-
-    Args:
-        table: the file.
-
-    Yields:
-        The objects.
+    """Yield the objects of a file with one in each line, with the numbers of the lines.
 
     Raises:
         DataError: if a line is something else.
@@ -242,13 +232,13 @@ def json_objects(table: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield number, entry
 
 
-def speech_of(table: Path, rows: Sequence[Row], says: str, sessions: str | None = None) -> Speech:
+def speech_of(table: Path, rows: Sequence[Row], layout: str, sessions: str | None = None) -> Speech:
     """Make utterances of the lines of a table.
 
     Args:
         table: the file, for messages and for relative paths.
         rows: its lines.
-        says: the layout, for the log.
+        layout: the layout in words, for the log.
         sessions: what sessions are, where the table cannot say.
 
     Returns:
@@ -259,7 +249,8 @@ def speech_of(table: Path, rows: Sequence[Row], says: str, sessions: str | None 
     """
     if not rows:
         raise DataError(f"{table}: holds no utterance; list some")
-    _check_filled(table, rows)
+    lacking = (next((name for name in ("path", "speaker") if not row.values.get(name)), None) for row in rows)
+    _refuse(table, rows, (f"expected a {name}, found none; fill it in" if name else None for name in lacking))
     names = [row.values.get("id") or row.values["path"] for row in rows]
     _check_once(table, rows, names)
     files = _files(table, rows)
@@ -271,26 +262,16 @@ def speech_of(table: Path, rows: Sequence[Row], says: str, sessions: str | None 
         except ValueError as error:
             problems.append(f"{table}:{row.number}: {error}")
     raise_all(problems)
-    has_sessions = any(row.values.get("session") for row in rows)
-    says = f"{says}, {sessions or ('sessions from the table' if has_sessions else 'each file is a session of its own')}"
+    if not sessions:
+        has_sessions = any(row.values.get("session") for row in rows)
+        sessions = "sessions from the table" if has_sessions else "each file is a session of its own"
     return Speech(
         str(table),
         dict(sorted(utts.items())),
-        says,
+        f"{layout}, {sessions}",
         is_table=True,
         sexes=_sexes(table, rows),
         splits=_splits(table, rows, names),
-    )
-
-
-def _check_filled(table: Path, rows: Iterable[Row]) -> None:
-    raise_all(
-        [
-            f"{table}:{row.number}: expected a {name}, found none; fill it in"
-            for row in rows
-            for name in ("path", "speaker")
-            if not row.values.get(name)
-        ]
     )
 
 
@@ -300,7 +281,7 @@ def _check_once(table: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
         if first.setdefault(name, row.number) != row.number:
             cure = "remove one (parts of one file need a column id)"
             problems.append(f"{table}:{row.number}: {name!r} is in line {first[name]} too; {cure}")
-        elif not is_writable(name):
+        elif not fits_a_line(name):
             problems.append(f"{table}:{row.number}: {name!a}: expected a name in UTF-8 without line ends; rename it")
     raise_all(problems)
 
@@ -308,15 +289,15 @@ def _check_once(table: Path, rows: Sequence[Row], names: Sequence[str]) -> None:
 def _files(table: Path, rows: Sequence[Row]) -> list[str]:
     """Where the files lie; relative paths begin at one folder, see :func:`base_of`."""
     paths = [re.sub(r"^\$\{?data_(?:root|folder)\}?/", "", row.values["path"]) for row in rows]
-    raise_all(
-        [
-            f"{table}:{row.number}: {problem}"
-            for row, path in zip(rows, paths, strict=True)
-            if (problem := _path_problem(path))
-        ]
-    )
+    _refuse(table, rows, map(_path_problem, paths))
     base = base_of(table, (path for path in paths if not path.startswith("/")))
     return [os.path.normpath(os.path.join(base, path)) for path in paths]  # noqa: PTH118
+
+
+def _refuse(table: Path, rows: Sequence[Row], problems: Iterable[str | None]) -> None:
+    """Refuse a table if there is a problem with one of its rows."""
+    found = zip(rows, problems, strict=True)
+    raise_all([f"{table}:{row.number}: {problem}" for row, problem in found if problem])
 
 
 def _path_problem(path: str) -> str | None:
@@ -328,14 +309,7 @@ def _path_problem(path: str) -> str | None:
 
 
 def base_of(table: Path, relative: Iterable[str]) -> str:
-    """Find the folder where relative paths begin.
-
-    Args:
-        table: the file that holds them.
-        relative: the paths; the first decides.
-
-    Returns:
-        The folder of the table, or the nearest above it that holds the first file.
+    """Find the folder where relative paths begin: that of the table, or the nearest above it that holds the first file.
 
     Raises:
         DataError: if there is none.
@@ -354,7 +328,7 @@ def base_of(table: Path, relative: Iterable[str]) -> str:
 
 
 def _own_words(files: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """What tells a file from the others: the folders below the one that holds all of them, and its name."""
+    """What distinguishes a file from the others: the folders below the one that holds all of them, and its name."""
     common = os.path.commonpath({os.path.dirname(file) for file in files})  # noqa: PTH120
     start = len(common.rstrip("/")) + 1
     return {file: tuple(os.path.splitext(file[start:])[0].split("/")) for file in set(files)}  # noqa: PTH122
@@ -397,21 +371,16 @@ def _number(name: str, text: str, is_whole: bool) -> float | None:
 
 
 def _splits(table: Path, rows: Sequence[Row], names: Sequence[str]) -> dict[str, str]:
-    """``train``, ``dev`` or ``test`` of each utterance, whatever longer word the table has for it."""
+    """``train``, ``dev`` or ``test`` for each utterance; the table may use a longer word for it."""
     if not any("split" in row.values for row in rows):
         return {}
-    found, problems = dict[str, str](), list[str]()
-    for row, name in zip(rows, names, strict=True):
-        word = row.values.get("split", "")
-        match = _SPLITS.fullmatch(word.lower())
-        if match is None:
-            problems.append(
-                f"{table}:{row.number}: expected the split train, dev or test, found {word[:40]!r}; correct it"
-            )
-        else:
-            found[name] = "train" if match[1] else "dev" if match[2] else "test"
-    raise_all(problems)
-    return found
+    words = [row.values.get("split", "") for row in rows]
+    matches = [_SPLITS.fullmatch(word.lower()) for word in words]
+    wrong = "expected the split train, dev or test, found {!r}; correct it"
+    _refuse(
+        table, rows, (None if match else wrong.format(word[:40]) for word, match in zip(words, matches, strict=True))
+    )
+    return {name: _SPLIT_NAMES[match.lastindex or 0] for name, match in zip(names, matches, strict=True) if match}
 
 
 def _sexes(table: Path, rows: Iterable[Row]) -> dict[str, str]:

@@ -22,23 +22,24 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ham.data.kaldi_dir import Trials, label_problems, model_problem, read_lines
 from ham.data.names import Spellings, halves, plain_word, quoted, unquoted
+from ham.data.text_lines import numbered_lines, raise_all
 from ham.data.trial_remarks import Recording, refusals, remarks
-from ham.errors import DataError, summarise
+from ham.data.trials import Trials, label_problems, model_problem
+from ham.errors import DataError
 from ham.prepare.roots import Root, missing
 
 logger = logging.getLogger(__name__)
 
 _DIGITS = {"0": 0, "1": 1}
 _WORDS = {"nontarget": 0, "target": 1}
-_FIRST = re.compile(r"\s*([\"']?)(\w+)\1(?:\s*[\t,;]\s*|\s+)(.*)", re.DOTALL)
-_LAST = re.compile(r"(.*?)(?:\s*[\t,;]\s*|\s+)([\"']?)(\w+)\2\s*", re.DOTALL)
+_FIRST = re.compile(r"\s*([\"']?)(?P<label>\w+)\1(?:\s*[\t,;]\s*|\s+)(?P<rest>.*)", re.DOTALL)
+_LAST = re.compile(r"(?P<rest>.*?)(?:\s*[\t,;]\s*|\s+)([\"']?)(?P<label>\w+)\2\s*", re.DOTALL)
 _HEADING = re.compile(
     r"(is_?)?(labels?|targets?|key|same(_?speaker)?)"
     r"|((enrol\w*|test|model|reference|trial|utt|utterance|segment|speaker|wav|audio|file|path)[12ab]?"
@@ -58,13 +59,8 @@ class Form:
 
     def parts(self, line: str) -> tuple[int, str] | None:
         """The label of a line and the rest of it; None if the label does not stand there."""
-        if self.is_first:
-            found = _FIRST.fullmatch(line)
-            word, rest = (found[2], found[3]) if found else ("", "")
-        else:
-            found = _LAST.fullmatch(line)
-            word, rest = (found[3], found[1]) if found else ("", "")
-        return (self.labels[word], rest) if word in self.labels else None
+        found = (_FIRST if self.is_first else _LAST).fullmatch(line)
+        return (self.labels[found["label"]], found["rest"]) if found and found["label"] in self.labels else None
 
 
 FORMS = (
@@ -112,15 +108,16 @@ def read_trial_list(root: Root, path: Path) -> Trials:
     models = _read_models(root, root.models_of(path))
     ids = {name: f"{root.name}-{plain_word(name)}" for name in models}
     names = _Names(root, ids, Spellings(ids))
-    lines = [(number, line) for number, line in enumerate(read_lines(path), 1) if line.strip()]
-    headed = bool(lines) and _is_heading(lines[0][1])
-    rows = _rows(path, lines[headed:], names)
+    lines = list(numbered_lines(path))
+    if lines and _is_heading(lines[0][1]):
+        del lines[0]
+    rows = _rows(path, lines, names)
     recordings = {ids[name]: tuple(root.utts[file] for file in files) for name, files in models.items()}
     labels = np.array([label for _, _, label in rows], dtype=np.int8)
     trials = Trials(
         tuple(row[0] for row in rows), tuple(row[1] for row in rows), labels, dict(sorted(recordings.items()))
     )
-    _raise_all(label_problems(path, trials))
+    raise_all(label_problems(path, trials, [number for number, _ in lines]))
     return trials
 
 
@@ -136,22 +133,17 @@ def with_remarks(root: Root, place: str, trials: Trials) -> Trials:
         The trials with their notes.
 
     Raises:
-        DataError: if they can tell nothing.
+        DataError: if they can tell nothing at all.
     """
     recordings = {}
     for file, utt in root.utts.items():
         speaker = root.speaker(file)
         recordings[utt] = Recording(root.speakers[speaker], root.session(file), root.sexes.get(speaker))
-    _raise_all([f"{place}: {problem}" for problem in refusals(trials, recordings)])
+    raise_all([f"{place}: {problem}" for problem in refusals(trials, recordings)])
     notes = remarks(trials, recordings)
     if notes:
         logger.warning("%s: %s", place, "; ".join(notes))
-    return Trials(trials.enrol, trials.test, trials.labels, trials.models, tuple(notes))
-
-
-def _raise_all(problems: Sequence[str]) -> None:
-    if problems:
-        raise DataError(summarise(problems))
+    return replace(trials, notes=tuple(notes))
 
 
 def _is_heading(line: str) -> bool:
@@ -172,7 +164,7 @@ def _rows(path: Path, lines: Sequence[tuple[int, str]], names: _Names) -> list[t
             problems.append(f"{path}:{number}: {_problem(form, first, line, names)}")
         else:
             rows.append(row)
-    _raise_all(problems)
+    raise_all(problems)
     logger.info("%s: %d trials, %s", path, len(rows), form.name)
     return rows
 
@@ -242,9 +234,7 @@ def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
         return {}
     speakers = {utt: root.speakers[root.speaker(file)] for file, utt in root.utts.items()}
     models, problems, ids = dict[str, list[str]](), [], dict[str, str]()
-    for number, line in enumerate(read_lines(path), 1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path):
         name, *texts = _model_fields(root, line)
         files = [root.find(text) or text for text in texts]
         problem = _model_problem(root, name, files, speakers)
@@ -254,7 +244,7 @@ def _read_models(root: Root, path: Path) -> dict[str, list[str]]:
         if problem:
             problems.append(f"{path}:{number}: {problem}")
         models.setdefault(name, files)
-    _raise_all(problems if models else [f"{path}: is empty; list the models, or remove it"])
+    raise_all(problems if models else [f"{path}: is empty; list the models, or remove it"])
     return models
 
 

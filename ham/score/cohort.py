@@ -14,8 +14,9 @@ from pathlib import Path, PurePath
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.kaldi_dir import DataDir, Trials, invert, read_trials, write_trials
+from ham.data.kaldi_dir import DataDir, invert
 from ham.data.trial_generation import MAX_TRIALS, evenly_spaced, generate_trials
+from ham.data.trials import Trials, read_trials, write_trials
 from ham.errors import ConfigError, DataError
 from ham.score.backends import Backend, check_top_n
 from ham.score.measures import EmbeddingTable, read_embeddings

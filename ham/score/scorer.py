@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ham.data.kaldi_dir import Trials
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backends import WESPEAKER, Backend, check_top_n

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
+from ham.data.kaldi_dir import DataDir, read_data_dir, trial_dirs
 from ham.data.trial_remarks import NO_RATES
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 
 logger = logging.getLogger(__name__)

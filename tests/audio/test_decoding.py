@@ -91,7 +91,7 @@ def test_samples_beyond_full_scale_are_clipped(tmp_path: Path) -> None:
 
 
 def test_long_files_are_read_in_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ham.audio.decoding._BLOCK", 999)
+    monkeypatch.setattr("ham.audio.decoding.BLOCK_SAMPLES", 999)
     for num_samples in (998 * 2, 999 * 2, 1999):
         waveform = noise(num_samples)
         soundfile.write(tmp_path / "a.wav", waveform, RATE, subtype="FLOAT")

@@ -169,4 +169,4 @@ def test_other_codecs_in_ogg_are_refused(tmp_path: Path) -> None:
 
 def test_the_checksum_is_that_of_the_bitwise_rule() -> None:
     for page in pages(encoded(RATE)):
-        assert ogg._checksum(bytes(page)) == naive_checksum(bytes(page)) == struct.unpack_from("<I", page, 22)[0]
+        assert ogg.page_checksum(bytes(page)) == naive_checksum(bytes(page)) == struct.unpack_from("<I", page, 22)[0]

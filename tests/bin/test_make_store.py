@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ham.bin.make_store import noise_recordings, speech, test_recordings
-from ham.data.kaldi_dir import Segment, Trials, write_data_dir
+from ham.data.kaldi_dir import Segment, write_data_dir
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 
 test_recordings.__test__ = False

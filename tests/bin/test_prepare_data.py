@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from ham.bin import prepare_data
 from ham.bin.prepare_data import CHECKS, main
 from ham.cli import run
 from ham.data.kaldi_dir import STAGE, read_data_dir
 from ham.data.ownership import mark_name
+from ham.prepare import segments
 
 RATE = 16000
 MARK = mark_name(STAGE)
@@ -236,7 +236,7 @@ def copied_root(data_dir: Path) -> None:
 
 
 def unmarked(data_dir: Path) -> None:
-    """As an older version of the recipe left it."""
+    """As somebody else would write it."""
     (data_dir / "train" / MARK).unlink()
 
 
@@ -262,7 +262,7 @@ def a_file(data_dir: Path) -> None:
             "/test/corpus/mine: expected a folder that stage 2 wrote, but it is a copy of 'test/cor",
         ),
         (copied_root, "/test/backup/easy: expected a folder that stage 2 wrote, but it is a copy"),
-        (unmarked, "lacks the mark .made_by_stage_2; move it away, or remove it if it is of an older version"),
+        (unmarked, "lacks the mark .made_by_stage_2; move it away, or remove it"),
         (linked_elsewhere, "lacks the mark"),
         (a_file, "/train: expected a folder that stage 2 wrote, but it is a file; move it away"),
     ],
@@ -408,8 +408,8 @@ def test_bad_parts_are_refused_or_left_out(spoil: str, words: str, command: Comm
 
 def test_silence_is_looked_for_once(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
-    original = prepare_data.silent
-    monkeypatch.setattr(prepare_data, "silent", lambda file, parts: (looked.extend(parts), original(file, parts))[1])
+    original = segments.silent
+    monkeypatch.setattr(segments, "silent", lambda file, parts: (looked.extend(parts), original(file, parts))[1])
     root = segmented(tmp_path / "k")
     for _ in range(2):
         assert command("--train_roots", root) == 0

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ham.bin import summary
-from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.kaldi_dir import write_data_dir
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 from ham.score.score_file import Scores, write_scores
 

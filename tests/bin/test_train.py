@@ -16,7 +16,8 @@ from ham import losses
 from ham.bin import extract, make_store, score, train
 from ham.config import OptimiserConfig
 from ham.data.identity import SUMS_FILE
-from ham.data.kaldi_dir import Trials, read_data_dir, write_data_dir
+from ham.data.kaldi_dir import read_data_dir, write_data_dir
+from ham.data.trials import Trials
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.model import checkpoint
 from ham.model.build import build_optimiser

@@ -15,19 +15,16 @@ from ham.data.kaldi_dir import (
     STAGE,
     DataDir,
     Segment,
-    Trials,
     all_models,
     invert,
-    label_problems,
     read_data_dir,
-    read_lines,
-    read_trials,
     remove_data_dir,
     trial_dirs,
     write_data_dir,
-    write_trials,
 )
 from ham.data.ownership import mark_name
+from ham.data.text_lines import read_lines
+from ham.data.trials import Trials
 from ham.errors import DataError
 
 UTT2SPK = {"b-s1-x": "b", "a-s1-x": "a", "a-s2-y": "a", "é-s1-x": "é"}
@@ -161,24 +158,6 @@ def test_other_encodings_are_named_with_the_line(folder: Path) -> None:
         read_lines(folder / "none")
 
 
-def test_only_line_ends_of_files_end_lines(tmp_path: Path) -> None:
-    (tmp_path / "x").write_text("a\x0bb\u2028c\n\nd", encoding="utf-8")
-    assert read_lines(tmp_path / "x") == ["a\x0bb\u2028c", "", "d"]
-    (tmp_path / "x").write_bytes(b"a\rb\r\nc\n\rd\r\r\n\n")
-    assert read_lines(tmp_path / "x") == ["a", "b", "c", "", "d"]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-@pytest.mark.parametrize("text", ["", "a", "é\ud55c \U0001f600", "\ufeffa"])
-def test_marks_and_line_ends_of_other_systems_are_understood(
-    text: str, end: str, encoding: str, tmp_path: Path
-) -> None:
-    (tmp_path / "x").write_bytes((end.join([text, "x", "", "y"]) + end).encode(encoding))
-    expected = text.removeprefix("\ufeff") if encoding == "utf-8" else text  # there it is the mark
-    assert read_lines(tmp_path / "x") == [expected, "x", "", "y"]
-
-
 def test_a_line_that_is_very_long_is_not_repeated_whole(folder: Path) -> None:
     for name in FILES[:4]:
         before = (folder / name).read_text()
@@ -217,31 +196,6 @@ def test_one_kind_of_trials_is_read(folder: Path) -> None:
     assert (read.one_kind, read.num_target, TRIALS.one_kind) == (True, 0, False)
 
 
-def test_trials_alone_accept_any_name_and_keep_repeated_lines(tmp_path: Path) -> None:
-    write_trials(tmp_path / "trials", TRIALS)
-    assert len(read_trials(tmp_path / "trials")) == 3
-    with pytest.raises(DataError, match=r"2 problems: .*:1: expected utterances"):
-        read_trials(tmp_path / "trials", ["a-s1-x", "a-s2-y"])
-    (tmp_path / "trials").write_text("")
-    with pytest.raises(DataError, match="is empty"):
-        read_trials(tmp_path / "trials")
-
-
-def test_contradictions_agree_with_a_naive_search() -> None:
-    rng = np.random.default_rng(3)
-    for _ in range(50):
-        names = rng.integers(0, 5, size=(2, 12)).astype(str)
-        labels = rng.permuted(np.repeat(np.array([0, 1], np.int8), 6))
-        trials = Trials(tuple(map(str, names[0])), tuple(map(str, names[1])), labels)
-        seen: dict[frozenset[str], int] = {}
-        naive = 0
-        for enrol, test, label in zip(trials.enrol, trials.test, labels.tolist(), strict=True):
-            pair = frozenset((enrol, test))
-            naive += seen.get(pair, label) != label
-            seen[pair] = label
-        assert len(label_problems(Path("trials"), trials)) == naive
-
-
 def test_invalid_content_leaves_the_old_directory(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(DataError, match="begins with its speaker"):
@@ -253,7 +207,7 @@ def test_invalid_content_leaves_the_old_directory(folder: Path) -> None:
 
 
 def test_leftovers_of_an_interrupted_run_do_no_harm(folder: Path) -> None:
-    (folder.parent / ".dir.new" / "deep").mkdir(parents=True)
+    (folder.parent / ".dir.part" / "deep").mkdir(parents=True)
     (folder.parent / ".dir.old").mkdir()
     write_data_dir(folder, WAV, UTT2SPK, UTT2DUR)
     assert [path.name for path in folder.parent.iterdir()] == ["dir"]

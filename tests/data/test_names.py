@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ham.data.kaldi_dir import write_data_dir
 from ham.data.names import Spellings, extensions, halves, plain_spelling, plain_word, quoted, speaker_words, unquoted
 from ham.errors import ConfigError, DataError
-from ham.prepare.partition import make_plan
+from ham.prepare.partition import make_partition
 from tests import kaldi_rules
 
 SPOILERS = " !\"#$%&'()*+,-\t\u3000\x01.09=@A_a~\x7fé\U0001f600"
@@ -31,7 +31,7 @@ def make_root(path: Path, speakers: list[str]) -> Path:
 
 def check_train(root: Path, out: Path) -> None:
     """Write the training part of a root, and hold it against Kaldi's rules."""
-    part = make_plan([root], [], 1).train
+    part = make_partition([root], [], 1).train
     assert part is not None
     write_data_dir(out, part.wav, part.utt2spk, dict.fromkeys(part.wav, 1.0))
     kaldi_rules.check(out)
@@ -110,14 +110,14 @@ def test_the_longer_word_is_escaped() -> None:
 
 def test_an_escaped_word_that_is_there_already_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"would both be utterance 'r-ana=2Db-.*; rename or remove one"):
-        make_plan([make_root(tmp_path / "r", ["ana", "ana-b", "ana=2Db"])], [], 1)
+        make_partition([make_root(tmp_path / "r", ["ana", "ana-b", "ana=2Db"])], [], 1)
 
 
 def test_roots_whose_speakers_cannot_be_sorted_together_are_refused(tmp_path: Path) -> None:
     roots = [make_root(tmp_path / "a", ["b", "c"]), make_root(tmp_path / "a-b", ["y", "z"])]
     with pytest.raises(ConfigError, match=r"give the speakers 'a-b' and 'a-b-y', .* rename one of the roots"):
-        make_plan(roots, [], 1)
-    make_plan(roots[:1], roots[1:], 1)  # never in one directory
+        make_partition(roots, [], 1)
+    make_partition(roots[:1], roots[1:], 1)  # never in one directory
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.data.ownership import check_ours, mark_name, move_in, write_mark
+from ham.data.ownership import check_ours, mark_name, write_mark
 from ham.errors import DataError
 
 
@@ -69,11 +69,3 @@ def test_damage_may_be_written_again_but_not_what_others_added(made: Path) -> No
     (made / "three").write_text("")
     with pytest.raises(DataError, match="it also holds 'three'"):
         check_ours(made, 2, "made", lambda _: True)
-
-
-def test_moving_in_replaces_and_leaves_nothing(made: Path, tmp_path: Path) -> None:
-    (tmp_path / ".made.old").mkdir()  # of a run that was killed
-    (tmp_path / "new").mkdir()
-    move_in(tmp_path / "new", made)
-    assert not any(made.iterdir())
-    assert [path.name for path in tmp_path.iterdir()] == ["made"]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ham.data import store as store_module
-from ham.data.store import ArrayStore, Ids, is_whole, to_int16, write_store
+from ham.data.store import ArrayStore, check_current, is_whole, to_int16, write_store
 from ham.errors import DataError
 
 META = {"sample_rate": 16000, "kind": "audio"}
@@ -65,31 +65,6 @@ def test_a_pickled_store_is_its_path(tmp_path: Path) -> None:
     assert len(pickle.dumps(ArrayStore(tmp_path / "s"))) < 1000
 
 
-def test_shards_are_what_numpy_loads(tmp_path: Path) -> None:
-    items = arrays()
-    write_store(tmp_path / "s", items.items(), META)
-    loaded = np.load(tmp_path / "s/shard-00000.npy", mmap_mode="r")
-    np.testing.assert_array_equal(loaded, np.concatenate(list(items.values())))
-
-
-def test_ids_are_found_and_compare_as_strings() -> None:
-    for names in (["a", "b-1", "b-10", "é"], ["b-10", "é", "a", "b-1"]):
-        ids = Ids(np.array([name.encode() for name in names]))
-        assert list(ids) == names
-        assert ids == names == list(ids[0:4])
-        assert ids == tuple(names)
-        assert ids != (*names[:3], "x")
-        assert ids != names[:3]
-        assert [ids.index(name) for name in names] == [0, 1, 2, 3]
-        assert [name in ids for name in (*names, "b", "", "zz", "a-very-long-one", "a\0", 3)] == [True] * 4 + [
-            False
-        ] * 6
-        with pytest.raises(ValueError, match="'b' is not among the 4 ids"):
-            ids.index("b")
-        with pytest.raises(ValueError, match="not among"):
-            ids.index(names[0], 1)
-
-
 def test_more_shards_than_a_process_may_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "SHARD_BYTES", 1)
     monkeypatch.setattr(store_module, "OPEN_SHARDS", 8)
@@ -130,13 +105,6 @@ def test_every_shard_is_checked_by_size_and_by_content(tmp_path: Path, monkeypat
     ):
         store.check_shards()
     assert not is_whole(store.path, store.meta)
-
-
-def test_rows_of_another_kind_are_refused(tmp_path: Path) -> None:
-    items = [("a", np.zeros(3, np.int16)), ("b", np.zeros(3, np.float32))]
-    with pytest.raises(DataError, match="expected rows of"):
-        write_store(tmp_path / "s", items, META)
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_sixteen_bit_samples_survive_the_way_through_float() -> None:
@@ -247,3 +215,19 @@ def test_what_is_no_store_is_not_replaced(name: str, tmp_path: Path) -> None:
     (tmp_path / "t").write_text("mine")
     with pytest.raises(DataError, match="it is a file; move it away"):
         write_store(tmp_path / "t", other, META)
+
+
+def test_a_store_of_other_recordings_than_the_data_directory_names_is_refused(tmp_path: Path) -> None:
+    write_store(tmp_path / "s", ((utt, np.zeros(16000, np.int16)) for utt in ("a", "b", "c")), META)
+    store = ArrayStore(tmp_path / "s")
+    durations = {"a": 1.0, "b": 1.0015, "c": 0.9985}
+    check_current(store, durations)
+    for wrong, number, first in (
+        ({**durations, "b": 1.003}, 1, "b"),
+        ({**durations, "d": 1.0}, 1, "d"),
+        ({"a": 1.0}, 2, "b"),
+        ({"c": 1.0, "b": 1.0, "x": 1.0, "a": 2.0}, 2, "a"),
+    ):
+        with pytest.raises(DataError, match=f": {number} utterances are missing, .* first is {first}; run stages 2"):
+            check_current(store, wrong)
+    check_current(store, {"c": 1.0, "b": 1.0, "a": 1.0})

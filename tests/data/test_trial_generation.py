@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ham.data.kaldi_dir import Trials
 from ham.data.trial_generation import MAX_UTTS_PER_SPEAKER, evenly_spaced, generate_trials
+from ham.data.trials import Trials
 from ham.errors import DataError
 
 Speakers = dict[str, dict[str, list[str]]]

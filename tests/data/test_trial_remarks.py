@@ -7,8 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ham.data.kaldi_dir import Trials
 from ham.data.trial_remarks import FEW, NO_RATES, Recording, refusals, remarks
+from ham.data.trials import Trials
 
 SEXES = {"a": "f", "b": "f", "c": "m", "d": "m", "e": None}
 RECORDINGS = {

@@ -37,11 +37,11 @@ def test_librispeech_is_known_by_its_names_below_any_parts(tmp_path: Path) -> No
         ("84", "121", ("121", "84-121-0001")),
         ("19", "198", ("198", "19-198-0000")),
     ]
-    assert "LibriSpeech" in speech.says
+    assert "LibriSpeech" in speech.layout
     assert speech.sexes == {"19": "f", "84": "m"}
-    assert "LibriSpeech" in read_tree(root / "dev-clean").says
+    assert "LibriSpeech" in read_tree(root / "dev-clean").layout
     assert read_tree(root / "dev-clean").sexes == {"19": "f", "84": "m"}
-    assert "LibriSpeech" not in read_tree(touch(tmp_path / "M", "84/121/84-122-0001.flac", "85/121/1.wav")).says
+    assert "LibriSpeech" not in read_tree(touch(tmp_path / "M", "84/121/84-122-0001.flac", "85/121/1.wav")).layout
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,9 @@ def test_segments_are_parts_of_a_recording_which_is_a_session(tmp_path: Path) ->
     speech = read_kaldi(directory(tmp_path / "d", {**SEGMENTS, "spk2gender": "s f\nt m\n"}))
     assert [utt.span for utt in speech.utts.values()] == [Span(0, 1.5), Span(2, None)]
     assert [(utt.session, utt.words) for utt in speech.utts.values()] == [("r1", ("s-u1",)), ("r1", ("t-u2",))]
-    assert "in front of 2 ids without their speaker at the beginning it is written: 'u1' becomes 's-u1'" in speech.says
+    assert (
+        "in front of 2 ids without their speaker at the beginning it is written: 'u1' becomes 's-u1'" in speech.layout
+    )
     assert speech.sexes == {"s": "f", "t": "m"}
 
 
@@ -163,6 +165,32 @@ def test_shards_are_unpacked_once(tmp_path: Path) -> None:
     files[0].write_text("spoiled")
     read_shards(table, tmp_path / "out")
     assert files[0].read_text() == "12"
+
+
+def test_what_shards_hold_and_nobody_reads_is_said(tmp_path: Path) -> None:
+    table = pack(tmp_path / "d", {"b.wav": "1", "b.spk": "t", "b.vad": "[]", "a.wav": "2", "a.spk": "s", "a.vad": "[]"})
+    assert f"unpacked to {tmp_path}/out (not used: <key>.vad)" in read_shards(table, tmp_path / "out").layout
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("t1 a A\nt2 b 1\n", None),
+        (
+            "t1 a A\nt2 a B\n",
+            "reco2file_and_channel:2: expected channel A, found 't2 a B'; write each channel to a file",
+        ),
+        ("t1 a\n", "reco2file_and_channel:1: expected channel A, found 't1 a'"),
+    ],
+)
+def test_a_second_channel_is_refused(lines: str, words: str | None, tmp_path: Path) -> None:
+    folder = directory(tmp_path / "d", {**KALDI, "reco2file_and_channel": lines})
+    if words is None:
+        assert read_kaldi(folder).utts
+    else:
+        with pytest.raises(DataError) as caught:
+            read_kaldi(folder)
+        assert words in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from ham.cli import run
 from ham.data.kaldi_dir import read_data_dir
 from ham.data.store import ArrayStore, to_int16
 from ham.errors import DataError
-from ham.prepare.recognise import home, read_speech
+from ham.prepare.recognise import lists_folder, read_speech
 from tests.layouts_of_speech import LAYOUTS, RATE, SPEAKERS, WITH_SEGMENTS, WITHOUT_SESSIONS, clips, kaldi, write
 
 CONFIG = str(Path(__file__).parents[2] / "conf/mini.yaml")
@@ -110,17 +110,17 @@ def test_what_cannot_be_told_is_refused(make: Callable[[Path], Path], words: str
 def test_a_mark_stands_for_its_folder(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     _beside("wav with sessions", "Kaldi with segments")(tmp_path / "r")
-    assert "Kaldi" in read_speech(tmp_path / "r/wav.scp").says
-    assert home(tmp_path / "r/wav.scp") == home(tmp_path / "r") == tmp_path / "r"
+    assert "Kaldi" in read_speech(tmp_path / "r/wav.scp").layout
+    assert lists_folder(tmp_path / "r/wav.scp") == lists_folder(tmp_path / "r") == tmp_path / "r"
     table = LAYOUTS["CSV"](tmp_path / "r")
-    assert home(table) == tmp_path / "r/my"
+    assert lists_folder(table) == tmp_path / "r/my"
 
 
 def test_what_was_made_of_a_kaldi_directory_is_passed_over(tmp_path: Path) -> None:
     kaldi(tmp_path / "r")
     for name in ("raw.list", "shard.list"):
         (tmp_path / "r" / name).write_text("x\n")
-    assert "Kaldi" in read_speech(tmp_path / "r").says
+    assert "Kaldi" in read_speech(tmp_path / "r").layout
 
 
 @pytest.mark.parametrize("row", ["./ann-10-1.wav,bob", "../audio/ann-10-1.wav,ann"])

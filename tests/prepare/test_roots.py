@@ -170,9 +170,9 @@ def test_a_table_takes_the_place_of_wav(root: Root, tmp_path: Path) -> None:
     table = open_root(tmp_path / "corpus2")
     assert table.utts == {"a/x/2.wav": "corpus2-a-x-2", "b/x/1.wav": "corpus2-b-x-1"}
     assert list(table.utts) == sorted(table.utts)
-    assert table.file("b/x/1.wav") == Path("/far/one.flac")
-    assert table.file("a/x/2.wav") == tmp_path / "corpus2/near/two.m4a"
-    assert root.file("a/x/1.wav") == root.path / "wav/a/x/1.wav"
+    assert table.speech.utts["b/x/1.wav"].file == "/far/one.flac"
+    assert Path(table.speech.utts["a/x/2.wav"].file) == tmp_path / "corpus2/near/two.m4a"
+    assert Path(root.speech.utts["a/x/1.wav"].file) == root.path / "wav/a/x/1.wav"
     assert read_trial_list(table, table.trial_lists[0]).num_nontarget == 1
     write_root(tmp_path / "corpus2", {"a/x/3.wav": "/far/3.wav"}, {})
     assert list(open_root(tmp_path / "corpus2").utts) == ["a/x/3.wav"]

@@ -75,7 +75,7 @@ def test_splits_and_sexes(tmp_path: Path) -> None:
 
 
 def test_what_is_not_used_is_said(tmp_path: Path) -> None:
-    assert "not used: Sesion, age" in read(tmp_path, "path,speaker,Sesion,age", "a.wav,s,1,2").says
+    assert "not used: Sesion, age" in read(tmp_path, "path,speaker,Sesion,age", "a.wav,s,1,2").layout
 
 
 def test_relative_paths_begin_at_the_table_or_above_it(tmp_path: Path) -> None:
@@ -141,6 +141,7 @@ def test_json_lines(tmp_path: Path) -> None:
     found = read_json_lines(table(tmp_path, *map(json.dumps, rows), name="raw.list"))
     assert list(found.utts) == ["k0", "k1"]
     assert found.utts["k1"].words == ("k1",)
+    assert found.layout.startswith("JSON lines (not used: vad), ")
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,11 @@ def test_wrong_trials_are_refused_with_file_and_line(line: str, words: str, root
     assert words in found
 
 
+def test_lines_are_those_of_the_file_whatever_is_left_out(root: Root) -> None:
+    found = problem(root, "label,enrol,test\n0 a/x/1.wav b/x/1.wav\n\n1 a/x/1.wav a/x/2.FLAC\n1 b/x/1.wav a/x/1.wav\n")
+    assert ":5: 'corpus-b-x-1' and 'corpus-a-x-1' have the other label in line 2" in found
+
+
 @pytest.mark.parametrize("text", ["", "\n \n", "label enrol test\n"])
 def test_an_empty_list_is_refused(text: str, root: Root) -> None:
     assert "t.txt: is empty; list the trials, or remove it" in problem(root, text)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ham.data.kaldi_dir import DataDir, Trials
+from ham.data.kaldi_dir import DataDir
 from ham.data.store import ArrayStore, write_store
+from ham.data.trials import Trials
 from ham.embeddings.extract import write_embeddings
 from ham.errors import DataError
 from ham.score.backends import parse_backends

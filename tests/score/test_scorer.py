@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 import ham.losses
-from ham.data.kaldi_dir import Trials
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backends import EVERY, parse_backend

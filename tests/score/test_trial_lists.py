@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ham.data.kaldi_dir import Trials, write_data_dir
+from ham.data.kaldi_dir import write_data_dir
 from ham.data.trial_remarks import NO_RATES
+from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
 from ham.score.trial_lists import find_lists, rated_lists, read_list
 

@@ -1,0 +1,88 @@
+"""What every front end of the table must do, whatever it computes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ham.errors import ConfigError, DataError
+from ham.frontends import FRONTENDS, build
+from tests.frontends.signals import waveforms
+
+
+@pytest.mark.parametrize("name", FRONTENDS)
+class TestEveryFrontend:
+    def test_rows_do_not_depend_on_the_batch(self, name: str) -> None:
+        x = waveforms(40, 16000)
+        frontend = build(name)
+        together = frontend(x)
+        alone = torch.cat([frontend(row[None]) for row in x[::7]])
+        torch.testing.assert_close(together[::7], alone, rtol=0, atol=2e-5)
+
+    @pytest.mark.parametrize("num_samples", [400, 479, 480, 559, 560, 561, 32240])
+    def test_num_frames_is_what_comes_out(self, name: str, num_samples: int) -> None:
+        frontend = build(name)
+        assert frontend(torch.zeros(1, num_samples)).shape == (1, frontend.num_frames(num_samples), 80)
+
+    def test_published_crop(self, name: str) -> None:
+        frontend = build(name)
+        assert frontend.crop_samples(200) == 200 * 160 + 240
+        assert frontend.num_frames(frontend.crop_samples(200)) == {"mel": 202, "kaldi_fbank": 200}[name]
+
+    def test_silence_is_finite_and_zero(self, name: str) -> None:
+        assert build(name)(torch.zeros(2, 3000)).abs().max() < 1e-5
+
+    def test_mean_over_time_is_zero(self, name: str) -> None:
+        assert build(name)(waveforms(4, 8000)).mean(1).abs().max() < 1e-5
+
+    def test_float32_under_autocast_and_for_half_input(self, name: str) -> None:
+        frontend, x = build(name), waveforms(2, 4000)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = frontend(x)
+        assert torch.equal(found, frontend(x))
+        assert frontend(x.half()).dtype == torch.float32
+
+    def test_leaves_the_waveform_alone_and_has_no_state(self, name: str) -> None:
+        frontend, x = build(name), waveforms(2, 4000)
+        before = x.clone()
+        frontend(x)
+        assert torch.equal(x, before)
+        assert not frontend.state_dict()
+
+    def test_gradient_reaches_the_waveform(self, name: str) -> None:
+        frontend, x = build(name, 20), waveforms(2, 900)[1:].requires_grad_()
+        frontend(x).square().sum().backward()
+        step = torch.zeros_like(x).detach()
+        step[0, 450] = 1e-3
+        with torch.no_grad():
+            rise = (frontend(x + step).square().sum() - frontend(x - step).square().sum()) / 2e-3
+        assert x.grad is not None
+        torch.testing.assert_close(x.grad[0, 450], rise, rtol=2e-2, atol=1e-2)
+
+    def test_short_or_odd_waveforms_are_refused(self, name: str) -> None:
+        frontend = build(name)
+        with pytest.raises(DataError, match=r"at least 400 samples, one frame of 25 ms, found 399; leave out"):
+            frontend(torch.zeros(2, 399))
+        with pytest.raises(DataError, match="found 20"):
+            frontend.num_frames(20)
+        with pytest.raises(DataError, match=r"expected floating-point samples \(B, N\), found \(500,\)"):
+            frontend(torch.zeros(500))
+        with pytest.raises(DataError, match=r"torch\.int16"):
+            frontend(torch.zeros(1, 500, dtype=torch.int16))
+
+    def test_wrong_requests_are_refused(self, name: str) -> None:
+        with pytest.raises(ConfigError, match=r"low_freq_hz \(default 20.0\).*'low_freq'; did you mean 'low_freq_hz'"):
+            build(name, low_freq=30)
+        with pytest.raises(ConfigError, match=r"0 <= low < high <= 8000 .*found 20.0 and 9000"):
+            build(name, high_freq_hz=9000)
+        with pytest.raises(ConfigError, match="expected 0 <= low"):
+            build(name, low_freq_hz="20")
+        with pytest.raises(ConfigError, match="num_mel_bins: expected a whole number of at least 4, found '80'"):
+            build(name, "80")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match=r"300 bands are narrower.*would be empty; use fewer"):
+            build(name, 300)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ConfigError, match="one of mel, kaldi_fbank, found 'kaldi_fbnk'; did you mean 'kaldi_fbank'"):
+        build("kaldi_fbnk")
