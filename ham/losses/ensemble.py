@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ham.losses.chunked import Part, cross_entropy
 from ham.losses.hyperbolic import HamSoftmax
 from ham.losses.margin import RamSoftmax
+from ham.losses.streamed import Part, cross_entropy
 from ham.schema import check_number
 
 

@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ham.errors import ConfigError
-from ham.geometry import lorentz, poincare, rows
+from ham.geometry import gram, lorentz, poincare
+from ham.geometry.gram import Radial
 from ham.geometry.poincare import BallPoints, Curvature
-from ham.geometry.rows import Radial
 from ham.schema import check_number, choose
 
 P = TypeVar("P")
@@ -105,7 +105,7 @@ class Space(nn.Module, ABC, Generic[P]):
 
     @abstractmethod
     def left_rows(self, points: P) -> Tensor:
-        """Left factor of :mod:`ham.geometry.rows` of embeddings, ``(B, D + 2)``."""
+        """Left factor of :mod:`ham.geometry.gram` of embeddings, ``(B, D + 2)``."""
 
     @abstractmethod
     def radial(self) -> RadialMap:
@@ -148,7 +148,7 @@ class Space(nn.Module, ABC, Generic[P]):
     def _directed(self, w: Tensor, length: Curvature) -> Tensor:
         """Centres at one length."""
         norm: Tensor = torch.linalg.vector_norm(w, dim=-1, keepdim=True)
-        inverse = norm.clamp_min(rows.NO_DIRECTION).reciprocal().masked_fill(norm < rows.NO_DIRECTION, 0.0)
+        inverse = norm.clamp_min(gram.NO_DIRECTION).reciprocal().masked_fill(norm < gram.NO_DIRECTION, 0.0)
         return w * inverse * length
 
 
@@ -206,14 +206,14 @@ class Published(Space[BallPoints]):
 
     def left_rows(self, points: BallPoints) -> Tensor:
         """From points and gaps."""
-        return rows.left_rows(points)
+        return gram.left_rows(points)
 
     def radial(self) -> RadialMap:
         """Clipped points of the unit ball."""
         if self.fix_radius:
             half = math.atanh(self.fix_radius * self._radius)
-            return partial(rows.shell_radial, half=half, limit=math.inf)
-        return partial(rows.ball_radial, scale=1.0, radius=self._radius)
+            return partial(gram.shell_radial, half=half, limit=math.inf)
+        return partial(gram.ball_radial, scale=1.0, radius=self._radius)
 
     def _reach(self) -> float:
         return self._radius
@@ -319,10 +319,10 @@ class Curved(Space[P]):
         return partial(self._tangent_radial if self.centres == "tangent" else self._point_radial, self._root())
 
     def _tangent_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return rows.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
+        return gram.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
 
     def _shell_radial(self, half: Curvature, square: Tensor) -> Radial:
-        return rows.shell_radial(square, half=half, limit=self._limit(square.dtype))
+        return gram.shell_radial(square, half=half, limit=self._limit(square.dtype))
 
     @abstractmethod
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
@@ -361,13 +361,13 @@ class Poincare(Curved[BallPoints]):
 
     def left_rows(self, points: BallPoints) -> Tensor:
         """From points and gaps."""
-        return rows.left_rows(points)
+        return gram.left_rows(points)
 
     def _mapped(self, v: Tensor) -> BallPoints:
         return poincare.tangent_points(v, curvature=self._value())
 
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return rows.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))
+        return gram.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))
 
     def _limit(self, dtype: torch.dtype) -> float:
         return math.atanh(1.0 - poincare.boundary_gap(dtype))
@@ -398,14 +398,14 @@ class Lorentz(Curved[Tensor]):
 
     def left_rows(self, points: Tensor) -> Tensor:
         """From space components."""
-        return rows.hyperboloid_left_rows(points)
+        return gram.hyperboloid_left_rows(points)
 
     def _mapped(self, v: Tensor) -> Tensor:
         """Space components in units of curvature -1."""
         return lorentz.expmap0(v * (2.0 * self._root()), curvature=1.0)
 
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return rows.hyperboloid_radial(square, scale=root)
+        return gram.hyperboloid_radial(square, scale=root)
 
     def _limit(self, dtype: torch.dtype) -> float:
         return lorentz.max_rapidity(dtype) / 2.0
