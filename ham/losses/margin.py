@@ -1,4 +1,4 @@
-r"""Losses of the cosine with a margin on the target: am_softmax, aam_softmax, ram_softmax.
+r"""Losses that classify by cosines, with a margin on the own one: am_softmax, aam_softmax, ram_softmax.
 
 :math:`\cos_k = \langle x, w_k\rangle / (|x| |w_k|)`; centres start Xavier normal, as published.
 """
@@ -47,8 +47,26 @@ def inverse_lengths(square: Tensor) -> tuple[Tensor]:
     return (torch.rsqrt(torch.where(directed, square, 1.0)) * directed,)
 
 
+def cosine_and_sine(e: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Cosine and sine of the angle between two directions.
+
+    .. math:: \cos\theta = \langle e, w\rangle, \qquad \sin\theta = \tfrac12 |e - w| |e + w|
+
+    This sine keeps its digits and a bounded gradient at 0 and pi, unlike :math:`\sqrt{1 - \cos^2\theta}`.
+
+    Args:
+        e: unit rows, shape ``(B, D)``.
+        w: unit rows, shape ``(B, D)``.
+
+    Returns:
+        Two tensors of shape ``(B,)``.
+    """
+    sine = 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
+    return (e * w).sum(dim=1), sine
+
+
 def add_angle(e: Tensor, w: Tensor, angle: float) -> Tensor:
-    r"""Cosine of the angle between two directions after it has grown by ``angle``.
+    r"""Cosine of the angle between two directions after it has grown.
 
     .. math:: \cos(\theta + m) \text{ where } \cos\theta > \cos(\pi - m), \text{ else } \cos\theta - m \sin(\pi - m)
 
@@ -60,11 +78,9 @@ def add_angle(e: Tensor, w: Tensor, angle: float) -> Tensor:
         angle: ``m``, in radians, 0 to pi.
 
     Returns:
-        Cosines, shape ``(B,)``, with gradients that are right at any angle.
+        Cosines, shape ``(B,)``.
     """
-    cos = (e * w).sum(dim=1)
-    # sin = |e - w| |e + w| / 2 keeps its digits and a bounded gradient at 0 and pi, unlike sqrt(1 - cos^2).
-    sin = 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
+    cos, sin = cosine_and_sine(e, w)
     turned = cos * math.cos(angle) - sin * math.sin(angle)
     return torch.where(cos > math.cos(math.pi - angle), turned, cos - angle * math.sin(math.pi - angle))
 
