@@ -56,8 +56,8 @@ class SubcenterAamSoftmax(SpeakerLoss):
         self.sub_centres = check_count(self._place("sub_centres"), sub_centres)
         self.top_k = check_count(self._place("top_k"), top_k, least=0)
         self.penalty = check_number(self._place("penalty"), penalty, least=0.0, most=1.0)
-        centres = nn.init.xavier_normal_(torch.empty(self.num_speakers * self.sub_centres, self.embedding_dim))
-        self.weight = nn.Parameter(centres.view(self.num_speakers, self.sub_centres, self.embedding_dim))
+        self.weight = nn.Parameter(torch.empty(self.num_speakers, self.sub_centres, self.embedding_dim))
+        nn.init.xavier_normal_(self.weight.view(-1, self.embedding_dim))
 
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         centres = unit(self.weight.to(x.dtype)).flatten(0, 1)

@@ -1,4 +1,4 @@
-"""docs/add_a_backbone.md does what it says: its file and two lines make a backbone that keeps the contract and trains."""
+"""docs/add_a_backbone.md does what it says: its file and two lines make a backbone that keeps the contract."""
 
 from __future__ import annotations
 
