@@ -27,10 +27,10 @@ def load(name: str, path: Path) -> ModuleType:
     return module
 
 
-def with_entry(table: Path, imported: str, entry: str) -> str:
-    """The text of a table of names with one import and one class more, as the pages say."""
+def with_entry(table: Path, imported: str) -> str:
+    """The text of a table of names with an import more, and what it imports as the last line of ``_CLASSES``."""
     before, schema, after = table.read_text(encoding="utf-8").partition("from ham.schema")
     classes, end, rest = after.partition("\n)\n")
     assert schema
     assert end
-    return f"{before}{imported}{schema}{classes}\n{entry.rstrip()}{end}{rest}"
+    return f"{before}{imported}{schema}{classes}\n    {imported.split()[-1]},{end}{rest}"
