@@ -61,8 +61,8 @@ def cosine_and_sine(e: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Two tensors of shape ``(B,)``.
     """
-    sine = 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
-    return (e * w).sum(dim=1), sine
+    cosine = (e * w).sum(dim=1)
+    return cosine, 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
 
 
 def add_angle(e: Tensor, w: Tensor, angle: float) -> Tensor:
