@@ -1,4 +1,4 @@
-"""A hyperbolic and a Euclidean loss on the same embeddings: eh_am_softmax."""
+"""A loss that adds a hyperbolic and a Euclidean one on the same embeddings: eh_am_softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""Losses of the hyperbolic distance to the centres: h_softmax and ham_softmax.
+r"""Losses that classify by hyperbolic distances to the centres: h_softmax and ham_softmax.
 
 Fang & He, "Hyperbolic Additive Margin Softmax with Hierarchical Information for Speaker Verification", ICASSP 2026,
 arXiv 2601.19709. Centres start as normal numbers of standard deviation 1e-3 in every coordinate, as published.
@@ -150,7 +150,7 @@ class HSoftmax(StreamedLoss):
 
     @property
     def can_block(self) -> bool:
-        """False where the readable form is asked for, or a floor acts that the factors of the product lack."""
+        """False with ``fused: false``, and where the published distance has a floor that no product can express."""
         return self.fused and self.space.can_fuse
 
     @property

@@ -1,4 +1,4 @@
-r"""The hyperbolic spaces that embeddings and speaker centres can lie in: ``published``, ``poincare``, ``lorentz``.
+r"""The hyperbolic space that a loss puts embeddings and centres into: ``published``, ``poincare`` or ``lorentz``.
 
 * **published** (Fang & He, arXiv 2601.19709): vectors clipped into the ball of radius :math:`(1 - 10^{-5})/\sqrt{c}`
   and measured with the distance of the unit ball. ``c`` caps the norm and bends nothing.
@@ -38,13 +38,13 @@ LEARNT_RANGE = 10.0
 """A learnt curvature stays within this factor of its start."""
 
 LEAST_CURVATURE, MOST_CURVATURE = 1e-4, 1e4
-"""Beyond, all distances of centres near the origin vanish in float32, or none do."""
+"""Beyond, float32 takes all distances between centres near the origin for 0, or none."""
 
 LARGEST_LOG_SCALE = 20.0
 """Bound of the logarithm of the learnt factor on embeddings: 2e-9 to 5e8."""
 
 LARGEST_HALF = 6.0
-"""Largest ``sqrt(c) x clip_radius``: the ball's boundary is at 6.3 in float32, and nothing is told apart there."""
+"""Largest ``sqrt(c) x clip_radius``: at 6.3, the boundary in float32, points that differ round to the same numbers."""
 
 
 class Space(nn.Module, ABC, Generic[P]):
@@ -152,7 +152,25 @@ class Space(nn.Module, ABC, Generic[P]):
         return w * inverse * length
 
 
-class Published(Space[BallPoints]):
+class Ball(Space[BallPoints]):
+    """What the two spaces share whose points lie in the unit ball."""
+
+    _least_product = 0.0
+
+    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
+        """Gram form of the ball."""
+        return poincare.pairwise_points_distance(a, b, least_product=self._least_product)
+
+    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
+        """Direct form of the ball."""
+        return poincare.points_distance(a, b, least_product=self._least_product)
+
+    def left_rows(self, points: BallPoints) -> Tensor:
+        """From points and gaps."""
+        return gram.left_rows(points)
+
+
+class Published(Ball):
     """The published form; see the module.
 
     Attributes:
@@ -195,18 +213,6 @@ class Published(Space[BallPoints]):
     def place(self, w: Tensor) -> BallPoints:
         """Clip, or put on the shell of ``fix_radius``."""
         return self.embed(self._directed(w, self.fix_radius * self._radius) if self.fix_radius else w)
-
-    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Gram form of the ball."""
-        return poincare.pairwise_points_distance(a, b, least_product=self._least_product)
-
-    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Direct form of the ball."""
-        return poincare.points_distance(a, b, least_product=self._least_product)
-
-    def left_rows(self, points: BallPoints) -> Tensor:
-        """From points and gaps."""
-        return gram.left_rows(points)
 
     def radial(self) -> RadialMap:
         """Clipped points of the unit ball."""
@@ -335,7 +341,7 @@ class Curved(Space[P]):
         return math.sqrt(self.curvature) * self.clip_radius
 
 
-class Poincare(Curved[BallPoints]):
+class Poincare(Curved[BallPoints], Ball):
     """The ball of curvature ``-c``; see the module."""
 
     name: ClassVar[str] = "poincare"
@@ -350,18 +356,6 @@ class Poincare(Curved[BallPoints]):
             return self._mapped(self._tangent_centres(w))
         edge = 1.0 - poincare.boundary_gap(w.dtype)
         return poincare.clipped_points(w * self._root(), edge)
-
-    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Gram form of the ball."""
-        return poincare.pairwise_points_distance(a, b)
-
-    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Direct form of the ball."""
-        return poincare.points_distance(a, b)
-
-    def left_rows(self, points: BallPoints) -> Tensor:
-        """From points and gaps."""
-        return gram.left_rows(points)
 
     def _mapped(self, v: Tensor) -> BallPoints:
         return poincare.tangent_points(v, curvature=self._value())
@@ -417,7 +411,7 @@ GEOMETRIES: Mapping[str, type[Published] | type[Poincare] | type[Lorentz]] = Map
 """The spaces that the option ``geometry`` can name."""
 
 AnySpace = Space[Any]
-"""Whose points are is a matter between its own methods."""
+"""A space of any kind of points: only its own methods look into them."""
 
 
 def check_curvature(place: str, geometry: str, curvature: object) -> float:
