@@ -261,7 +261,8 @@ class Curved(Space[P]):
     @property
     def curvature(self) -> float:
         """``c`` in force."""
-        return float(self._c().detach()) if self.learn_curvature else self._curvature
+        c = self._c()
+        return float(c.detach()) if isinstance(c, Tensor) else c
 
     def set_curvature(self, curvature: float) -> None:
         """Change ``c``, positive."""
@@ -289,17 +290,16 @@ class Curved(Space[P]):
         """1 over the root of ``c``."""
         return 1.0 / self._root()
 
-    def _c(self) -> Tensor:
-        """The learnt curvature: its logarithm is bounded smoothly, so that no value of the parameter is lost."""
+    def _c(self) -> Curvature:
+        """The curvature; the logarithm of a learnt one is bounded smoothly, so that its parameter may be any number."""
+        if not self.learn_curvature:
+            return self._curvature
         bound = math.log(LEARNT_RANGE)
         shift = self.curvature_shift.to(torch.promote_types(self.curvature_shift.dtype, torch.float32))
         return self._curvature * torch.exp(bound * torch.tanh(shift / bound))
 
-    def _value(self) -> Curvature:
-        return self._c() if self.learn_curvature else self._curvature
-
     def _root(self) -> Curvature:
-        return torch.sqrt(self._c()) if self.learn_curvature else math.sqrt(self._curvature)
+        return poincare.root_of(self._c())
 
     def _tangent(self, x: Tensor) -> Tensor:
         """Tangent vectors of embeddings; the factor gets no gradient from those that are clipped."""
@@ -320,15 +320,13 @@ class Curved(Space[P]):
 
     def radial(self) -> RadialMap:
         """Of the shell, of tangent vectors or of points, as the centres are given."""
+        root = self._root()
         if self.fix_radius:
-            return partial(self._shell_radial, self._root() * (self.fix_radius * self._clip()))
-        return partial(self._tangent_radial if self.centres == "tangent" else self._point_radial, self._root())
-
-    def _tangent_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return gram.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
-
-    def _shell_radial(self, half: Curvature, square: Tensor) -> Radial:
-        return gram.shell_radial(square, half=half, limit=self._limit(square.dtype))
+            half = root * (self.fix_radius * self._clip())
+            return lambda square: gram.shell_radial(square, half=half, limit=self._limit(square.dtype))
+        if self.centres == "tangent":
+            return lambda square: gram.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
+        return partial(self._point_radial, root)
 
     @abstractmethod
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
@@ -358,7 +356,7 @@ class Poincare(Curved[BallPoints], Ball):
         return poincare.clipped_points(w * self._root(), edge)
 
     def _mapped(self, v: Tensor) -> BallPoints:
-        return poincare.tangent_points(v, curvature=self._value())
+        return poincare.tangent_points(v, curvature=self._c())
 
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
         return gram.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))
@@ -512,7 +510,7 @@ def build_space(
     if embedding_scale is not None:
         most = math.exp(LARGEST_LOG_SCALE)
         curved["embedding_scale"] = check_number(f"{place}: embedding_scale", embedding_scale, above=0.0, most=most)
-    kind: type[Poincare] | type[Lorentz] = Poincare if geometry == Poincare.name else Lorentz
+    kind = Poincare if geometry == Poincare.name else Lorentz
     return kind(c, embedding_dim, fix_radius=share, **curved)  # type: ignore[arg-type]
 
 
