@@ -208,15 +208,7 @@ class HSoftmax(StreamedLoss):
 class HamSoftmax(HSoftmax):
     r"""Hyperbolic additive margin softmax, :math:`-s\,(d(x, w_k) + m [k = y])`.
 
-    Args:
-        embedding_dim: ``D``.
-        num_speakers: ``C``, at least 2.
-        scale: ``s``, positive.
-        margin: ``m``, a hyperbolic distance, at least 0.
-        curvature: ``c``, at least 1 in the published geometry, else positive.
-        chunk: as in :class:`HSoftmax`.
-        fused: as in :class:`HSoftmax`.
-        **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
+    Its arguments are those of :class:`HSoftmax` and ``margin``: ``m``, a hyperbolic distance, at least 0.
     """
 
     name: ClassVar[str] = "ham_softmax"
