@@ -1,3 +1,3 @@
 #!/usr/bin/env bash
-# Tables of corpus folder: all losses, several seeds, the published numbers beside; --help, --dry_run.
+# Tables of corpus folder: the losses of the published tables, several seeds, the published numbers beside; --help, --dry_run.
 exec "$(dirname "${BASH_SOURCE[0]}")/../../local/tables.sh" folder "$@"

@@ -1,6 +1,7 @@
 """The table of backbones and the one way to build them.
 
-Adding a backbone takes its own file and its class in ``BACKBONES``; contract tests then run over it by themselves.
+Adding a backbone takes its own file, and here its import and a line of ``_CLASSES``: see ``docs/add_a_backbone.md``.
+The contract tests then run over it by themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from ham.schema import check_options, choose
 
 __all__ = ["BACKBONES", "Backbone", "build"]
 
-_CLASSES: tuple[type[Backbone], ...] = (EcapaTdnn, ResNet18, ResNet34)
+_CLASSES: tuple[type[Backbone], ...] = (
+    EcapaTdnn,
+    ResNet18,
+    ResNet34,
+)
 
 BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
 """Every backbone by its name."""

@@ -1,4 +1,4 @@
-"""What every backbone shares: the contract, the checks of its options and features, the mask of padded frames."""
+"""What a backbone is: the base class, which checks options and features and masks the frames beyond an utterance."""
 
 from __future__ import annotations
 

@@ -1,7 +1,14 @@
-r"""Points and distances of the hyperboloid, the Lorentz model of hyperbolic space with curvature ``-c``.
+r"""Hyperbolic space as the surface of a bowl, the Lorentz model: points, distances and maps at curvature ``-c``.
 
-A point is stored by its space components ``x``, shape ``(..., D)``; the time component follows from them, so every
-vector is a point, and no boundary exists:
+Picture a bowl that opens upwards for ever, one sheet of a hyperboloid. A point of it has ``D + 1`` coordinates. The
+``D`` **space** components ``x`` say where it lies as seen from above; the **time** component :math:`x_t` is its
+height. Nothing here lasts or passes: the words come from relativity, where time is the coordinate that enters a
+product with a minus sign, as the height does here. The lowest point, ``x = 0`` at the height :math:`1/\sqrt{c}`, is
+the origin; the walls are nearly straight, so that far out height and :math:`|x|` are nearly the same number, and both
+grow exponentially with the distance from the origin.
+
+The height follows from ``x``. A point is therefore stored by its space components alone, shape ``(..., D)``, every
+vector is a point, and there is no boundary that one could cross:
 
 .. math:: x_t = \sqrt{1/c + |x|^2}, \qquad \langle x, y \rangle_L = \langle x, y \rangle - x_t y_t,
           \qquad \langle x, x \rangle_L = -1/c
@@ -24,26 +31,12 @@ import math
 import torch
 from torch import Tensor
 
-from ham.geometry.poincare import arcosh1p, boundary_gap
-
-
-def _root(curvature: float | Tensor) -> float | Tensor:
-    if isinstance(curvature, Tensor):
-        return torch.sqrt(curvature)
-    if not 0.0 < curvature < math.inf:
-        raise ValueError(f"curvature must be positive and finite, found {curvature!r}")
-    return math.sqrt(curvature)
+from ham.geometry.poincare import Curvature, arcosh1p, boundary_gap, root_of
 
 
 def _unit_time(scaled: Tensor) -> Tensor:
     """Time components on the hyperboloid of curvature -1; the root is never of 0, so gradients are right anywhere."""
     return torch.sqrt(1.0 + scaled.square().sum(dim=-1, keepdim=True))
-
-
-def _safe_norm(x: Tensor, root: float | Tensor) -> Tensor:
-    """Norms sqrt(c)|x| kept above sqrt(tiny), where squares underflow and sinh(n)/n is 1 in every digit."""
-    norm: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True) * root
-    return norm.clamp_min(math.sqrt(torch.finfo(x.dtype).tiny))
 
 
 def max_rapidity(dtype: torch.dtype) -> float:
@@ -64,7 +57,7 @@ def max_rapidity(dtype: torch.dtype) -> float:
     return math.asinh(0.5 * float(torch.finfo(dtype).max) ** 0.25)
 
 
-def time(x: Tensor, *, curvature: float | Tensor) -> Tensor:
+def time(x: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Time component of points.
 
     .. math:: x_t = \sqrt{1/c + |x|^2}
@@ -79,52 +72,11 @@ def time(x: Tensor, *, curvature: float | Tensor) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is a float that is not positive and finite.
     """
-    root = _root(curvature)
+    root = root_of(curvature)
     return _unit_time(x * root) / root
 
 
-def inner(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Tensor:
-    r"""Lorentz inner product of each point of ``x`` and the point of ``y`` in the same row.
-
-    .. math:: \langle x, y \rangle_L = \langle x, y \rangle - x_t y_t = -\cosh(\sqrt{c}\, d_c(x, y)) / c
-
-    Args:
-        x: space components, shape ``(B, D)``.
-        y: space components, shape ``(B, D)``.
-        curvature: positive ``c``; the hyperboloid has sectional curvature ``-c``.
-
-    Returns:
-        Inner products, shape ``(B,)``, each at most ``-1/c`` up to rounding.
-
-    Raises:
-        ValueError: if ``curvature`` is a float that is not positive and finite.
-    """
-    times = time(x, curvature=curvature) * time(y, curvature=curvature)
-    return (x * y).sum(dim=-1) - times.squeeze(-1)
-
-
-def pairwise_inner(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Tensor:
-    """Lorentz inner product of every point of ``x`` and every point of ``y``; see :func:`inner`.
-
-    One matrix product, with the time components as one more coordinate; memory is ``B x C``.
-
-    Args:
-        x: space components, shape ``(B, D)``.
-        y: space components, shape ``(C, D)``.
-        curvature: positive ``c``; the hyperboloid has sectional curvature ``-c``.
-
-    Returns:
-        Inner products, shape ``(B, C)``.
-
-    Raises:
-        ValueError: if ``curvature`` is a float that is not positive and finite.
-    """
-    left = torch.cat([x, -time(x, curvature=curvature)], dim=1)
-    right = torch.cat([y, time(y, curvature=curvature)], dim=1)
-    return left @ right.T
-
-
-def distance(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Tensor:
+def distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Geodesic distance between each point of ``x`` and the point of ``y`` in the same row.
 
     .. math:: \frac{4}{c} \sinh^2\frac{\sqrt{c}\, d}{2} = \langle x - y, x - y \rangle_L = |x - y|^2 - (x_t - y_t)^2,
@@ -151,7 +103,7 @@ def distance(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is a float that is not positive and finite.
     """
-    root = _root(curvature)
+    root = root_of(curvature)
     x_time, y_time = _unit_time(x * root), _unit_time(y * root)
     # Subtracted before they are scaled, since the rounding of two products would not cancel.
     difference, total = (x - y) * root, (x + y) * root
@@ -164,7 +116,7 @@ def distance(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Tensor:
     return 2.0 * torch.asinh(chord * weight.squeeze(-1)) / root
 
 
-def pairwise_distance(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Tensor:
+def pairwise_distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Geodesic distance between every point of ``x`` and every point of ``y``.
 
     .. math:: d_c(x, y) = \frac{1}{\sqrt{c}} \operatorname{arcosh}(1 + u), \qquad u = -c \langle x, y \rangle_L - 1
@@ -187,7 +139,7 @@ def pairwise_distance(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Ten
     Raises:
         ValueError: if ``curvature`` is a float that is not positive and finite.
     """
-    root = _root(curvature)
+    root = root_of(curvature)
     x, y = x * root, y * root
     x_square, y_square = x.square().sum(dim=1, keepdim=True), y.square().sum(dim=1, keepdim=True)
     x_excess = x_square / (1.0 + torch.sqrt(1.0 + x_square))
@@ -197,7 +149,7 @@ def pairwise_distance(x: Tensor, y: Tensor, *, curvature: float | Tensor) -> Ten
     return arcosh1p(left @ right.T) / root
 
 
-def expmap0(v: Tensor, *, curvature: float | Tensor) -> Tensor:
+def expmap0(v: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Exponential map at the origin: the point that a tangent vector leads to.
 
     .. math:: \exp_0(v) = \sinh(\sqrt{c} |v|) \frac{v}{\sqrt{c} |v|}
@@ -216,30 +168,13 @@ def expmap0(v: Tensor, *, curvature: float | Tensor) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is a float that is not positive and finite.
     """
-    norm = _safe_norm(v, _root(curvature))
-    return v * (torch.sinh(norm.clamp_max(max_rapidity(v.dtype))) / norm)
+    # Below sqrt(tiny) squares underflow; sinh(n)/n is 1 there in every digit.
+    least = math.sqrt(torch.finfo(v.dtype).tiny)
+    norm = (torch.linalg.vector_norm(v, dim=-1, keepdim=True) * root_of(curvature)).clamp_min(least)
+    return torch.mul(v, torch.sinh(norm.clamp_max(max_rapidity(v.dtype))) / norm)
 
 
-def logmap0(x: Tensor, *, curvature: float | Tensor) -> Tensor:
-    r"""Logarithmic map at the origin, the inverse of :func:`expmap0`.
-
-    .. math:: \log_0(x) = \operatorname{arsinh}(\sqrt{c} |x|) \frac{x}{\sqrt{c} |x|}
-
-    Args:
-        x: space components, shape ``(..., D)``.
-        curvature: positive ``c``; the hyperboloid has sectional curvature ``-c``.
-
-    Returns:
-        Tangent vectors at the origin, shape ``(..., D)``, as long as their points are far from it.
-
-    Raises:
-        ValueError: if ``curvature`` is a float that is not positive and finite.
-    """
-    norm = _safe_norm(x, _root(curvature))
-    return x * (torch.asinh(norm) / norm)
-
-
-def to_poincare(x: Tensor, *, curvature: float | Tensor) -> Tensor:
+def to_poincare(x: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Isometry onto the ball of radius ``1/sqrt(c)``: the projection from the point of time ``-1/sqrt(c)``.
 
     .. math:: z = \frac{x}{1 + \sqrt{1 + c |x|^2}}
@@ -259,10 +194,10 @@ def to_poincare(x: Tensor, *, curvature: float | Tensor) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is a float that is not positive and finite.
     """
-    return x / (1.0 + _unit_time(x * _root(curvature)))
+    return x / (1.0 + _unit_time(x * root_of(curvature)))
 
 
-def from_poincare(z: Tensor, *, curvature: float | Tensor) -> Tensor:
+def from_poincare(z: Tensor, *, curvature: Curvature) -> Tensor:
     r"""Isometry from the ball onto the hyperboloid, the inverse of :func:`to_poincare`.
 
     .. math:: x = \frac{2 z}{1 - c |z|^2}
@@ -278,7 +213,7 @@ def from_poincare(z: Tensor, *, curvature: float | Tensor) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is a float that is not positive and finite.
     """
-    norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=True) * _root(curvature)
+    norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=True) * root_of(curvature)
     edge = 1.0 - boundary_gap(z.dtype)
     gap = ((1.0 - norm) * (1.0 + norm)).clamp_min((1.0 - edge) * (1.0 + edge))
     return 2.0 * z / gap

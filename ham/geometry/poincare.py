@@ -1,10 +1,10 @@
-r"""Points and distances of the Poincaré ball, in the published form and with curvature ``-c``.
+r"""Hyperbolic space as the inside of a ball, the Poincaré model: points, distances and maps, in two conventions.
 
-Two conventions live here and must not be mixed:
+The two must not be mixed:
 
 * **published** (Fang & He, arXiv 2601.19709, and its released code): points are clipped into the radius
   :math:`r = (1 - 10^{-5})/\sqrt{c}` and then measured with the distance of the *unit* ball, so ``c`` caps the norm
-  and bends nothing. The functions say ``published`` in their names; ``clip_to_ball`` belongs to them.
+  and bends nothing. The functions say ``published`` in their names.
 * **curvature -c**: the textbook ball of radius :math:`1/\sqrt{c}` (Ganea et al. 2018). All other functions.
 
 Distances between all pairs are taken from the Gram form in one matrix product (memory ``B x C``, never
@@ -262,63 +262,18 @@ def published_points(x: Tensor, *, curvature: float) -> BallPoints:
     return clipped_points(x, published_radius(curvature=curvature))
 
 
-def clip_to_ball(x: Tensor, *, curvature: float) -> Tensor:
-    """Clip vectors into the published ball; see :func:`published_points`.
+def root_of(curvature: Curvature) -> Curvature:
+    """Square root of a curvature.
 
     Args:
-        x: vectors, shape ``(N, D)``.
-        curvature: published ``c``, at least 1.
+        curvature: ``c``.
 
     Returns:
-        Points of norm at most ``(1 - 1e-5) / sqrt(c)``, shape ``(N, D)``.
+        The root, a number or a tensor as ``c`` is.
 
     Raises:
-        ValueError: if ``curvature`` is not a finite number of at least 1.
+        ValueError: if ``c`` is a number that is not positive and finite.
     """
-    return published_points(x, curvature=curvature).points
-
-
-def published_pairwise_distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
-    r"""Published distance between every row of ``x`` and every row of ``y``.
-
-    .. math:: d = \operatorname{arcosh}\Bigl(1 + \frac{2 |z - w|^2}{\max((1 - |z|^2)(1 - |w|^2), 10^{-5})}\Bigr)
-
-    with ``z`` and ``w`` the rows clipped by :func:`clip_to_ball`. At most 14.3 at c = 1, 2.634 at c = 3.
-
-    Args:
-        x: vectors as they leave a network, shape ``(B, D)``.
-        y: vectors, shape ``(C, D)``.
-        curvature: published ``c``, at least 1.
-
-    Returns:
-        Distances, shape ``(B, C)``, each at least the 1.4e-3 of :func:`arcosh1p`.
-
-    Raises:
-        ValueError: if ``curvature`` is not a finite number of at least 1.
-    """
-    a, b = published_points(x, curvature=curvature), published_points(y, curvature=curvature)
-    return pairwise_points_distance(a, b, least_product=published_least_product(curvature=curvature))
-
-
-def published_distance(x: Tensor, y: Tensor, *, curvature: float) -> Tensor:
-    """Published distance between each row of ``x`` and the same row of ``y``, exact down to equal rows.
-
-    Args:
-        x: vectors as they leave a network, shape ``(B, D)``.
-        y: vectors, shape ``(B, D)``.
-        curvature: published ``c``, at least 1.
-
-    Returns:
-        Distances, shape ``(B,)``, each at least 0.
-
-    Raises:
-        ValueError: if ``curvature`` is not a finite number of at least 1.
-    """
-    a, b = published_points(x, curvature=curvature), published_points(y, curvature=curvature)
-    return points_distance(a, b, least_product=published_least_product(curvature=curvature))
-
-
-def _root(curvature: Curvature) -> Curvature:
     if isinstance(curvature, Tensor):
         return torch.sqrt(curvature)
     if not 0.0 < curvature < math.inf:
@@ -359,7 +314,7 @@ def unit_points(x: Tensor, *, curvature: Curvature) -> BallPoints:
     Raises:
         ValueError: if ``curvature`` is not positive and finite.
     """
-    scaled = x * _root(curvature)
+    scaled = x * root_of(curvature)
     norm = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
     gap = ((1.0 - norm) * (1.0 + norm)).clamp_min(_least_gap(x.dtype))
     return BallPoints(scaled, norm.square(), gap)
@@ -386,27 +341,9 @@ def tangent_points(v: Tensor, *, curvature: Curvature) -> BallPoints:
     """
     # Below sqrt(tiny) squares underflow; tanh(a)/a is 1 there in every digit.
     norm = torch.linalg.vector_norm(v, dim=-1, keepdim=True).clamp_min(math.sqrt(torch.finfo(v.dtype).tiny))
-    half = (norm * _root(curvature)).clamp_max(math.atanh(1.0 - boundary_gap(v.dtype)))
+    half = (norm * root_of(curvature)).clamp_max(math.atanh(1.0 - boundary_gap(v.dtype)))
     radius = torch.tanh(half)
     return BallPoints(v * (radius / norm), radius.square(), torch.cosh(half).square().reciprocal())
-
-
-def conformal_factor(x: Tensor, *, curvature: Curvature) -> Tensor:
-    r"""Ratio of hyperbolic to Euclidean length at a point.
-
-    .. math:: \lambda_x = \frac{2}{1 - c |x|^2}
-
-    Args:
-        x: points inside the ball, shape ``(..., D)``.
-        curvature: positive ``c``; the ball has sectional curvature ``-c`` and radius ``1 / sqrt(c)``.
-
-    Returns:
-        The factor, shape ``(..., 1)``, at least 2; bounded for points on or outside the boundary.
-
-    Raises:
-        ValueError: if ``curvature`` is not positive and finite.
-    """
-    return 2.0 / unit_points(x, curvature=curvature).gap
 
 
 def expmap0(v: Tensor, *, curvature: Curvature) -> Tensor:
@@ -427,32 +364,11 @@ def expmap0(v: Tensor, *, curvature: Curvature) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is not positive and finite.
     """
-    root = _root(curvature)
+    root = root_of(curvature)
     info = torch.finfo(v.dtype)
     # Below sqrt(tiny) squares underflow; tanh(n)/n is 1 there in every digit.
     norm = (torch.linalg.vector_norm(v, dim=-1, keepdim=True) * root).clamp_min(math.sqrt(info.tiny))
     return torch.mul(v, torch.tanh(norm).clamp_max(1.0 - boundary_gap(v.dtype)) / norm)
-
-
-def logmap0(x: Tensor, *, curvature: Curvature) -> Tensor:
-    r"""Logarithmic map at the origin, the inverse of :func:`expmap0`.
-
-    .. math:: \log_0(x) = \operatorname{artanh}(\sqrt{c} |x|) \frac{x}{\sqrt{c} |x|}
-
-    Args:
-        x: points inside the ball, shape ``(..., D)``; norms beyond :func:`boundary_gap` are taken as on it.
-        curvature: positive ``c``; the ball has sectional curvature ``-c`` and radius ``1 / sqrt(c)``.
-
-    Returns:
-        Tangent vectors at the origin, shape ``(..., D)``.
-
-    Raises:
-        ValueError: if ``curvature`` is not positive and finite.
-    """
-    root = _root(curvature)
-    edge, least = 1.0 - boundary_gap(x.dtype), math.sqrt(torch.finfo(x.dtype).tiny)
-    norm = (torch.linalg.vector_norm(x, dim=-1, keepdim=True) * root).clamp_min(least)
-    return torch.mul(x, torch.atanh(norm.clamp_max(edge)) / norm)
 
 
 def mobius_add(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
@@ -472,7 +388,7 @@ def mobius_add(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
     Raises:
         ValueError: if ``curvature`` is not positive and finite.
     """
-    c = _root(curvature) ** 2
+    c = root_of(curvature) ** 2
     inner = 2.0 * c * (x * y).sum(dim=-1, keepdim=True)
     x_square = c * x.square().sum(dim=-1, keepdim=True)
     y_square = c * y.square().sum(dim=-1, keepdim=True)
@@ -502,7 +418,7 @@ def distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
         ValueError: if ``curvature`` is not positive and finite.
     """
     a, b = unit_points(x, curvature=curvature), unit_points(y, curvature=curvature)
-    return points_distance(a, b) / _root(curvature)
+    return points_distance(a, b) / root_of(curvature)
 
 
 def pairwise_distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
@@ -523,4 +439,4 @@ def pairwise_distance(x: Tensor, y: Tensor, *, curvature: Curvature) -> Tensor:
         ValueError: if ``curvature`` is not positive and finite.
     """
     a, b = unit_points(x, curvature=curvature), unit_points(y, curvature=curvature)
-    return pairwise_points_distance(a, b) / _root(curvature)
+    return pairwise_points_distance(a, b) / root_of(curvature)

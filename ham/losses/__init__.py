@@ -1,6 +1,7 @@
 """The table of speaker losses and the one way to build them.
 
-Adding a loss takes its own file and its class in ``LOSSES``; contract tests then run over it by themselves.
+Adding a loss takes its own file, and here its import and a line of ``_CLASSES``: see ``docs/add_a_loss.md``. The
+contract tests then run over it by themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from ham.losses.ensemble import EhAmSoftmax
 from ham.losses.hyperbolic import HamSoftmax, HSoftmax
 from ham.losses.margin import AamSoftmax, AmSoftmax, RamSoftmax
 from ham.losses.softmax import ScaledSoftmax, Softmax
+from ham.losses.sphereface2 import SphereFace2
+from ham.losses.subcentre import SubcenterAamSoftmax
 from ham.schema import check_options, choose
 
 __all__ = ["LOSSES", "BatchError", "LossOutput", "SpeakerLoss", "build"]
@@ -27,6 +30,8 @@ _CLASSES: tuple[type[SpeakerLoss], ...] = (
     HSoftmax,
     HamSoftmax,
     EhAmSoftmax,
+    SubcenterAamSoftmax,
+    SphereFace2,
 )
 
 LOSSES: Mapping[str, type[SpeakerLoss]] = MappingProxyType({cls.name: cls for cls in _CLASSES})

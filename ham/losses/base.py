@@ -1,4 +1,4 @@
-"""What every speaker loss shares: the contract, the checks of its options and of its batches."""
+"""What a speaker loss is: the base class, with all that a loss has but the formulas of its logits and its margin."""
 
 from __future__ import annotations
 
@@ -67,21 +67,43 @@ def masked_loss(loss: Tensor, labels: Tensor, num_speakers: int) -> Tensor:
     return loss.masked_fill(((labels < 0) | (labels >= num_speakers)).any(), math.nan)
 
 
+def nearest_centres(x: Tensor, w: Tensor) -> Tensor:
+    """Of the sub-centres of one speaker a row, the one whose direction is nearest to the embedding's.
+
+    Args:
+        x: embeddings, shape ``(B, D)``.
+        w: the speakers' sub-centres, shape ``(B, K, D)``, or their only centres, shape ``(B, D)``.
+
+    Returns:
+        One centre a row, shape ``(B, D)``.
+    """
+    if w.ndim == 2:
+        return w
+    nearest = (F.normalize(w.detach(), dim=2) @ x.detach()[:, :, None]).argmax(dim=1)
+    return w.gather(1, nearest[:, :, None].expand(-1, -1, w.shape[2]))[:, 0]
+
+
 class SpeakerLoss(nn.Module, ABC):
-    """Base of the losses that learn one centre a speaker and classify embeddings by them.
+    """Base of the losses that learn centres of speakers and classify embeddings by them.
 
     The constructor is the schema: its keyword-only parameters are the options, with types and defaults. A subclass
-    sets ``name``, creates ``weight``, and computes its logits in :meth:`_plain_logits` and, if ``has_margin``,
-    :meth:`_add_margin`; one whose cross-entropy takes another way overrides :meth:`_loss_and_accuracy`.
+    sets ``name``, creates ``weight``, and fills in what is its own (``docs/add_a_loss.md`` builds one):
 
-    All arithmetic runs in float32 or wider, also under autocast; embeddings may be of any floating-point type.
+    * :meth:`_plain_logits`: the logits without margin. Every loss has these.
+    * :meth:`_with_margin`: the logit of an embedding's own speaker, with margin. Set ``has_margin`` beside it.
+    * :meth:`_penalised`: the other speakers' logits, where the margin changes these too.
+    * :meth:`_loss_and_accuracy`: where the loss is not the mean cross-entropy of the logits.
+
+    A loss may have further parameters and buffers. Those with one entry a speaker have the speakers first, as
+    ``weight`` does. All arithmetic runs in float32 or wider, also under autocast; embeddings may be of any
+    floating-point type.
 
     Attributes:
         name: the loss's name in the table.
         has_margin: whether :meth:`set_margin` and ``margin`` work.
         has_distance: whether :meth:`distance` works.
         largest_margin: the largest margin that has a meaning.
-        weight: speaker centres, shape ``(C, D)``.
+        weight: speaker centres, shape ``(C, D)``; with ``K`` sub-centres a speaker, shape ``(C, K, D)``.
     """
 
     name: ClassVar[str]
@@ -146,10 +168,11 @@ class SpeakerLoss(nn.Module, ABC):
         """How far out the centres lie.
 
         Returns:
-            Euclidean norms; for a hyperbolic loss hyperbolic distances from the origin; shape ``(C,)``.
+            Euclidean norms; for a hyperbolic loss hyperbolic distances from the origin; shape ``(C,)``, one a
+            centre, and so ``(C * K,)`` with sub-centres.
         """
-        norm: Tensor = torch.linalg.vector_norm(self.weight, dim=1)
-        return norm
+        norm: Tensor = torch.linalg.vector_norm(self.weight, dim=-1)
+        return norm.flatten()
 
     def distance(self, x: Tensor, y: Tensor) -> Tensor:
         """Hyperbolic distance between each embedding of ``x`` and the embedding of ``y`` in the same row.
@@ -224,7 +247,7 @@ class SpeakerLoss(nn.Module, ABC):
 
         * ``embedding_norm/q05, q50, q95``, ``centre_norm/...``: quantiles of :math:`|x|` and :math:`|w|`.
         * ``cosine/target``, ``cosine/nearest_impostor``: mean cosine of an embedding with its own centre and with the
-          nearest other one.
+          nearest other one. Of sub-centres the nearest one counts.
         * ``effective_scale``: mean of :math:`\partial z_y / \partial \cos_y`, the slope of the own logit when the
           embedding turns towards its centre at unchanged length; in am_softmax this is ``s``.
 
@@ -241,10 +264,11 @@ class SpeakerLoss(nn.Module, ABC):
             x, labels = self._widen(embeddings.detach().clone()), labels.to(embeddings.device).clone()
             step = -(-self.num_speakers // DIAGNOSTIC_CENTRES)
             sample = torch.arange(0, self.num_speakers, step, device=x.device)
-            w = self.weight.detach()[sample].to(x.dtype)
-            rows = slice(DIAGNOSTIC_PAIRS // len(sample))  # at least 128 of the batch
-            own = self.weight.detach().index_select(0, labels[rows]).to(x.dtype)
+            w = self.weight.detach()[sample].to(x.dtype).reshape(-1, self.embedding_dim)
+            rows = slice(max(1, DIAGNOSTIC_PAIRS // len(w)))  # at least 128 of the batch over K
+            own = nearest_centres(x[rows], self.weight.detach().index_select(0, labels[rows]).to(x.dtype))
             others = F.normalize(x[rows], dim=1) @ F.normalize(w, dim=1).T
+            others = others.reshape(len(others), len(sample), -1).amax(dim=2)
             others.masked_fill_(sample == labels[rows, None], -math.inf)
             values = {
                 **quantiles("embedding_norm", torch.linalg.vector_norm(x.double(), dim=1)),
@@ -312,9 +336,37 @@ class SpeakerLoss(nn.Module, ABC):
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         """Logits without margin; ``labels`` say which pairs must be exact. The caller may write into the result."""
 
-    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
-        """Apply the margin to logits, which it may overwrite."""
+    def _with_margin(self, plain: Tensor, x: Tensor, w: Tensor) -> Tensor:  # noqa: ARG002
+        """The margin: own logits ``(B,)`` with it.
+
+        All ways of computing a loss take it from here.
+
+        Args:
+            plain: own logits without margin, shape ``(B,)``.
+            x: embeddings, shape ``(B, D)``.
+            w: the centres of their own speakers, shape ``(B, D)`` or ``(B, K, D)``.
+        """
         return plain
+
+    def _penalised(self, plain: Tensor, own: Tensor, x: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        """All logits as the margin leaves them for other speakers; those of own speakers are replaced afterwards.
+
+        Args:
+            plain: logits without margin, which may be overwritten, shape ``(B, C)``.
+            own: own logits with margin, shape ``(B, 1)``.
+            x: embeddings, shape ``(B, D)``.
+            labels: speaker numbers, shape ``(B,)``.
+        """
+        return plain
+
+    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """Put the margin into logits ``(B, C)``, which are overwritten."""
+        if not self.has_margin:
+            return plain
+        w = self.weight.index_select(0, labels).to(x.dtype)
+        # An index, since gather would keep the logits for its backward pass, which are overwritten.
+        own = self._with_margin(plain[torch.arange(len(x), device=x.device), labels], x, w)[:, None]
+        return self._penalised(plain, own, x, labels).scatter_(1, labels[:, None], own)
 
     def _distance(self, x: Tensor, y: Tensor) -> Tensor:
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""A hyperbolic and a Euclidean loss on the same embeddings: eh_am_softmax."""
+"""A loss that adds a hyperbolic and a Euclidean one on the same embeddings: eh_am_softmax."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ham.losses.chunked import Part, cross_entropy
 from ham.losses.hyperbolic import HamSoftmax
 from ham.losses.margin import RamSoftmax
+from ham.losses.streamed import Part, cross_entropy
 from ham.schema import check_number
 
 
@@ -19,18 +19,9 @@ class EhAmSoftmax(HamSoftmax):
 
     The loss adds the two cross-entropies. ``weight`` holds the hyperbolic centres, ``euclidean.weight`` the others;
     ``logits`` is the same weighted sum of the two logit matrices, and the accuracy is taken from that sum without
-    margin. Scale and margin hold for both parts: ``m`` is a hyperbolic distance in one and a cosine in the other.
-
-    Args:
-        embedding_dim: ``D``.
-        num_speakers: ``C``, at least 2.
-        scale: ``s`` of both parts, positive.
-        margin: ``m`` of both parts, at least 0.
-        curvature: ``c`` of the hyperbolic part, at least 1 in the published geometry, else positive.
-        chunk: of both parts, as in :class:`ham.losses.hyperbolic.HSoftmax`.
-        fused: of both parts; false computes the readable form.
-        euclidean_share: weight of ram_softmax, 0 to 1; ham_softmax has the rest.
-        **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
+    margin. Its arguments are those of :class:`ham.losses.hyperbolic.HamSoftmax` and ``euclidean_share``, what
+    ram_softmax weighs, 0 to 1. Scale, margin, ``chunk`` and ``fused`` hold for both parts: ``m`` is a hyperbolic
+    distance in one and a cosine in the other.
 
     Attributes:
         euclidean: the Euclidean part.

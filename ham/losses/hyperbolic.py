@@ -1,10 +1,10 @@
-r"""Losses of the hyperbolic distance to the centres: h_softmax and ham_softmax.
+r"""Losses that classify by hyperbolic distances to the centres: h_softmax and ham_softmax.
 
 Fang & He, "Hyperbolic Additive Margin Softmax with Hierarchical Information for Speaker Verification", ICASSP 2026,
 arXiv 2601.19709. Centres start as normal numbers of standard deviation 1e-3 in every coordinate, as published.
 
 The same numbers are computed in three ways: the Gram form with autograd (``fused: false``), which reads like the
-definition, and the two ways of :mod:`ham.losses.chunked`, of which the fused one is the default.
+definition, and the two ways of :mod:`ham.losses.streamed`, of which the fused one is the default.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from ham.errors import ConfigError
 from ham.geometry.poincare import least_ratio
 from ham.losses.base import quantiles
-from ham.losses.chunked import ChunkedLoss
 from ham.losses.spaces import AnySpace, build_space, check_clip, check_curvature
+from ham.losses.streamed import StreamedLoss
 from ham.schema import keyword_options
 
 CENTRE_STD = 1e-3
@@ -30,7 +30,7 @@ SPACE_OPTIONS = {key: value for key, value in keyword_options(build_space).items
 """Options that every hyperbolic loss hands to :func:`ham.losses.spaces.build_space`, with their defaults."""
 
 
-class HSoftmax(ChunkedLoss):
+class HSoftmax(StreamedLoss):
     r"""Cross-entropy of negative hyperbolic distances, :math:`-s\, d(x, w_k)`.
 
     The pairs of an embedding with its own centre, which training drives together, are taken from the direct
@@ -41,7 +41,7 @@ class HSoftmax(ChunkedLoss):
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
         curvature: ``c``, at least 1 in the published geometry, else positive.
-        chunk: ``auto``, ``off`` or the number of centres of a block; see :mod:`ham.losses.chunked`.
+        chunk: ``auto``, ``off`` or the number of centres of a block; see :mod:`ham.losses.streamed`.
         fused: false computes the Gram form with autograd and never in blocks.
         **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
 
@@ -150,7 +150,7 @@ class HSoftmax(ChunkedLoss):
 
     @property
     def can_block(self) -> bool:
-        """False where the readable form is asked for, or a floor acts that the factors of the product lack."""
+        """False with ``fused: false``, and where the published distance has a floor that no product can express."""
         return self.fused and self.space.can_fuse
 
     @property
@@ -182,9 +182,8 @@ class HSoftmax(ChunkedLoss):
     def _radial(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
         return self.space.radial()
 
-    def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        plain = self._own_distance(x, w) * self._factor()
-        return plain, plain - self.scale * self._margin
+    def _own(self, x: Tensor, w: Tensor) -> Tensor:
+        return self._own_distance(x, w) * self._factor()
 
     def _learnt(self) -> list[Tensor]:
         return self.space.learnt()
@@ -209,15 +208,7 @@ class HSoftmax(ChunkedLoss):
 class HamSoftmax(HSoftmax):
     r"""Hyperbolic additive margin softmax, :math:`-s\,(d(x, w_k) + m [k = y])`.
 
-    Args:
-        embedding_dim: ``D``.
-        num_speakers: ``C``, at least 2.
-        scale: ``s``, positive.
-        margin: ``m``, a hyperbolic distance, at least 0.
-        curvature: ``c``, at least 1 in the published geometry, else positive.
-        chunk: as in :class:`HSoftmax`.
-        fused: as in :class:`HSoftmax`.
-        **space: ``geometry`` and the further options of :func:`ham.losses.spaces.build_space`.
+    Its arguments are those of :class:`HSoftmax` and ``margin``: ``m``, a hyperbolic distance, at least 0.
     """
 
     name: ClassVar[str] = "ham_softmax"
@@ -240,6 +231,5 @@ class HamSoftmax(HSoftmax):
         )
         self.set_margin(margin)
 
-    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        shift = x.new_full((len(x), 1), -self.scale * self._margin)
-        return plain.scatter_add_(1, labels[:, None], shift)
+    def _with_margin(self, plain: Tensor, x: Tensor, w: Tensor) -> Tensor:  # noqa: ARG002
+        return plain - self.scale * self._margin

@@ -1,4 +1,4 @@
-r"""Losses of the cosine with a margin on the target: am_softmax, aam_softmax, ram_softmax.
+r"""Losses that classify by cosines, with a margin on the own one: am_softmax, aam_softmax, ram_softmax.
 
 :math:`\cos_k = \langle x, w_k\rangle / (|x| |w_k|)`; centres start Xavier normal, as published.
 """
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ham.geometry.poincare import shrink
-from ham.losses.chunked import ChunkedLoss
+from ham.losses.streamed import StreamedLoss
 
 LEAST_NORM = 1e-12
 """Vectors shorter than this have no direction: they count as 0 and get no gradient, where 1/|x| would be 1e12."""
@@ -47,18 +47,57 @@ def inverse_lengths(square: Tensor) -> tuple[Tensor]:
     return (torch.rsqrt(torch.where(directed, square, 1.0)) * directed,)
 
 
-class AmSoftmax(ChunkedLoss):
-    r"""Additive margin on the cosine (Wang et al. 2018): :math:`s (\cos_k - m [k = y])`.
+def cosine_and_sine(e: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Cosine and sine of the angle between two directions.
+
+    .. math:: \cos\theta = \langle e, w\rangle, \qquad \sin\theta = \tfrac12 |e - w| |e + w|
+
+    This sine keeps its digits and a bounded gradient at 0 and pi, unlike :math:`\sqrt{1 - \cos^2\theta}`.
+
+    Args:
+        e: unit rows, shape ``(B, D)``.
+        w: unit rows, shape ``(B, D)``.
+
+    Returns:
+        Two tensors of shape ``(B,)``.
+    """
+    cosine = (e * w).sum(dim=1)
+    return cosine, 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
+
+
+def add_angle(e: Tensor, w: Tensor, angle: float) -> Tensor:
+    r"""Cosine of the angle between two directions after it has grown.
+
+    .. math:: \cos(\theta + m) \text{ where } \cos\theta > \cos(\pi - m), \text{ else } \cos\theta - m \sin(\pi - m)
+
+    Beyond :math:`\pi - m`, where the cosine would rise again, a line goes on falling.
+
+    Args:
+        e: unit rows, shape ``(B, D)``.
+        w: unit rows, shape ``(B, D)``.
+        angle: ``m``, in radians, 0 to pi.
+
+    Returns:
+        Cosines, shape ``(B,)``.
+    """
+    cos, sin = cosine_and_sine(e, w)
+    turned = cos * math.cos(angle) - sin * math.sin(angle)
+    return torch.where(cos > math.cos(math.pi - angle), turned, cos - angle * math.sin(math.pi - angle))
+
+
+class CosineLoss(StreamedLoss):
+    r"""Base of the losses whose logits are :math:`s \cos_k` and whose margin is a change of the own one.
+
+    A subclass sets ``name`` and overrides :meth:`_with_margin`.
 
     Args:
         embedding_dim: ``D``.
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
-        margin: ``m``, a cosine, at least 0.
-        chunk: ``auto``, ``off`` or the number of centres of a block; see :mod:`ham.losses.chunked`.
+        margin: ``m``, at least 0.
+        chunk: ``auto``, ``off`` or the number of centres of a block; see :mod:`ham.losses.streamed`.
     """
 
-    name: ClassVar[str] = "am_softmax"
     has_margin: ClassVar[bool] = True
 
     def __init__(
@@ -77,11 +116,7 @@ class AmSoftmax(ChunkedLoss):
         self.weight = nn.Parameter(nn.init.xavier_normal_(torch.empty(self.num_speakers, self.embedding_dim)))
 
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
-        return (unit(x) * self.scale) @ unit(self.weight.to(x.dtype)).T
-
-    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        shift = x.new_full((len(x), 1), -self.scale * self._margin)
-        return plain.scatter_add_(1, labels[:, None], shift)
+        return self._left(x) @ unit(self.weight.to(x.dtype)).T
 
     def _left(self, x: Tensor) -> Tensor:
         return unit(x) * self.scale
@@ -89,72 +124,41 @@ class AmSoftmax(ChunkedLoss):
     def _radial(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
         return inverse_lengths
 
-    def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        e, w = unit(x), unit(w)
-        plain = self.scale * (e * w).sum(dim=1)
-        return plain, self._with_margin(e, w, plain)
+    def _own(self, x: Tensor, w: Tensor) -> Tensor:
+        return self.scale * (unit(x) * unit(w)).sum(dim=1)
 
-    def _with_margin(self, e: Tensor, w: Tensor, plain: Tensor) -> Tensor:  # noqa: ARG002
-        """Own logits with margin, from unit rows and the logits without."""
+
+class AmSoftmax(CosineLoss):
+    r"""Additive margin on the cosine (Wang et al. 2018): :math:`s (\cos_k - m [k = y])`; ``m`` is a cosine."""
+
+    name: ClassVar[str] = "am_softmax"
+
+    def _with_margin(self, plain: Tensor, x: Tensor, w: Tensor) -> Tensor:  # noqa: ARG002
         return plain - self.scale * self._margin
 
 
-class AamSoftmax(AmSoftmax):
-    r"""Additive margin on the angle (Deng et al. 2019).
+class AamSoftmax(CosineLoss):
+    r"""Additive margin on the angle (Deng et al. 2019); ``m`` is in radians, 0 to pi.
 
-    .. math:: \text{target: } s \cos(\theta_y + m) \text{ where } \cos\theta_y > \cos(\pi - m),
-              \text{ else } s (\cos\theta_y - m \sin(\pi - m)); \qquad \text{others: } s \cos\theta_k
-
-    Args:
-        embedding_dim: ``D``.
-        num_speakers: ``C``, at least 2.
-        scale: ``s``, positive.
-        margin: ``m``, an angle in radians, 0 to pi.
-        chunk: as in :class:`AmSoftmax`.
+    .. math:: \text{target: } s \cos(\theta_y + m) \text{, continued by :func:`add_angle`;} \qquad
+              \text{others: } s \cos\theta_k
     """
 
     name: ClassVar[str] = "aam_softmax"
     largest_margin: ClassVar[float] = math.pi
 
-    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        e, w = unit(x), unit(self.weight.index_select(0, labels).to(x.dtype))
-        return plain.scatter_(1, labels[:, None], self._with_margin(e, w, plain)[:, None])
-
-    def _with_margin(self, e: Tensor, w: Tensor, plain: Tensor) -> Tensor:  # noqa: ARG002
-        m = self._margin
-        cos = (e * w).sum(dim=1)
-        # sin = |e - w| |e + w| / 2 keeps its digits and a bounded gradient at 0 and pi, unlike sqrt(1 - cos^2).
-        sin = 0.5 * torch.linalg.vector_norm(e - w, dim=1) * torch.linalg.vector_norm(e + w, dim=1)
-        turned = cos * math.cos(m) - sin * math.sin(m)
-        return self.scale * torch.where(cos > math.cos(math.pi - m), turned, cos - m * math.sin(math.pi - m))
+    def _with_margin(self, plain: Tensor, x: Tensor, w: Tensor) -> Tensor:  # noqa: ARG002
+        return self.scale * add_angle(unit(x), unit(w), self._margin)
 
 
 class RamSoftmax(AmSoftmax):
-    r"""Margin on the cosine against the competing speakers alone (Li et al. 2022).
+    r"""Margin on the cosine against the competing speakers alone (Li et al. 2022); ``m`` is a cosine.
 
     With :math:`t = s (\cos_y - m)` the target's logit: another speaker keeps :math:`s \cos_k` where it is at least
-    ``t`` and is replaced by 0, not by minus infinity, where it is below.
-
-    Args:
-        embedding_dim: ``D``.
-        num_speakers: ``C``, at least 2.
-        scale: ``s``, positive.
-        margin: ``m``, a cosine, at least 0. A margin of 0 still replaces the speakers below the target.
-        chunk: as in :class:`AmSoftmax`.
+    ``t`` and is replaced by 0, not by minus infinity, where it is below. A margin of 0 still replaces those below.
     """
 
     name: ClassVar[str] = "ram_softmax"
 
-    def _add_margin(self, plain: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        threshold = plain.detach().gather(1, labels[:, None]) - self.scale * self._margin
-        # The target is never below its own threshold, so it only has its margin left to take.
-        return super()._add_margin(plain.masked_fill_(plain < threshold, 0.0), x, labels)
-
-    def _replace_(self, logits: Tensor, own: Tensor) -> Tensor | None:
-        below = logits < own
-        logits.masked_fill_(below, 0.0)
-        return below
-
-    def _derivative_(self, gradient: Tensor, kept: Tensor | None) -> None:
-        assert kept is not None
-        gradient.masked_fill_(kept, 0.0)
+    def _zeroed(self, logits: Tensor, own: Tensor) -> Tensor:
+        return logits < own

@@ -1,4 +1,4 @@
-"""Linear classification without margin: softmax and scaled_softmax."""
+"""Losses that classify by a linear layer, without margin: softmax and scaled_softmax."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-r"""The hyperbolic spaces that embeddings and speaker centres can lie in: ``published``, ``poincare``, ``lorentz``.
+r"""The hyperbolic space that a loss puts embeddings and centres into: ``published``, ``poincare`` or ``lorentz``.
 
 * **published** (Fang & He, arXiv 2601.19709): vectors clipped into the ball of radius :math:`(1 - 10^{-5})/\sqrt{c}`
   and measured with the distance of the unit ball. ``c`` caps the norm and bends nothing.
@@ -22,9 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from ham.errors import ConfigError
-from ham.geometry import lorentz, poincare, rows
+from ham.geometry import gram, lorentz, poincare
+from ham.geometry.gram import Radial
 from ham.geometry.poincare import BallPoints, Curvature
-from ham.geometry.rows import Radial
 from ham.schema import check_number, choose
 
 P = TypeVar("P")
@@ -38,13 +38,13 @@ LEARNT_RANGE = 10.0
 """A learnt curvature stays within this factor of its start."""
 
 LEAST_CURVATURE, MOST_CURVATURE = 1e-4, 1e4
-"""Beyond, all distances of centres near the origin vanish in float32, or none do."""
+"""Beyond, float32 takes all distances between centres near the origin for 0, or none."""
 
 LARGEST_LOG_SCALE = 20.0
 """Bound of the logarithm of the learnt factor on embeddings: 2e-9 to 5e8."""
 
 LARGEST_HALF = 6.0
-"""Largest ``sqrt(c) x clip_radius``: the ball's boundary is at 6.3 in float32, and nothing is told apart there."""
+"""Largest ``sqrt(c) x clip_radius``: at 6.3, the boundary in float32, points that differ round to the same numbers."""
 
 
 class Space(nn.Module, ABC, Generic[P]):
@@ -105,7 +105,7 @@ class Space(nn.Module, ABC, Generic[P]):
 
     @abstractmethod
     def left_rows(self, points: P) -> Tensor:
-        """Left factor of :mod:`ham.geometry.rows` of embeddings, ``(B, D + 2)``."""
+        """Left factor of :mod:`ham.geometry.gram` of embeddings, ``(B, D + 2)``."""
 
     @abstractmethod
     def radial(self) -> RadialMap:
@@ -148,11 +148,29 @@ class Space(nn.Module, ABC, Generic[P]):
     def _directed(self, w: Tensor, length: Curvature) -> Tensor:
         """Centres at one length."""
         norm: Tensor = torch.linalg.vector_norm(w, dim=-1, keepdim=True)
-        inverse = norm.clamp_min(rows.NO_DIRECTION).reciprocal().masked_fill(norm < rows.NO_DIRECTION, 0.0)
+        inverse = norm.clamp_min(gram.NO_DIRECTION).reciprocal().masked_fill(norm < gram.NO_DIRECTION, 0.0)
         return w * inverse * length
 
 
-class Published(Space[BallPoints]):
+class Ball(Space[BallPoints]):
+    """What the two spaces share whose points lie in the unit ball."""
+
+    _least_product = 0.0
+
+    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
+        """Gram form of the ball."""
+        return poincare.pairwise_points_distance(a, b, least_product=self._least_product)
+
+    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
+        """Direct form of the ball."""
+        return poincare.points_distance(a, b, least_product=self._least_product)
+
+    def left_rows(self, points: BallPoints) -> Tensor:
+        """From points and gaps."""
+        return gram.left_rows(points)
+
+
+class Published(Ball):
     """The published form; see the module.
 
     Attributes:
@@ -196,24 +214,12 @@ class Published(Space[BallPoints]):
         """Clip, or put on the shell of ``fix_radius``."""
         return self.embed(self._directed(w, self.fix_radius * self._radius) if self.fix_radius else w)
 
-    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Gram form of the ball."""
-        return poincare.pairwise_points_distance(a, b, least_product=self._least_product)
-
-    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Direct form of the ball."""
-        return poincare.points_distance(a, b, least_product=self._least_product)
-
-    def left_rows(self, points: BallPoints) -> Tensor:
-        """From points and gaps."""
-        return rows.left_rows(points)
-
     def radial(self) -> RadialMap:
         """Clipped points of the unit ball."""
         if self.fix_radius:
             half = math.atanh(self.fix_radius * self._radius)
-            return partial(rows.shell_radial, half=half, limit=math.inf)
-        return partial(rows.ball_radial, scale=1.0, radius=self._radius)
+            return partial(gram.shell_radial, half=half, limit=math.inf)
+        return partial(gram.ball_radial, scale=1.0, radius=self._radius)
 
     def _reach(self) -> float:
         return self._radius
@@ -255,7 +261,8 @@ class Curved(Space[P]):
     @property
     def curvature(self) -> float:
         """``c`` in force."""
-        return float(self._c().detach()) if self.learn_curvature else self._curvature
+        c = self._c()
+        return float(c.detach()) if isinstance(c, Tensor) else c
 
     def set_curvature(self, curvature: float) -> None:
         """Change ``c``, positive."""
@@ -283,17 +290,16 @@ class Curved(Space[P]):
         """1 over the root of ``c``."""
         return 1.0 / self._root()
 
-    def _c(self) -> Tensor:
-        """The learnt curvature: its logarithm is bounded smoothly, so that no value of the parameter is lost."""
+    def _c(self) -> Curvature:
+        """The curvature; the logarithm of a learnt one is bounded smoothly, so that its parameter may be any number."""
+        if not self.learn_curvature:
+            return self._curvature
         bound = math.log(LEARNT_RANGE)
         shift = self.curvature_shift.to(torch.promote_types(self.curvature_shift.dtype, torch.float32))
         return self._curvature * torch.exp(bound * torch.tanh(shift / bound))
 
-    def _value(self) -> Curvature:
-        return self._c() if self.learn_curvature else self._curvature
-
     def _root(self) -> Curvature:
-        return torch.sqrt(self._c()) if self.learn_curvature else math.sqrt(self._curvature)
+        return poincare.root_of(self._c())
 
     def _tangent(self, x: Tensor) -> Tensor:
         """Tangent vectors of embeddings; the factor gets no gradient from those that are clipped."""
@@ -314,15 +320,13 @@ class Curved(Space[P]):
 
     def radial(self) -> RadialMap:
         """Of the shell, of tangent vectors or of points, as the centres are given."""
+        root = self._root()
         if self.fix_radius:
-            return partial(self._shell_radial, self._root() * (self.fix_radius * self._clip()))
-        return partial(self._tangent_radial if self.centres == "tangent" else self._point_radial, self._root())
-
-    def _tangent_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return rows.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
-
-    def _shell_radial(self, half: Curvature, square: Tensor) -> Radial:
-        return rows.shell_radial(square, half=half, limit=self._limit(square.dtype))
+            half = root * (self.fix_radius * self._clip())
+            return lambda square: gram.shell_radial(square, half=half, limit=self._limit(square.dtype))
+        if self.centres == "tangent":
+            return lambda square: gram.tangent_radial(square, scale=root, limit=self._limit(square.dtype))
+        return partial(self._point_radial, root)
 
     @abstractmethod
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
@@ -335,7 +339,7 @@ class Curved(Space[P]):
         return math.sqrt(self.curvature) * self.clip_radius
 
 
-class Poincare(Curved[BallPoints]):
+class Poincare(Curved[BallPoints], Ball):
     """The ball of curvature ``-c``; see the module."""
 
     name: ClassVar[str] = "poincare"
@@ -351,23 +355,11 @@ class Poincare(Curved[BallPoints]):
         edge = 1.0 - poincare.boundary_gap(w.dtype)
         return poincare.clipped_points(w * self._root(), edge)
 
-    def pairwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Gram form of the ball."""
-        return poincare.pairwise_points_distance(a, b)
-
-    def rowwise(self, a: BallPoints, b: BallPoints) -> Tensor:
-        """Direct form of the ball."""
-        return poincare.points_distance(a, b)
-
-    def left_rows(self, points: BallPoints) -> Tensor:
-        """From points and gaps."""
-        return rows.left_rows(points)
-
     def _mapped(self, v: Tensor) -> BallPoints:
-        return poincare.tangent_points(v, curvature=self._value())
+        return poincare.tangent_points(v, curvature=self._c())
 
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return rows.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))
+        return gram.ball_radial(square, scale=root, radius=1.0 - poincare.boundary_gap(square.dtype))
 
     def _limit(self, dtype: torch.dtype) -> float:
         return math.atanh(1.0 - poincare.boundary_gap(dtype))
@@ -398,14 +390,14 @@ class Lorentz(Curved[Tensor]):
 
     def left_rows(self, points: Tensor) -> Tensor:
         """From space components."""
-        return rows.hyperboloid_left_rows(points)
+        return gram.hyperboloid_left_rows(points)
 
     def _mapped(self, v: Tensor) -> Tensor:
         """Space components in units of curvature -1."""
         return lorentz.expmap0(v * (2.0 * self._root()), curvature=1.0)
 
     def _point_radial(self, root: Curvature, square: Tensor) -> Radial:
-        return rows.hyperboloid_radial(square, scale=root)
+        return gram.hyperboloid_radial(square, scale=root)
 
     def _limit(self, dtype: torch.dtype) -> float:
         return lorentz.max_rapidity(dtype) / 2.0
@@ -417,7 +409,7 @@ GEOMETRIES: Mapping[str, type[Published] | type[Poincare] | type[Lorentz]] = Map
 """The spaces that the option ``geometry`` can name."""
 
 AnySpace = Space[Any]
-"""Whose points are is a matter between its own methods."""
+"""A space of any kind of points: only its own methods look into them."""
 
 
 def check_curvature(place: str, geometry: str, curvature: object) -> float:
@@ -518,7 +510,7 @@ def build_space(
     if embedding_scale is not None:
         most = math.exp(LARGEST_LOG_SCALE)
         curved["embedding_scale"] = check_number(f"{place}: embedding_scale", embedding_scale, above=0.0, most=most)
-    kind: type[Poincare] | type[Lorentz] = Poincare if geometry == Poincare.name else Lorentz
+    kind = Poincare if geometry == Poincare.name else Lorentz
     return kind(c, embedding_dim, fix_radius=share, **curved)  # type: ignore[arg-type]
 
 

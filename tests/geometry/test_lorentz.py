@@ -13,8 +13,8 @@ from ham.geometry import lorentz, poincare
 CURVATURES = [0.1, 1.0, 3.0, 10.0]
 DTYPES = [torch.float32, torch.float64]
 TOLERANCE = {torch.float32: 2e-4, torch.float64: 1e-10}
-UNARY = [lorentz.time, lorentz.expmap0, lorentz.logmap0, lorentz.to_poincare, lorentz.from_poincare]
-BINARY = [lorentz.inner, lorentz.pairwise_inner, lorentz.distance, lorentz.pairwise_distance]
+UNARY = [lorentz.time, lorentz.expmap0, lorentz.to_poincare, lorentz.from_poincare]
+BINARY = [lorentz.distance, lorentz.pairwise_distance]
 
 
 def directions(num: int, dim: int, seed: int = 0) -> Tensor:
@@ -45,26 +45,10 @@ def naive_inner(x: Tensor, y: Tensor, curvature: float) -> Tensor:
 @pytest.mark.parametrize("curvature", CURVATURES)
 def test_points_lie_on_the_hyperboloid(curvature: float, dtype: torch.dtype) -> None:
     x = lorentz.expmap0(tangents(50, 8, curvature).to(dtype), curvature=curvature)
-    length = lorentz.inner(x, x, curvature=curvature)
     slack = 20 * torch.finfo(dtype).eps * x.square().sum(1).max().item()
-    torch.testing.assert_close(length, torch.full_like(length, -1 / curvature), rtol=1e-6, atol=slack)
     squares = lorentz.time(x, curvature=curvature)[:, 0].square() - x.square().sum(1)
     torch.testing.assert_close(squares, torch.full_like(squares, 1 / curvature), rtol=1e-6, atol=slack)
     assert lorentz.time(x, curvature=curvature).shape == (50, 1)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("curvature", CURVATURES)
-def test_inner_products_are_the_definition(curvature: float, dtype: torch.dtype) -> None:
-    x, y = points(30, 8, curvature, dtype), points(20, 8, curvature, dtype, seed=1)
-    expected = naive_inner(x.double(), y.double(), curvature)
-    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype] / curvature}
-    found = lorentz.pairwise_inner(x, y, curvature=curvature)
-    assert found.dtype == dtype
-    torch.testing.assert_close(found.double(), expected, **close)
-    torch.testing.assert_close(
-        lorentz.inner(x[:20], y, curvature=curvature).double(), expected[:20].diagonal(), **close
-    )
 
 
 @pytest.mark.parametrize("curvature", CURVATURES)
@@ -107,14 +91,10 @@ def test_the_triangle_is_flat_along_a_line_through_the_origin(curvature: float) 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("curvature", CURVATURES)
-def test_maps_at_the_origin_are_inverse_and_geodesic(curvature: float, dtype: torch.dtype) -> None:
+def test_the_map_at_the_origin_keeps_directions_and_lengths(curvature: float, dtype: torch.dtype) -> None:
     v = tangents(50, 8, curvature, longest=8.0).to(dtype)
     x = lorentz.expmap0(v, curvature=curvature)
-    close = {"rtol": TOLERANCE[dtype], "atol": TOLERANCE[dtype] * 1e-2}
-    torch.testing.assert_close(lorentz.logmap0(x, curvature=curvature), v, **close)
-    torch.testing.assert_close(
-        lorentz.expmap0(lorentz.logmap0(x, curvature=curvature), curvature=curvature), x, **close
-    )
+    torch.testing.assert_close(*(torch.nn.functional.normalize(rows) for rows in (x, v)))
     length = lorentz.distance(torch.zeros_like(x), x, curvature=curvature)
     torch.testing.assert_close(length, v.norm(dim=1), rtol=TOLERANCE[dtype], atol=0)
 
@@ -217,7 +197,7 @@ def test_equal_points_have_distance_and_gradient_zero(rapidity: float, dtype: to
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_values_and_gradients_at_the_origin_are_those_of_flat_space(dtype: torch.dtype) -> None:
     zero = torch.zeros(3, 4, dtype=dtype, requires_grad=True)
-    slopes = {lorentz.expmap0: 1.0, lorentz.logmap0: 1.0, lorentz.to_poincare: 0.5, lorentz.from_poincare: 2.0}
+    slopes = {lorentz.expmap0: 1.0, lorentz.to_poincare: 0.5, lorentz.from_poincare: 2.0}
     for function, slope in slopes.items():
         value = function(zero, curvature=3.0)
         (gradient,) = torch.autograd.grad(value.sum(), zero)

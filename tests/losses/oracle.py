@@ -110,7 +110,41 @@ def ham(
     return -scale * torch.where(target(y, len(p["weight"])), d + margin, d)
 
 
-PUBLISHED: dict[str, dict[str, float]] = {
+def subcenter_aam(
+    x: Tensor, p: Parameters, y: Tensor, scale: float, margin: float, sub_centres: int, top_k: int, penalty: float
+) -> Tensor:
+    every = [cosines(x, p["weight"][:, j]) for j in range(sub_centres)]
+    theta = torch.acos(torch.stack(every).amax(0))
+    rows = []
+    for angles, label in zip(theta, y.tolist(), strict=True):
+        others = sorted((k for k in range(len(angles)) if k != label), key=lambda k: angles[k].item())
+        turn = [-penalty * margin if k in others[:top_k] else 0.0 for k in range(len(angles))]
+        turn[label] = margin
+        row = torch.cos(angles + torch.tensor(turn, dtype=torch.float64))
+        beyond = torch.cos(angles) - margin * math.sin(math.pi - margin)
+        rows.append(torch.where((angles >= math.pi - margin) & (torch.arange(len(angles)) == label), beyond, row))
+    return scale * torch.stack(rows)
+
+
+def sphereface2(
+    x: Tensor,
+    p: Parameters,
+    y: Tensor,
+    scale: float,
+    margin: float,
+    power: float,
+    positive_share: float,
+    margin_type: str,
+) -> Tensor:
+    cos, own = cosines(x, p["weight"]), target(y, len(p["weight"]))
+    if margin_type == "A":
+        theta = torch.acos(cos)
+        cos = torch.cos(torch.where(own, (theta + margin).clamp_max(math.pi), (theta - margin).clamp_min(0.0)))
+        margin = 0.0
+    return scale * (2 * ((cos + 1) / 2) ** power - 1 - margin * (2.0 * own.double() - 1.0)) + p["bias"]
+
+
+PUBLISHED: dict[str, dict[str, Any]] = {
     "softmax": {},
     "scaled_softmax": {"scale": 30.0},
     "am_softmax": {"scale": 30.0, "margin": 0.2},
@@ -119,8 +153,10 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "h_softmax": {"scale": 30.0, "curvature": 5.0},
     "ham_softmax": {"scale": 30.0, "curvature": 3.0, "margin": 0.2},
     "eh_am_softmax": {"scale": 30.0, "curvature": 3.0, "margin": 0.2},
+    "subcenter_aam_softmax": {"scale": 32.0, "margin": 0.2, "sub_centres": 3, "top_k": 0, "penalty": 0.3},
+    "sphereface2": {"scale": 32.0, "margin": 0.2, "power": 3.0, "positive_share": 0.7, "margin_type": "C"},
 }
-"""Published settings by loss."""
+"""Published settings of every loss that comes with the recipe; the first eight are those of the published tables."""
 
 LOGITS: dict[str, Callable[..., Tensor]] = {
     "softmax": softmax,
@@ -130,6 +166,8 @@ LOGITS: dict[str, Callable[..., Tensor]] = {
     "ram_softmax": ram,
     "h_softmax": ham,
     "ham_softmax": ham,
+    "subcenter_aam_softmax": subcenter_aam,
+    "sphereface2": sphereface2,
 }
 
 
@@ -150,7 +188,12 @@ def logits(name: str, x: Tensor, p: Parameters, y: Tensor, **options: Any) -> Te
 
 
 def loss(name: str, x: Tensor, p: Parameters, y: Tensor, **options: Any) -> Tensor:
-    """Mean cross-entropy, from the exponentials as the definition reads."""
+    """Mean cross-entropy, from the exponentials as the definition reads; in sphereface2 that of binary questions."""
+    if name == "sphereface2":
+        z, own = logits(name, x, p, y, **options), target(y, len(p["weight"]))
+        share = (PUBLISHED[name] | options)["positive_share"]
+        yes, no = share * torch.log1p(torch.exp(-z)), (1 - share) * torch.log1p(torch.exp(z))
+        return torch.where(own, yes, no).sum(1).mean()
     total = torch.zeros((), dtype=torch.float64)
     for share, part in parts(name, x, p, y, **options):
         own = part[torch.arange(len(y)), y]

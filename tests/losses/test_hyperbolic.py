@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
-from ham.geometry import poincare
 from ham.losses import build
+from ham.losses.hyperbolic import HSoftmax
 from ham.losses.spaces import GEOMETRIES, Published
+from tests.losses import oracle
 
 
 @pytest.mark.parametrize("name", ["h_softmax", "ham_softmax", "eh_am_softmax"])
@@ -60,11 +64,38 @@ def test_logits_depend_on_the_direction_alone_beyond_the_shell() -> None:
 @pytest.mark.parametrize("curvature", [1.001, 3.0])
 def test_published_geometry_is_the_published_distance(curvature: float) -> None:
     torch.manual_seed(0)
-    space, x, y = Published(curvature), torch.randn(5, 6), 0.2 * torch.randn(5, 6)
+    space, x, y = Published(curvature), torch.randn(5, 6).double(), 0.2 * torch.randn(5, 6).double()
     a, b = space.embed(x), space.place(y)
-    torch.testing.assert_close(space.pairwise(a, b), poincare.published_pairwise_distance(x, y, curvature=curvature))
-    torch.testing.assert_close(space.rowwise(a, b), poincare.published_distance(x, y, curvature=curvature))
+    expected = oracle.distances(x, y, curvature)
+    torch.testing.assert_close(space.pairwise(a, b), expected)
+    torch.testing.assert_close(space.rowwise(a, b), expected.diagonal())
     assert space.can_fuse == (curvature > 1.0032)
+
+
+@pytest.mark.parametrize("options", [{}, {"geometry": "lorentz", "curvature": 1.0, "learn_curvature": True}])
+@pytest.mark.parametrize("way", [{"fused": False}, {"chunk": "off"}, {"chunk": 2}])
+def test_every_way_of_computing_takes_the_margin_from_one_method(way: dict[str, Any], options: dict[str, Any]) -> None:
+    """A margin that nobody wrote a fused form for: half as far again, and nearer by half a coordinate of x."""
+
+    class Stretched(HSoftmax):
+        name = "stretched"
+        has_margin = True
+
+        def _with_margin(self, plain: Tensor, x: Tensor, w: Tensor) -> Tensor:
+            return 1.5 * plain + 0.5 * (x * w)[:, 0]
+
+    torch.manual_seed(0)
+    loss, y = Stretched(4, 5, scale=4.0, **options, **way).double(), torch.arange(7) % 5
+    x = torch.randn(7, 4, dtype=torch.float64, requires_grad=True)
+    with torch.no_grad():
+        loss.weight.normal_(std=0.2)
+    found = torch.autograd.grad(loss(x, y).loss, [x, *loss.parameters()])
+    own = torch.nn.functional.one_hot(y, 5).bool()
+    readable = loss._plain_logits(x, y)
+    logits = torch.where(own, 1.5 * readable + 0.5 * x[:, :1] * loss.weight[:, 0], readable)
+    expected = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y), [x, *loss.parameters()])
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
 
 
 def test_every_geometry_in_the_table_builds() -> None:

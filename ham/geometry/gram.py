@@ -1,4 +1,4 @@
-r"""Points as rows of one matrix product: every pair's ``u`` in :math:`\cosh d = 1 + u`, in all geometries alike.
+r"""Distances of all pairs from one matrix product: every pair's ``u`` in :math:`\cosh d = 1 + u`, in any geometry.
 
 A point at hyperbolic distance ``a`` from the origin in the direction of ``w`` is written with three numbers that
 depend on its length alone,
@@ -9,8 +9,8 @@ depend on its length alone,
 
 at curvature -1. In the unit ball :math:`\alpha w = z / (1 - |z|^2)`, :math:`\beta = 1 / (1 - |z|^2)` and
 :math:`\gamma = |z|^2 / (1 - |z|^2)`, which is the Gram form of :mod:`ham.geometry.poincare`; on the hyperboloid they
-are half the space components and :math:`(x_0 \pm 1) / 2`. What is derived here with respect to ``|w|^2`` are ``N``
-numbers, so that gradients with respect to ``N x D`` coordinates have a closed form.
+are half the space components and :math:`(x_0 \pm 1) / 2`. Autograd sees only the ``N`` numbers ``|w|^2``: the gradients
+of all ``N x D`` coordinates follow from theirs in closed form.
 """
 
 from __future__ import annotations

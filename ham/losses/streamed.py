@@ -1,4 +1,4 @@
-r"""Cross-entropy over blocks of centres with a closed-form backward pass.
+r"""Cross-entropy over very many speakers: block by block, with a closed-form backward pass.
 
 A loss whose logits are a function of one matrix product, :math:`z_{bk} = f(\ell_b \cdot r_k)`, needs no graph over
 ``B x C``. With :math:`p = \operatorname{softmax}(z)`,
@@ -13,7 +13,7 @@ and two further products give the gradients of both factors. Two ways of the sam
 
 The pair of an embedding with its own centre stands outside the product: it is computed row by row, from the direct
 difference where there is a distance, carries the margin, and its gradient comes from autograd over ``B x D`` numbers.
-What depends on a centre's length alone (:class:`ham.geometry.rows.Radial`) does so too, over ``C`` numbers.
+What depends on a centre's length alone (:class:`ham.geometry.gram.Radial`) does so too, over ``C`` numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ham.errors import ConfigError
-from ham.geometry.rows import right_rows
+from ham.geometry.gram import right_rows
 from ham.losses.base import SpeakerLoss
 from ham.schema import check_count
 
@@ -37,11 +37,12 @@ AUTO_CHUNK = 2048
 """Centres of a block then: 256 x 2,048 float32 are 2 MB, which stay in a processor's cache."""
 
 
-class ChunkedLoss(SpeakerLoss):
+class StreamedLoss(SpeakerLoss):
     r"""A loss whose logits are functions of one matrix product.
 
     A subclass gives the left factor, the numbers that turn a centre into its right row ``(alpha w, further...)``, the
-    function ``f`` and its derivative, and the own pair. :meth:`_plain_logits` stays the readable form of the same.
+    function ``f`` and its derivative, and the own pair. :meth:`_plain_logits` stays the readable form of the same, and
+    the margin of both is :meth:`_with_margin`.
 
     Attributes:
         chunk: ``auto``, ``off`` or the number of centres of a block.
@@ -93,18 +94,27 @@ class ChunkedLoss(SpeakerLoss):
 
     @abstractmethod
     def _left(self, x: Tensor) -> Tensor:
-        """Left factor, shape ``(B, K)``; with autograd."""
+        """Left factor, shape ``(B, D + G)``; with autograd."""
 
     @abstractmethod
     def _radial(self) -> Callable[[Tensor], tuple[Tensor, ...]]:
-        """Map from squared lengths ``(N,)`` to the factor on ``w`` and ``K - D`` further numbers of the right row."""
+        """Map from squared lengths ``(N,)`` to the factor on ``w`` and ``G`` further numbers of the right row."""
 
     @abstractmethod
-    def _own(self, x: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits ``(B,)`` of embeddings and their own centres ``w`` (B, D), without and with margin; with autograd."""
+    def _own(self, x: Tensor, w: Tensor) -> Tensor:
+        """Logits ``(B,)`` of embeddings and their own centres ``w`` (B, D), without margin; with autograd."""
 
     def _own_logits(self, x: Tensor, labels: Tensor) -> Tensor:
-        return self._own(x, self.weight.detach().index_select(0, labels).to(x.dtype))[1]
+        w = self.weight.detach().index_select(0, labels).to(x.dtype)
+        return self._with_margin(self._own(x, w), x, w)
+
+    def _zeroed(self, logits: Tensor, own: Tensor) -> Tensor | None:  # noqa: ARG002
+        """Which logits ``(B, N)`` of other speakers the margin replaces by 0, by the own one with it ``(B, 1)``."""
+        return None
+
+    def _penalised(self, plain: Tensor, own: Tensor, x: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG002
+        zeroed = self._zeroed(plain, own)
+        return plain if zeroed is None else plain.masked_fill_(zeroed, 0.0)
 
     def _learnt(self) -> list[Tensor]:
         """Further parameters that these depend on."""
@@ -118,10 +128,6 @@ class ChunkedLoss(SpeakerLoss):
         """``f`` without the factor, in place; returns what :meth:`_derivative_` needs."""
         return None
 
-    def _replace_(self, logits: Tensor, own: Tensor) -> Tensor | None:  # noqa: ARG002
-        """Change logits in place by the own logit with margin ``(B, 1)``; returns a mask of what became constant."""
-        return None
-
     def _derivative_(self, gradient: Tensor, kept: Tensor | None) -> None:
         """Multiply in place by ``f'`` without the factor."""
 
@@ -129,7 +135,7 @@ class ChunkedLoss(SpeakerLoss):
 class Part(NamedTuple):
     """A loss and its share in a sum."""
 
-    loss: ChunkedLoss
+    loss: StreamedLoss
     share: float
 
 
@@ -164,16 +170,16 @@ class _CrossEntropy(torch.autograd.Function):
         *tensors: Tensor,  # noqa: ARG004
     ) -> tuple[Tensor, Tensor]:
         """One pass over the blocks of centres."""
-        sweeps = [_Sweep(part, x, labels) for part in parts]
+        softmaxes = [_RunningSoftmax(part, x, labels) for part in parts]
         best = torch.full_like(x[:, 0], -torch.inf)
         count = len(parts[0].loss.weight)
         for start in range(0, count, block):
-            best = _advance(sweeps, best, slice(start, min(start + block, count)), keep=block >= count)
-        own = sum((s.share * s.own_plain for s in sweeps), torch.zeros_like(best))
-        loss = sum((s.share * s.loss() for s in sweeps), best.new_zeros(()))
-        ctx.sweeps, ctx.block = sweeps, block
+            best = _advance(softmaxes, best, slice(start, min(start + block, count)), keep=block >= count)
+        own = sum((s.share * s.own_plain for s in softmaxes), torch.zeros_like(best))
+        loss = sum((s.share * s.loss() for s in softmaxes), best.new_zeros(()))
+        ctx.softmaxes, ctx.block = softmaxes, block
         # Saved tensors are freed after the backward pass, and a change of them before it is an error, as elsewhere.
-        ctx.save_for_backward(x, *(tensor for sweep in sweeps for tensor in sweep.release()))
+        ctx.save_for_backward(x, *(tensor for softmax in softmaxes for tensor in softmax.release()))
         accuracy = (own > best).to(torch.float32).mean()
         ctx.mark_non_differentiable(accuracy)
         return loss, accuracy
@@ -187,35 +193,35 @@ class _CrossEntropy(torch.autograd.Function):
         others: list[Tensor | None] = []
         wanted = iter(ctx.needs_input_grad[4:])
         with torch.autocast(x.device.type, enabled=False):
-            for sweep in ctx.sweeps:
-                saved = sweep.restore(saved)
-                part_x, *rest = sweep.backward(grads[0], ctx.block, next(wanted))
-                for _ in sweep.learnt:
+            for softmax in ctx.softmaxes:
+                saved = softmax.restore(saved)
+                part_x, *rest = softmax.backward(grads[0], ctx.block, next(wanted))
+                for _ in softmax.learnt:
                     next(wanted)
-                sweep.release()
+                softmax.release()
                 gx = part_x if gx is None else gx + part_x
                 others += rest
         return None, None, None, gx, *others
 
 
-def _advance(sweeps: Sequence[_Sweep], best: Tensor, part: slice, keep: bool) -> Tensor:
-    """Take one block into every sweep; returns the largest logit of another speaker so far."""
+def _advance(softmaxes: Sequence[_RunningSoftmax], best: Tensor, part: slice, keep: bool) -> Tensor:
+    """Take one block into every softmax; returns the largest logit of another speaker so far."""
     total: Tensor | None = None
-    for sweep in sweeps:
-        logits, kept = sweep.logits(part)
-        if len(sweeps) > 1:  # the accuracy is that of the sum
-            total = logits * sweep.share if total is None else total.add_(logits, alpha=sweep.share)
+    for softmax in softmaxes:
+        logits, kept = softmax.logits(part)
+        if len(softmaxes) > 1:  # the accuracy is that of the sum
+            total = logits * softmax.share if total is None else total.add_(logits, alpha=softmax.share)
         else:
             best = torch.maximum(best, logits.amax(dim=1))
-        sweep.absorb(logits, kept, part, keep)
+        softmax.absorb(logits, kept, part, keep)
     if total is not None:
-        sweeps[0].exclude_(total, part)
+        softmaxes[0].exclude_(total, part)
         best = torch.maximum(best, total.amax(dim=1))
     return best
 
 
-class _Sweep:
-    """One loss on its way over the centres: a running log-sum-exp forward, gradients backward.
+class _RunningSoftmax:
+    """The softmax of one loss over all centres while they come block by block: sums forward, gradients backward.
 
     Args:
         part: the loss and its share.
@@ -224,16 +230,17 @@ class _Sweep:
     """
 
     def __init__(self, part: Part, x: Tensor, labels: Tensor) -> None:
-        self.kernel, self.share = part
+        self.formulas, self.share = part
         self.labels = labels
-        self.weight = weight = self.kernel.weight.detach()
-        self.learnt = self.kernel._learnt()
+        self.weight = weight = self.formulas.weight.detach()
+        self.learnt = self.formulas._learnt()
         with torch.enable_grad():  # a small graph, (B, D), whose leaves are these
             self.x = x.detach().requires_grad_()
             self.own_centres = weight.index_select(0, labels).to(x.dtype).requires_grad_()
-            self.left_graph = self.kernel._left(self.x)
-            plain, self.own_graph = self.kernel._own(self.x, self.own_centres)
-            factor, self.radial = self.kernel._factor(), self.kernel._radial()
+            self.left_graph = self.formulas._left(self.x)
+            plain = self.formulas._own(self.x, self.own_centres)
+            self.own_graph = self.formulas._with_margin(plain, self.x, self.own_centres)
+            factor, self.radial = self.formulas._factor(), self.formulas._radial()
         self.left, self.own, self.own_plain = self.left_graph.detach(), self.own_graph.detach(), plain.detach()
         self.factor_graph = factor if isinstance(factor, Tensor) and factor.requires_grad else None
         self.factor = factor.detach() if isinstance(factor, Tensor) else factor
@@ -242,14 +249,14 @@ class _Sweep:
         self.kept_mean: Tensor | None = None
 
     def release(self) -> list[Tensor]:
-        """Let go of the large tensors; returns them."""
+        """Hand the large tensors over, so that autograd frees them after the backward pass."""
         found = [self.weight] if self.kept is None else [self.weight, self.kept]
         self.single, self.kept = self.kept is not None, None
         del self.weight
         return found
 
     def restore(self, saved: Sequence[Tensor]) -> list[Tensor]:
-        """Take the large tensors back; returns those of the other sweeps."""
+        """Take the large tensors back; returns those that are left, of the softmaxes after this one."""
         count = 1 + self.single
         self.weight = saved[0]
         self.kept = saved[1] if self.single else None
@@ -264,7 +271,7 @@ class _Sweep:
         """Logits of a block without margin, minus infinity for own centres, and what the derivative needs."""
         w, radial, _ = self._centres(part)
         logits = self.left @ right_rows(w, *(value.detach() for value in radial)).T
-        kept = self.kernel._function_(logits)
+        kept = self.formulas._function_(logits)
         if not (isinstance(self.factor, float) and self.factor == 1.0):
             logits.mul_(self.factor)
         self.exclude_(logits, part)
@@ -279,7 +286,7 @@ class _Sweep:
 
     def absorb(self, logits: Tensor, kept: Tensor | None, part: slice, keep: bool) -> None:
         """Add a block, which is overwritten, to the running sum."""
-        replaced = self._replace_(logits, part)
+        zeroed = self._zero_(logits, part)
         highest = torch.maximum(self.highest, logits.amax(dim=1))
         weighted = logits.clone() if keep and self.factor_graph is not None else None
         summands = logits.sub_(highest[:, None]).exp_()
@@ -287,8 +294,7 @@ class _Sweep:
         self.highest = highest
         if keep:
             self.kept_mean = None if weighted is None else _mean_logit(summands, weighted)
-            self.kernel._derivative_(summands, kept if replaced is None else replaced)
-            self.kept = summands
+            self.kept = self._times_derivative_(summands, kept, zeroed)
 
     def backward(self, grad: Tensor, block: int, wants_weight: bool) -> tuple[Tensor | None, ...]:
         """Gradients of the embeddings, the centres (None where not wanted) and the other parameters."""
@@ -330,12 +336,11 @@ class _Sweep:
         if self.kept is not None:
             return self.kept, torch.exp(self.highest - self.log_sum), self.kept_mean
         logits, kept = self.logits(part)
-        replaced = self._replace_(logits, part)
+        zeroed = self._zero_(logits, part)
         weighted = None if self.factor_graph is None else logits.clone()
         gradient = logits.sub_(self.log_sum[:, None]).exp_()
         mean = None if weighted is None else _mean_logit(gradient, weighted)
-        self.kernel._derivative_(gradient, kept if replaced is None else replaced)
-        return gradient, torch.ones_like(self.own), mean
+        return self._times_derivative_(gradient, kept, zeroed), torch.ones_like(self.own), mean
 
     def _through_graph(self) -> tuple[Tensor | None, ...]:
         """From the left factor and the own pairs to the leaves."""
@@ -366,12 +371,17 @@ class _Sweep:
             square = _dot(w, w).requires_grad_()
             return w, self.radial(square), square
 
-    def _replace_(self, logits: Tensor, part: slice) -> Tensor | None:
-        """The loss's own change of logits; own centres stay out."""
-        replaced = self.kernel._replace_(logits, self.own[:, None])
-        if replaced is not None:
-            self.exclude_(logits, part)
-        return replaced
+    def _zero_(self, logits: Tensor, part: slice) -> Tensor | None:
+        """Replace by 0 what the loss replaces; own centres stay out. Returns where."""
+        zeroed = self.formulas._zeroed(logits, self.own[:, None])
+        if zeroed is not None:
+            self.exclude_(logits.masked_fill_(zeroed, 0.0), part)
+        return zeroed
+
+    def _times_derivative_(self, weights: Tensor, kept: Tensor | None, zeroed: Tensor | None) -> Tensor:
+        """Multiply in place by ``f'`` without the factor, which is 0 where the logit was replaced."""
+        self.formulas._derivative_(weights, kept)
+        return weights if zeroed is None else weights.masked_fill_(zeroed, 0.0)
 
 
 def _gradients(outputs: Sequence[Tensor], leaves: Sequence[Tensor], grads: Sequence[Tensor]) -> list[Tensor]:

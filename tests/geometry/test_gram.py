@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ham.geometry import lorentz, poincare, rows
+from ham.geometry import gram, lorentz, poincare
+from tests.geometry.test_poincare import published_pairwise
 
 CURVATURES = [0.3, 1.0, 3.0]
 
@@ -23,16 +24,16 @@ def squares(w: Tensor) -> Tensor:
     return w.square().sum(dim=1)
 
 
-def distances(left: Tensor, w: Tensor, radial: rows.Radial) -> Tensor:
-    return torch.acosh(1.0 + left @ rows.right_rows(w, *radial).T)
+def distances(left: Tensor, w: Tensor, radial: gram.Radial) -> Tensor:
+    return torch.acosh(1.0 + left @ gram.right_rows(w, *radial).T)
 
 
 @pytest.mark.parametrize("c", [1.5, 3.0, 5.0])
 def test_clipped_points_of_the_ball(c: float) -> None:
     x, w = vectors(6, 2.0, 1), vectors(9, 2.0, 2)
-    left = rows.left_rows(poincare.published_points(x, curvature=c))
-    radial = rows.ball_radial(squares(w), scale=1.0, radius=poincare.published_radius(curvature=c))
-    expected = poincare.published_pairwise_distance(x, w, curvature=c)
+    left = gram.left_rows(poincare.published_points(x, curvature=c))
+    radial = gram.ball_radial(squares(w), scale=1.0, radius=poincare.published_radius(curvature=c))
+    expected = published_pairwise(x, w, c)
     torch.testing.assert_close(distances(left, w, radial), expected, rtol=1e-10, atol=1e-10)
 
 
@@ -40,13 +41,13 @@ def test_clipped_points_of_the_ball(c: float) -> None:
 def test_points_tangent_vectors_and_space_components_of_both_models(c: float) -> None:
     root = math.sqrt(c)
     x, w = vectors(6, 0.9 / root, 1), vectors(9, 0.9 / root, 2)
-    ball = rows.left_rows(poincare.unit_points(x, curvature=c))
-    space = rows.hyperboloid_left_rows(lorentz.from_poincare(x, curvature=c) * root)
+    ball = gram.left_rows(poincare.unit_points(x, curvature=c))
+    space = gram.hyperboloid_left_rows(lorentz.from_poincare(x, curvature=c) * root)
     cases = [
-        (rows.ball_radial(squares(w), scale=root, radius=1 - 1e-9), w),
-        (rows.tangent_radial(squares(w), scale=root, limit=9.0), poincare.expmap0(w, curvature=c)),
-        (rows.hyperboloid_radial(squares(w), scale=root), lorentz.to_poincare(w, curvature=c)),
-        (rows.shell_radial(squares(w), half=0.7, limit=9.0), math.tanh(0.7) / root * torch.nn.functional.normalize(w)),
+        (gram.ball_radial(squares(w), scale=root, radius=1 - 1e-9), w),
+        (gram.tangent_radial(squares(w), scale=root, limit=9.0), poincare.expmap0(w, curvature=c)),
+        (gram.hyperboloid_radial(squares(w), scale=root), lorentz.to_poincare(w, curvature=c)),
+        (gram.shell_radial(squares(w), half=0.7, limit=9.0), math.tanh(0.7) / root * torch.nn.functional.normalize(w)),
     ]
     for radial, points in cases:
         expected = poincare.pairwise_distance(x, points, curvature=c) * root
@@ -59,10 +60,10 @@ def test_beta_is_gamma_plus_one_and_alpha_its_root(form: str) -> None:
     """alpha^2 |w|^2 = beta gamma: sinh(a)/2 = sinh(a/2) cosh(a/2)."""
     square = torch.logspace(-6, 1, 40, dtype=torch.float64)
     radial = {
-        "ball": lambda: rows.ball_radial(square, scale=0.7, radius=0.9),
-        "tangent": lambda: rows.tangent_radial(square, scale=0.7, limit=1.5),
-        "hyperboloid": lambda: rows.hyperboloid_radial(square, scale=0.7),
-        "shell": lambda: rows.shell_radial(square, half=0.8, limit=9.0),
+        "ball": lambda: gram.ball_radial(square, scale=0.7, radius=0.9),
+        "tangent": lambda: gram.tangent_radial(square, scale=0.7, limit=1.5),
+        "hyperboloid": lambda: gram.hyperboloid_radial(square, scale=0.7),
+        "shell": lambda: gram.shell_radial(square, half=0.8, limit=9.0),
     }[form]()
     torch.testing.assert_close(radial.beta, radial.gamma + 1.0)
     torch.testing.assert_close(radial.alpha.square() * square, radial.beta * radial.gamma)
@@ -72,7 +73,7 @@ def test_beta_is_gamma_plus_one_and_alpha_its_root(form: str) -> None:
 def test_what_is_clipped_moves_neither_with_its_length_nor_with_the_factor() -> None:
     """Near the boundary its numbers are 1e5, and so would be their rounding in the factor's gradient."""
     square, scale = torch.tensor([1.3, 2.7, 90.0], requires_grad=True), torch.tensor(1.1, requires_grad=True)
-    radial = rows.ball_radial(square, scale=scale, radius=1 - 6e-6)
+    radial = gram.ball_radial(square, scale=scale, radius=1 - 6e-6)
     (radial.beta.sum() + radial.gamma.sum() + (radial.alpha * square.detach().sqrt()).sum()).backward()
     assert scale.grad.item() == 0.0
     length = radial.alpha * square.sqrt()  # alpha |w| is a constant, and alpha falls with 1 / |w|
@@ -82,10 +83,10 @@ def test_what_is_clipped_moves_neither_with_its_length_nor_with_the_factor() -> 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_the_origin_has_finite_values_and_gradients(dtype: torch.dtype) -> None:
     for build in (
-        lambda s: rows.ball_radial(s, scale=1.0, radius=0.5),
-        lambda s: rows.tangent_radial(s, scale=1.0, limit=1.0),
-        lambda s: rows.hyperboloid_radial(s, scale=1.0),
-        lambda s: rows.shell_radial(s, half=1.0, limit=9.0),
+        lambda s: gram.ball_radial(s, scale=1.0, radius=0.5),
+        lambda s: gram.tangent_radial(s, scale=1.0, limit=1.0),
+        lambda s: gram.hyperboloid_radial(s, scale=1.0),
+        lambda s: gram.shell_radial(s, half=1.0, limit=9.0),
     ):
         square = torch.zeros(3, dtype=dtype, requires_grad=True)
         radial = build(square)
@@ -97,5 +98,5 @@ def test_the_origin_has_finite_values_and_gradients(dtype: torch.dtype) -> None:
 
 def test_a_vector_without_direction_lies_at_the_origin_of_the_shell() -> None:
     square = torch.tensor([0.0, 1e-26, 1e-20], dtype=torch.float64)
-    gamma = rows.shell_radial(square, half=1.0, limit=9.0).gamma
+    gamma = gram.shell_radial(square, half=1.0, limit=9.0).gamma
     torch.testing.assert_close(gamma, torch.tensor([0.0, 0.0, math.sinh(1.0) ** 2], dtype=torch.float64))
