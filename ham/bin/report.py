@@ -13,7 +13,7 @@ from ham.files import write_text
 from ham.model import checkpoint
 from ham.report import experiment as report
 from ham.report import experiment_page
-from ham.score.results import table, text_table
+from ham.report.text_tables import table, text_table
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last parts of the names of batch normalisation's statistics, which are not learnt parameters."""

@@ -28,6 +28,7 @@ from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.checkpoint import weights_digest
 from ham.provenance import git_commit, versions
+from ham.report.text_tables import table, text_table
 from ham.score.backends import (
     DEFAULT,
     FORM,
@@ -47,7 +48,7 @@ from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.intervals import few_speakers
 from ham.score.measures import read_embeddings
 from ham.score.normalisation import TOP_N
-from ham.score.results import ListResult, Results, evaluate, table, text_table, write_results
+from ham.score.results import ListResult, Results, evaluate, write_results
 from ham.score.score_file import Scores, write_scores
 from ham.words import count
 

@@ -7,17 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from ham.report.comparison_tables import MINUS_PUBLISHED, Cells, Table, cost_table, difference_table, eer_table
-from ham.report.experiment import (
-    EER_RULE,
-    RULES_AGREE,
-    RULES_DIFFER,
-    Experiment,
-    backend_notes,
-    cost_notes,
-    escape_markdown,
-    fenced,
-    markdown_table,
-)
+from ham.report.experiment import Experiment
+from ham.report.markdown import escape_markdown, fenced, markdown_table
+from ham.report.wording import EER_RULE, RULES_AGREE, RULES_DIFFER, backend_notes, cost_notes
 from ham.score.intervals import few_speakers
 
 _APART = ("loss", "seed", "fingerprint")
@@ -260,7 +252,7 @@ def markdown(comparison: Comparison) -> str:
     for table in comparison.tables:
         lines += [f"## {escape_markdown(table.title)}", ""]
         for title, (head, rows) in cells_of(table, comparison.reference).items():
-            lines += [f"### {escape_markdown(title)}", "", *markdown_table(head, rows), ""]
+            lines += [f"### {escape_markdown(title)}", "", markdown_table(head, rows), ""]
     return "\n".join(
         [
             *lines,
@@ -270,11 +262,11 @@ def markdown(comparison: Comparison) -> str:
             "",
             "## Experiments",
             "",
-            *markdown_table(*provenance(comparison), num_left=2),
+            markdown_table(*provenance(comparison), num_left=2),
             "",
             *(f"- {escape_markdown(note)}" for note in differences(comparison)),
             "",
-            *fenced(commands(comparison)),
+            fenced(commands(comparison)),
             "",
         ]
     )

@@ -7,10 +7,14 @@ from html import escape
 
 from ham.report import figures as plots
 from ham.report import html
-from ham.report.experiment import Experiment, History, facts, is_calibrated, notes
+from ham.report.experiment import Experiment, facts
 from ham.report.figures import Line
+from ham.report.history import History
+from ham.report.text_tables import PUBLISHED_RULE, table
+from ham.report.wording import notes
+from ham.score.backends import parse_backend
 from ham.score.curves import Curves
-from ham.score.results import PUBLISHED_RULE, ListResult, table
+from ham.score.results import ListResult
 
 
 def render(experiment: Experiment, links: Mapping[str, str] = html.NONE) -> str:
@@ -107,7 +111,7 @@ class _Figures(html.Figures):
     def histograms(self, curves: Sequence[Curves]) -> str:
         """One figure for the first back-end of each list and for each calibrated one; a note names the others."""
         first = {curve.trial_list: curve.backend for curve in reversed(curves)}
-        shown = [c for c in curves if c.backend == first[c.trial_list] or is_calibrated(c.backend)]
+        shown = [c for c in curves if c.backend == first[c.trial_list] or parse_backend(c.backend).calibrated]
         figures = [
             self.figure(
                 plots.histogram(curve),

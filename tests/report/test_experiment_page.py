@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from ham.report import experiment_page
-from ham.report.experiment import Experiment, History
+from ham.report.experiment import Experiment
+from ham.report.history import History
 from ham.score.curves import summarise_scores
 from ham.score.results import ListResult, Results
 
