@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
     write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
     others = {"geometry.html": "Geometry of the embeddings"}
     there = {name: text for name, text in others.items() if (exp_dir / name).exists()}
-    write_text(exp_dir / "report.html", experiment_page.render(experiment, there))
+    write_text(exp_dir / "report.html", experiment_page.render(experiment, list(there.items())))
     print(text_table(*table(experiment.results.results)))
     print()
     print(exp_dir / "RESULTS.md")

@@ -144,10 +144,22 @@ def leaf_order(tree: SpeakerTree) -> list[int]:
     Returns:
         Numbers of all leaves.
     """
+    return leaves_below(tree)[-1]
+
+
+def leaves_below(tree: SpeakerTree) -> list[list[int]]:
+    """What hangs below each node, in the order of :func:`leaf_order`.
+
+    Args:
+        tree: the tree.
+
+    Returns:
+        Numbers of leaves: first those of each leaf, itself, then those of each merge; the last one is the root.
+    """
     below: list[list[int]] = [[leaf] for leaf in range(len(tree.speakers))]
     for left, right in tree.merges:
         below.append(below[left] + below[right])
-    return below[-1]
+    return below
 
 
 def _first_labels(tree: SpeakerTree) -> list[str]:
