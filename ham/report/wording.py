@@ -11,7 +11,7 @@ EER_RULE = (
     "EER: the point where miss and false-alarm rate are equal, by linear interpolation between neighbouring "
     "operating points."
 )
-"""Which definition every printed EER follows."""
+"""The definition that every printed EER follows."""
 
 RULES_AGREE = (
     "By the published rule (the larger of the two rates at the operating point where they are nearest) every EER of "
@@ -22,11 +22,10 @@ RULES_DIFFER = (
     "differs in a printed digit."
 )
 INTERVAL = (
-    "[95 %]: interval over draws of the speakers, on the logit scale with Student's quantile. It covers the choice of "
-    "speakers and not another training run, of which one seed says nothing."
+    "[95 %]: confidence interval over draws of the speakers, on the logit scale with Student's quantile. It says what "
+    "other speakers would change, not what another training would: one seed says nothing about that."
 )
 MIN_DCF = "minDCF: normalised minimum detection cost at a target prior of 0.01 and 0.05, costs 1."
-"""How the other numbers are to be read."""
 
 ACT_DCF = (
     "actDCF: the same cost at the threshold that Bayes' rule gives for log-likelihood ratios, so that calibration "
@@ -40,7 +39,6 @@ MIN_CLLR = (
     "minCllr: cost over all priors, in bits (1: the scores say nothing), after the best monotonic map of the scores "
     "to log-likelihood ratios."
 )
-"""Added where the columns are."""
 
 BACKENDS = {
     "cosine": "cosine of the two embeddings, each of a full utterance",
@@ -48,14 +46,14 @@ BACKENDS = {
     "fusion": "cosine and hyperbolic scores joined by logistic regression into log-likelihood ratios",
     "crops": "mean of the full-utterance cosine and of the 5 x 5 cosines between five 3-s crops of each side "
     "(the protocol published for VoxCeleb1-O)",
-    "mean": "the mean embedding of the training speech subtracted first",
+    "mean": "the mean embedding of the training speech is subtracted first",
     "s_norm": "normalised by each side's scores against the mean embeddings of all training speakers (S-norm)",
     "as_norm": "normalised by each side's highest scores against the mean embeddings of the training speakers "
     "(adaptive S-norm)",
     "llr": "calibrated on training speakers into log-likelihood ratios, which keeps the order of the trials and so "
     "EER, minDCF and minCllr",
     "qmf": "calibrated on training speakers together with quality measures of both sides",
-    "qmf_wespeaker": "the same with wespeaker's quality measures, for a prior of 0.5",
+    "qmf_wespeaker": "calibrated on training speakers together with wespeaker's quality measures, for a prior of 0.5",
 }
 """What the parts of a back-end's name mean; the protocol is full utterances wherever no ``crops`` stands."""
 
@@ -63,7 +61,7 @@ SAME_RANKING = (
     "Where cosine and hyperbolic agree in every digit, all embeddings lie outside the ball and are clipped to its "
     "shell; there the hyperbolic distance is a function of the cosine, and both rank the trials alike."
 )
-"""Added where it applies: what looks like a mistake is a property of the published geometry."""
+"""Said where it applies, as it looks like a mistake but is a property of the published geometry."""
 
 
 def notes(results: Results) -> list[str]:
@@ -114,7 +112,7 @@ def cost_notes(results: Sequence[ListResult]) -> list[str]:
         results: the numbers.
 
     Returns:
-        One sentence a kind of cost.
+        One sentence for each kind of cost.
     """
     actual = any(result.act_dcf_p01 is not None for result in results)
     cllr = any(result.cllr is not None for result in results)

@@ -87,7 +87,7 @@ def test_without_tree_distance_or_log(plane: Geometry) -> None:
     assert "there is no disk" in text
     assert "has no speakers.tsv" in text
     assert "No test utterance is long enough" in text
-    assert "so that there is no curve" in text
+    assert "so there is no curve" in text
     assert "Poincaré" not in text
     assert "ordered by name and not" in text
 
