@@ -252,7 +252,7 @@ def markdown(comparison: Comparison) -> str:
     for table in comparison.tables:
         lines += [f"## {escape_markdown(table.title)}", ""]
         for title, (head, rows) in cells_of(table, comparison.reference).items():
-            lines += [f"### {escape_markdown(title)}", "", markdown_table(head, rows), ""]
+            lines += [f"### {escape_markdown(title)}", "", *markdown_table(head, rows), ""]
     return "\n".join(
         [
             *lines,
@@ -262,11 +262,11 @@ def markdown(comparison: Comparison) -> str:
             "",
             "## Experiments",
             "",
-            markdown_table(*provenance(comparison), num_left=2),
+            *markdown_table(*provenance(comparison), num_left=2),
             "",
             *(f"- {escape_markdown(note)}" for note in differences(comparison)),
             "",
-            fenced(commands(comparison)),
+            *fenced(commands(comparison)),
             "",
         ]
     )

@@ -136,15 +136,15 @@ def markdown(experiment: Experiment) -> str:
         [
             f"# Results of {escape_markdown(results.name)}",
             "",
-            markdown_table(*table(results.results), num_left=2),
+            *markdown_table(*table(results.results), num_left=2),
             "",
             "Command:",
             "",
-            fenced(results.command),
+            *fenced(results.command),
             "",
-            bullets(f"{name}: {text}" for name, text in facts(experiment)),
+            *bullets(f"{name}: {text}" for name, text in facts(experiment)),
             "",
-            bullets(notes(results)),
+            *bullets(notes(results)),
             "",
         ]
     )

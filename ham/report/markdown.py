@@ -40,8 +40,8 @@ def comparison(experiments: Sequence[Results]) -> tuple[list[str], list[list[str
     return head, rows
 
 
-def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> str:
-    """A Markdown table; its cells are escaped.
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, num_left: int = 1) -> list[str]:
+    """Lines of a Markdown table; its cells are escaped.
 
     Args:
         head: heads of the columns.
@@ -49,11 +49,11 @@ def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]], *, num_le
         num_left: number of columns set to the left, the first ones; numbers go to the right.
 
     Returns:
-        Lines without a line end after the last.
+        One line for the head, one for the rule, one for each row.
     """
     rule = ["---"] * num_left + ["---:"] * (len(head) - num_left)
     escaped = [[escape_markdown(cell) for cell in row] for row in (head, *rows)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:]))
+    return ["| " + " | ".join(row) + " |" for row in (escaped[0], rule, *escaped[1:])]
 
 
 def escape_markdown(text: str) -> str:
@@ -70,8 +70,8 @@ def escape_markdown(text: str) -> str:
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", escaped)
 
 
-def bullets(sentences: Iterable[str]) -> str:
-    """A list in Markdown.
+def bullets(sentences: Iterable[str]) -> list[str]:
+    """Lines of a list in Markdown.
 
     Args:
         sentences: any texts; they are escaped.
@@ -79,20 +79,20 @@ def bullets(sentences: Iterable[str]) -> str:
     Returns:
         One line for each.
     """
-    return "\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences)
+    return [f"- {escape_markdown(sentence)}" for sentence in sentences]
 
 
-def fenced(text: str) -> str:
-    """A block of shell commands; its fence is longer than any run of backticks in it.
+def fenced(text: str) -> list[str]:
+    """Lines of a block of shell commands; its fence is longer than any run of backticks in it.
 
     Args:
         text: any text.
 
     Returns:
-        Lines without a line end after the last.
+        The lines of the text between those of the fence.
     """
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
-    return "\n".join([f"{fence}sh", *text.splitlines(), fence])
+    return [f"{fence}sh", *text.splitlines(), fence]
 
 
 def _cell(result: ListResult | None) -> str:

@@ -31,7 +31,7 @@ def test_different_lists_are_not_compared() -> None:
 
 
 def test_a_table_is_escaped_and_sets_numbers_to_the_right() -> None:
-    assert markdown_table(["a", "b|c", "d"], [["x_", "1 [0, 2]", "3"]], num_left=2).splitlines() == [
+    assert markdown_table(["a", "b|c", "d"], [["x_", "1 [0, 2]", "3"]], num_left=2) == [
         "| a | b\\|c | d |",
         "| --- | --- | ---: |",
         "| x\\_ | 1 \\[0, 2\\] | 3 |",
@@ -52,8 +52,8 @@ def test_escape_markdown(text: str, expected: str) -> None:
 
 
 def test_bullets_are_escaped() -> None:
-    assert bullets(["a", "b\n- <c>"]) == "- a\n- b - \\<c\\>"
+    assert bullets(["a", "b\n- <c>"]) == ["- a", "- b - \\<c\\>"]
 
 
 def test_text_cannot_leave_its_block() -> None:
-    assert fenced("echo '```' && echo\n# heading") == "````sh\necho '```' && echo\n# heading\n````"
+    assert fenced("echo '```' && echo\n# heading") == ["````sh", "echo '```' && echo", "# heading", "````"]
