@@ -15,11 +15,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
-from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from ham.score.curves import Curves
 
@@ -117,19 +116,19 @@ def det(curves: Mapping[str, Curves], *, order: Sequence[str] | None = None) -> 
     ticks = _det_ticks(list(curves.values()))
     low, high = ticks[0], ticks[-1]
     with drawing(3.9, list(curves)) as (axes, picture):
-        axes.plot(_probit([low, high]), _probit([low, high]), color=MUTED, linewidth=0.6, linestyle=(0, (2, 3)))
+        axes.plot(ndtri([low, high]), ndtri([low, high]), color=MUTED, linewidth=0.6, linestyle=(0, (2, 3)))
         for name, curve in curves.items():
             miss, false_alarm = (np.clip(rates, low, _HIGHEST) for rates in (curve.miss, curve.false_alarm))
             colour, dash = _look(places[name])
-            axes.plot(_probit(false_alarm), _probit(miss), label=name, color=colour, linestyle=dash)
-            meets = _probit([np.clip(_equal_rate(curve), low, high)])
+            axes.plot(ndtri(false_alarm), ndtri(miss), label=name, color=colour, linestyle=dash)
+            meets = ndtri([np.clip(_equal_rate(curve), low, high)])
             axes.plot(meets, meets, "o", color=colour, markerfacecolor=PAPER, markersize=5)
         names = [f"{100 * rate:g}" for rate in ticks]
-        margin = 0.03 * float(np.ptp(_probit([low, high])))
-        limits = (_probit([low])[0] - margin, _probit([high])[0])
+        margin = 0.03 * float(np.ptp(ndtri([low, high])))
+        limits = (ndtri([low])[0] - margin, ndtri([high])[0])
         axes.set(xlim=limits, ylim=limits, xlabel="false alarms %", ylabel="misses %", aspect="equal")
-        axes.set_xticks(_probit(ticks), names)
-        axes.set_yticks(_probit(ticks), names)
+        axes.set_xticks(ndtri(ticks), names)
+        axes.set_yticks(ndtri(ticks), names)
     return picture.getvalue()
 
 
@@ -149,12 +148,6 @@ def _det_ticks(curves: Sequence[Curves]) -> list[float]:
 def _equal_rate(curve: Curves) -> float:
     gap = np.subtract(curve.miss, curve.false_alarm)  # rises, as the rates of falling false alarms go with it
     return float(np.interp(0.0, gap, curve.miss))
-
-
-def _probit(rates: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantile of the normal distribution."""
-    values: NDArray[np.float64] = torch.special.ndtri(torch.as_tensor(rates, dtype=torch.float64)).numpy()
-    return values
 
 
 def histogram(curves: Curves, *, small: bool = False) -> bytes:
