@@ -30,13 +30,11 @@ def main(argv: Sequence[str]) -> None:
     exp_dir = parser.parse_args(argv).exp_dir
     experiment = report.read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
     write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
-    others = {"geometry.html": "Geometry of the embeddings"}
-    there = {name: text for name, text in others.items() if (exp_dir / name).exists()}
-    write_text(exp_dir / "report.html", experiment_page.render(experiment, list(there.items())))
+    links = [("geometry.html", "Geometry of the embeddings")] if (exp_dir / "geometry.html").exists() else []
+    write_text(exp_dir / "report.html", experiment_page.render(experiment, links))
     print(text_table(*table(experiment.results.results)))
     print()
-    print(exp_dir / "RESULTS.md")
-    for name in ("report.html", *there):
+    for name in ("RESULTS.md", "report.html", *(name for name, _ in links)):
         print(exp_dir / name)
 
 

@@ -80,7 +80,7 @@ def _parsed(text: str, path: Path) -> Mapping[str, Any]:
 
 
 def facts(experiment: Experiment) -> list[tuple[str, str]]:
-    """The lines that travel with the numbers, command apart.
+    """What has to be known of the numbers beside the command: the system, its training, where they were made.
 
     Args:
         experiment: the experiment.
@@ -105,7 +105,7 @@ def facts(experiment: Experiment) -> list[tuple[str, str]]:
 
 
 def _further_backends(results: Results) -> str:
-    """How the command, which is the training's, is continued to get the back-ends that it does not give by itself."""
+    """How the training's command goes on to give the back-ends that it does not give by itself."""
     names = list(dict.fromkeys(result.backend for result in results.results))
     return "" if set(names) <= set(DEFAULT) else f'the same with --stage 5 --backends "{" ".join(names)}"'
 
