@@ -19,8 +19,8 @@ def main(argv: Sequence[str]) -> None:
     """
     parser = Parser(prog="python -m ham.bin.compare", description=__doc__)
     parser.add_argument("--exp_dirs", type=Path, nargs="+", required=True, help="experiments with results.json")
-    options = parser.parse_args(argv)
-    print(markdown_table(*comparison([read_results(folder / "results.json") for folder in options.exp_dirs])))
+    folders = parser.parse_args(argv).exp_dirs
+    print(*markdown_table(*comparison([read_results(folder / "results.json") for folder in folders])), sep="\n")
 
 
 if __name__ == "__main__":

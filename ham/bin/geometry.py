@@ -55,7 +55,7 @@ from ham.losses.hyperbolic import HSoftmax
 from ham.model.build import pick_device
 from ham.provenance import git_commit, versions
 from ham.report import geometry_page
-from ham.report.experiment import History, read_history
+from ham.report.history import History, read_history
 from ham.words import count
 
 logger = logging.getLogger(__name__)

@@ -109,7 +109,7 @@ def main(argv: Sequence[str]) -> None:
         found.append(measure(system, leaves, store, device, command))
         write_hierarchy(system.folder / "hierarchy.json", found[-1])
         logger.info("%s/hierarchy.json: measured in %.1f s", system.folder, time.perf_counter() - started)
-    print(markdown_table(*hierarchy_table(found)))
+    print(*markdown_table(*hierarchy_table(found)), sep="\n")
 
 
 def _parser() -> Parser:

@@ -13,7 +13,7 @@ from ham.files import write_text
 from ham.model import checkpoint
 from ham.report import experiment as report
 from ham.report import experiment_page
-from ham.score.results import table, text_table
+from ham.report.text_tables import table, text_table
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
 """Last parts of the names of batch normalisation's statistics, which are not learnt parameters."""
@@ -30,13 +30,11 @@ def main(argv: Sequence[str]) -> None:
     exp_dir = parser.parse_args(argv).exp_dir
     experiment = report.read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
     write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
-    others = {"geometry.html": "Geometry of the embeddings"}
-    there = {name: text for name, text in others.items() if (exp_dir / name).exists()}
-    write_text(exp_dir / "report.html", experiment_page.render(experiment, there))
+    links = [("geometry.html", "Geometry of the embeddings")] if (exp_dir / "geometry.html").exists() else []
+    write_text(exp_dir / "report.html", experiment_page.render(experiment, links))
     print(text_table(*table(experiment.results.results)))
     print()
-    print(exp_dir / "RESULTS.md")
-    for name in ("report.html", *there):
+    for name in ("RESULTS.md", "report.html", *(name for name, _ in links)):
         print(exp_dir / name)
 
 

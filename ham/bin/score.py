@@ -24,6 +24,7 @@ from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.checkpoint import weights_digest
 from ham.provenance import git_commit, versions
+from ham.report.text_tables import table, text_table
 from ham.score.backends import DEFAULT, FORM, Backend, fitting_backends, parse_backends, possible_backends
 from ham.score.calibration import write_calibration
 from ham.score.cohort import read_training
@@ -31,7 +32,7 @@ from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embedded_trials import check_sources, read_embedded
 from ham.score.intervals import few_speakers
 from ham.score.normalisation import TOP_N
-from ham.score.results import ListResult, Results, evaluate, table, text_table, write_results
+from ham.score.results import ListResult, Results, evaluate, write_results
 from ham.score.score_file import Scores, write_scores
 from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
 from ham.score.trial_lists import TrialList, find_lists, read_list

@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
             columns[f"{trial_list.name} {backend}"] = summarise_seeds(
                 scores, trials.labels, *speakers, reference=reference
             )
-    print(markdown_table(*summary_table(columns, reference)))
+    print(*markdown_table(*summary_table(columns, reference)), sep="\n")
 
 
 def _parser() -> Parser:

@@ -28,8 +28,9 @@ from ham.report.comparison import Comparison
 from ham.report.comparison_tables import Column, Entry, Table
 from ham.report.experiment import Experiment
 from ham.report.published import Published, read_published
+from ham.report.text_tables import text_table
 from ham.score.backends import parse_backend
-from ham.score.results import ListResult, per_cent, text_table
+from ham.score.results import ListResult, per_cent
 from ham.score.score_file import read_scores
 from ham.score.seeds import summarise_seeds
 from ham.score.trial_lists import TrialList, rated_lists

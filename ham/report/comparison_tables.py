@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ham.report.published import Published
-from ham.score.results import PUBLISHED_RULE, ListResult, decimals, per_cent
+from ham.report.text_tables import PUBLISHED_RULE
+from ham.score.results import ListResult, decimals, per_cent
 from ham.score.seeds import SeedSummary
 
 Cells: TypeAlias = tuple[list[str], list[list[str]]]

@@ -1,43 +1,61 @@
-"""The report as one HTML page: no script, no external resource; for a desk, a telephone, paper, light and dark."""
+"""The report of an experiment as one HTML page; for a desk, a telephone, paper, light and dark."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any, NamedTuple
 
-from ham.report import figures as plots
-from ham.report import html
-from ham.report.experiment import Experiment, History, facts, is_calibrated, notes
+from ham.report import figures, html
+from ham.report.experiment import Experiment, facts
 from ham.report.figures import Line
+from ham.report.history import History
+from ham.report.html import Figure
+from ham.report.text_tables import table
+from ham.report.wording import notes
+from ham.score.backends import parse_backend
 from ham.score.curves import Curves
-from ham.score.results import PUBLISHED_RULE, ListResult, table
+from ham.score.results import ListResult
+
+_MOST_POINTS = 400
+"""Points of a line; the steps of a long run are averaged until they are as few."""
 
 
-def render(experiment: Experiment, links: Mapping[str, str] = html.NONE) -> str:
+class Whisker(NamedTuple):
+    """An EER as a dot on its interval, in per cent of the largest upper end in the table, where the scale ends."""
+
+    left: float
+    width: float
+    dot: float
+
+
+def render(experiment: Experiment, links: Sequence[tuple[str, str]] = ()) -> str:
     """Make the page.
 
     Args:
         experiment: what to show.
-        links: address to text of further pages of the experiment.
+        links: address and text of further pages of the experiment.
 
     Returns:
         A complete HTML document.
     """
-    figures = _Figures()
-    results = experiment.results
-    return html.document(
-        results.name,
-        _subtitle(experiment),
-        {
-            "Results": _results_table(results.results) + html.notes_list(notes(results)),
-            "System": _system(experiment),
-            "Detection error trade-off": figures.det_curves(experiment),
-            "Score distributions": figures.histograms(experiment.curves),
-            "Training": figures.training(experiment.history),
-            "Diagnostics": figures.diagnostics(experiment.history),
-            "Configuration": html.preformatted(experiment.config_text, "The resolved configuration"),
-        },
+    results, history = experiment.results, experiment.history
+    drawn = _with_histogram(experiment.curves)
+    return html.render(
+        "experiment.html",
+        title=results.name,
+        subtitle=_subtitle(experiment),
         links=links,
+        results=_results(results.results),
+        remarks=notes(results),
+        facts=facts(experiment),
+        command=results.command,
+        det_curves=_det_curves(experiment),
+        histograms=[_histogram(curve) for curve in drawn],
+        not_drawn=list(dict.fromkeys(curve.backend for curve in experiment.curves if curve not in drawn)),
+        training=_training(history),
+        diagnostics=[_diagnostics(history, group, names) for group, names in history.diagnostics().items()],
+        config=experiment.config_text,
     )
 
 
@@ -47,114 +65,75 @@ def _subtitle(experiment: Experiment) -> str:
     return ", ".join(["Speaker verification", *parts, f"seed {known['Seed']}"])
 
 
-def _system(experiment: Experiment) -> str:
-    pairs = [(name, escape(text)) for name, text in facts(experiment)]
-    return html.definitions([*pairs, ("Command", html.preformatted(experiment.results.command, "Command"))])
-
-
-def _results_table(results: Sequence[ListResult]) -> str:
+def _results(results: Sequence[ListResult]) -> tuple[list[str], list[list[Any]]]:
+    """The table of the numbers, with a column of whiskers behind the EER."""
     head, rows = table(results)
     largest = max((result.eer_high or 0.0 for result in results), default=0.0) or 1.0
-    shown = []
-    for at, (result, row) in enumerate(zip(results, rows, strict=True)):
-        first = at and results[at - 1].trial_list != result.trial_list
-        shown.append(_row(result, head, row, largest, "first" if first else ""))
-    return html.table("Error rates of every trial list", [*head[:3], "", *head[3:]], shown, num_left=2)
+    shown = [[*row[:3], _whisker(result, largest), *row[3:]] for result, row in zip(results, rows, strict=True)]
+    return [*head[:3], "", *head[3:]], shown
 
 
-def _row(result: ListResult, head: Sequence[str], row: Sequence[str], largest: float, kind: str) -> str:
-    cells = [
-        html.cell(head[1], f"<span>{html.breakable(row[1], '+')}</span>", "wide"),
-        html.cell(head[2], html.ranged(row[2]), "n wide"),
-        f'<td role="cell" class="whole" aria-hidden="true">{_whisker(result, largest)}</td>',
-        *(html.cell(name, escape(number), _kind(name, number)) for name, number in zip(head[3:], row[3:], strict=True)),
-    ]
-    return html.row(html.breakable(row[0]), cells, kind)
-
-
-def _kind(head: str, number: str) -> str:
-    """Class of a cell: on a telephone an absent number goes, and one with a long name has a line of its own."""
-    return "n" + " none" * (number == "-") + " wide" * (head == PUBLISHED_RULE)
-
-
-def _whisker(result: ListResult, largest: float) -> str:
-    """The EER as a dot on its interval; all rows share one scale, which begins at 0."""
+def _whisker(result: ListResult, largest: float) -> Whisker | None:
     if result.eer is None or result.eer_low is None or result.eer_high is None:
-        return ""
-    left, width = 100 * result.eer_low / largest, 100 * (result.eer_high - result.eer_low) / largest
-    dot = 100 * result.eer / largest
-    return (
-        f'<span class="whisker"><i style="left:{left:.1f}%;width:{width:.1f}%"></i>'
-        f'<b style="left:{min(dot, 100):.1f}%"></b></span>'
-    )
+        return None
+    low, high, dot = (100 * rate / largest for rate in (result.eer_low, result.eer_high, result.eer))
+    return Whisker(low, high - low, min(dot, 100))
 
 
-class _Figures(html.Figures):
-    """The figures of an experiment."""
+def _det_curves(experiment: Experiment) -> list[Figure]:
+    """One figure for each trial list, with all of its back-ends; a back-end looks the same in all of them."""
+    rates = {(r.trial_list, r.backend): r.eer for r in experiment.results.results if r.eer is not None}
+    shown = [curve for curve in experiment.curves if (curve.trial_list, curve.backend) in rates]
+    order = list(dict.fromkeys(curve.backend for curve in shown))
+    found = []
+    for name in dict.fromkeys(curve.trial_list for curve in shown):
+        curves = {curve.backend: curve for curve in shown if curve.trial_list == name}
+        description = ", ".join(f"{backend} {100 * rates[name, backend]:.2f} %" for backend in curves)
+        found.append(Figure(figures.det(curves, order=order), name, f"EER (circle): {description}"))
+    return found
 
-    def det_curves(self, experiment: Experiment) -> str:
-        """One figure a trial list, with all of its back-ends; a back-end looks the same in all of them."""
-        rates = {(r.trial_list, r.backend): r.eer for r in experiment.results.results if r.eer is not None}
-        shown = [curve for curve in experiment.curves if (curve.trial_list, curve.backend) in rates]
-        order = list(dict.fromkeys(curve.backend for curve in shown))
-        figures = []
-        for name in dict.fromkeys(curve.trial_list for curve in shown):
-            curves = {curve.backend: curve for curve in shown if curve.trial_list == name}
-            description = ", ".join(f"{backend} {100 * rates[name, backend]:.2f} %" for backend in curves)
-            figures.append(self.figure(plots.det(curves, order=order), name, f"EER (circle): {description}"))
-        return html.grid(figures, "pairs")
 
-    def histograms(self, curves: Sequence[Curves]) -> str:
-        """One figure for the first back-end of each list and for each calibrated one; a note names the others."""
-        first = {curve.trial_list: curve.backend for curve in reversed(curves)}
-        shown = [c for c in curves if c.backend == first[c.trial_list] or is_calibrated(c.backend)]
-        figures = [
-            self.figure(
-                plots.histogram(curve),
-                f"{curve.trial_list}, {curve.backend}",
-                f"{sum(curve.target):,} targets, {sum(curve.nontarget):,} non-targets; "
-                f"EER threshold {curve.threshold:.3g}",
-            )
-            for curve in shown
-        ]
-        left_out = dict.fromkeys(curve.backend for curve in curves if curve not in shown)
-        note = f"Drawn are the first back-end of each list and the calibrated ones; not drawn: {', '.join(left_out)}."
-        return html.grid(figures, "pairs") + (html.notes_list([note]) if left_out else "")
+def _with_histogram(curves: Sequence[Curves]) -> list[Curves]:
+    """The first back-end of each list, and the calibrated ones."""
+    first = {curve.trial_list: curve.backend for curve in reversed(curves)}
+    return [c for c in curves if c.backend == first[c.trial_list] or parse_backend(c.backend).calibrated]
 
-    def training(self, history: History) -> str:
-        """One figure a quantity that every training logs."""
-        return html.grid(
-            [
-                *self._quantity(history, "loss", "Loss", "loss"),
-                *self._quantity(history, "accuracy", "Accuracy on the training crops, without margin", "%", 100),
-                *self._quantity(history, "valid_eer", "EER on training speakers kept aside", "EER %", 100),
-                *self._quantity(history, "lr", "Learning rate", "learning rate", log=True),
-                *self._quantity(history, "margin", "Margin", "margin"),
-                *self._quantity(history, "crops_per_s", "Speed", "crops / s"),
-            ]
-        )
 
-    def _quantity(
-        self, history: History, key: str, title: str, unit: str, scale: float = 1, log: bool = False
-    ) -> list[str]:
-        """The figure of one logged quantity, or none where it was not logged."""
-        steps = Line("steps", *_thinned(*history.values(key, of_steps=True, scale=scale)), faint=True)
-        epochs = Line("epochs", *history.values(key, scale=scale))
-        shown = [line for line in (epochs, steps) if line.x]
-        if not shown:
-            return []
-        positive = all(value > 0 for line in shown for value in line.y)
-        picture = plots.lines(shown, "epoch", unit, log=log and positive)
-        return [self.figure(picture, title, _from_to(shown[0]))]
+def _histogram(curve: Curves) -> Figure:
+    counts = f"{sum(curve.target):,} targets, {sum(curve.nontarget):,} non-targets"
+    title = f"{curve.trial_list}, {curve.backend}"
+    return Figure(figures.histogram(curve), title, f"{counts}; EER threshold {curve.threshold:.3g}")
 
-    def diagnostics(self, history: History) -> str:
-        """One figure a group of diagnostics."""
-        figures = []
-        for group, names in history.diagnostics().items():
-            shown = [Line(name.rpartition("/")[2], *history.values(name)) for name in names]
-            description = "; ".join(f"{line.name} {_from_to(line)}" for line in shown)
-            figures.append(self.figure(plots.lines(shown, "epoch", group), group, description))
-        return html.grid(figures)
+
+def _training(history: History) -> list[Figure]:
+    """One figure for each quantity that every training logs, as far as it was logged."""
+    return [
+        *_quantity(history, "loss", "Loss", "loss"),
+        *_quantity(history, "accuracy", "Accuracy on the training crops, without margin", "%", 100),
+        *_quantity(history, "valid_eer", "EER on training speakers kept aside", "EER %", 100),
+        *_quantity(history, "lr", "Learning rate", "learning rate", log=True),
+        *_quantity(history, "margin", "Margin", "margin"),
+        *_quantity(history, "crops_per_s", "Speed", "crops / s"),
+    ]
+
+
+def _quantity(
+    history: History, key: str, title: str, unit: str, scale: float = 1, *, log: bool = False
+) -> list[Figure]:
+    """The figure of one quantity, or none where it was not logged."""
+    steps = Line("steps", *_thinned(*history.values(key, of_steps=True, scale=scale)), faint=True)
+    epochs = Line("epochs", *history.values(key, scale=scale))
+    shown = [line for line in (epochs, steps) if line.x]
+    if not shown:
+        return []
+    positive = all(value > 0 for line in shown for value in line.y)
+    return [Figure(figures.lines(shown, "epoch", unit, log=log and positive), title, _from_to(shown[0]))]
+
+
+def _diagnostics(history: History, group: str, names: Sequence[str]) -> Figure:
+    shown = [Line(name.rpartition("/")[2], *history.values(name)) for name in names]
+    description = "; ".join(f"{line.name} {_from_to(line)}" for line in shown)
+    return Figure(figures.lines(shown, "epoch", group), group, description)
 
 
 def _from_to(line: Line) -> str:
@@ -163,8 +142,8 @@ def _from_to(line: Line) -> str:
     return f"from {line.y[0]:.4g} to {line.y[-1]:.4g} after epoch {line.x[-1]:.4g}"
 
 
-def _thinned(x: list[float], y: list[float], most: int = 400) -> tuple[list[float], list[float]]:
+def _thinned(x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
     """Means of neighbours, so that a long run's steps fit a picture."""
-    size = -(-len(x) // most) or 1
+    size = -(-len(x) // _MOST_POINTS) or 1
     parts = [slice(start, start + size) for start in range(0, len(x), size)]
-    return [sum(x[part]) / len(x[part]) for part in parts], [sum(y[part]) / len(y[part]) for part in parts]
+    return [fmean(x[part]) for part in parts], [fmean(y[part]) for part in parts]

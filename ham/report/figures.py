@@ -11,19 +11,16 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
-from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from ham.score.curves import Curves
-
-Format: TypeAlias = Literal["svg", "png"]
 
 INK, MUTED, RULE, PAPER = "#1c1e21", "#5c626b", "#d5d8dd", "#fdfdfc"
 """Text, secondary text, grid and ground; a page may replace them in the SVG by its own."""
@@ -102,37 +99,36 @@ class Line:
     style: int | None = None
 
 
-def det(curves: Mapping[str, Curves], image_format: Format = "svg", *, order: Sequence[str] | None = None) -> bytes:
+def det(curves: Mapping[str, Curves], *, order: Sequence[str] | None = None) -> bytes:
     """Detection error trade-off on probit axes: a normal score distribution gives a straight line.
 
     A circle marks each curve's equal error rate. Rates below half an error are drawn at the border of the plot.
 
     Args:
         curves: what the legend says, and the curves of one trial list.
-        image_format: ``svg`` or ``png``.
         order: all names of a series of pictures; the place in it decides colour and dash. The curves' own order
             where it is missing.
 
     Returns:
-        The picture.
+        The picture, as SVG.
     """
     places = {name: at for at, name in enumerate(curves if order is None else order)}
     ticks = _det_ticks(list(curves.values()))
     low, high = ticks[0], ticks[-1]
-    with _figure(3.9, image_format, list(curves)) as (axes, picture):
-        axes.plot(_probit([low, high]), _probit([low, high]), color=MUTED, linewidth=0.6, linestyle=(0, (2, 3)))
+    with drawing(3.9, list(curves)) as (axes, picture):
+        axes.plot(ndtri([low, high]), ndtri([low, high]), color=MUTED, linewidth=0.6, linestyle=(0, (2, 3)))
         for name, curve in curves.items():
             miss, false_alarm = (np.clip(rates, low, _HIGHEST) for rates in (curve.miss, curve.false_alarm))
             colour, dash = _look(places[name])
-            axes.plot(_probit(false_alarm), _probit(miss), label=name, color=colour, linestyle=dash)
-            meets = _probit([np.clip(_equal_rate(curve), low, high)])
+            axes.plot(ndtri(false_alarm), ndtri(miss), label=name, color=colour, linestyle=dash)
+            meets = ndtri([np.clip(_equal_rate(curve), low, high)])
             axes.plot(meets, meets, "o", color=colour, markerfacecolor=PAPER, markersize=5)
         names = [f"{100 * rate:g}" for rate in ticks]
-        margin = 0.03 * float(np.ptp(_probit([low, high])))
-        limits = (_probit([low])[0] - margin, _probit([high])[0])
+        margin = 0.03 * float(np.ptp(ndtri([low, high])))
+        limits = (ndtri([low])[0] - margin, ndtri([high])[0])
         axes.set(xlim=limits, ylim=limits, xlabel="false alarms %", ylabel="misses %", aspect="equal")
-        axes.set_xticks(_probit(ticks), names)
-        axes.set_yticks(_probit(ticks), names)
+        axes.set_xticks(ndtri(ticks), names)
+        axes.set_yticks(ndtri(ticks), names)
     return picture.getvalue()
 
 
@@ -154,28 +150,21 @@ def _equal_rate(curve: Curves) -> float:
     return float(np.interp(0.0, gap, curve.miss))
 
 
-def _probit(rates: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-    """Quantile of the normal distribution."""
-    values: NDArray[np.float64] = torch.special.ndtri(torch.as_tensor(rates, dtype=torch.float64)).numpy()
-    return values
-
-
-def histogram(curves: Curves, image_format: Format = "svg", *, small: bool = False) -> bytes:
+def histogram(curves: Curves, *, small: bool = False) -> bytes:
     """Distributions of the target and of the non-target scores, each of area 1, and the threshold of the EER.
 
     Args:
         curves: of one trial list and back-end.
-        image_format: ``svg`` or ``png``.
         small: half as wide, without legend and axis names, for several side by side.
 
     Returns:
-        The picture.
+        The picture, as SVG.
     """
     edges = np.asarray(curves.edges)
     sides = (("non-target", curves.nontarget, SERIES[1], _DASHES[1]), ("target", curves.target, SERIES[0], "-"))
     names = () if small else ("non-target", "target", "EER threshold")
     height, width = (1.2, 2.0) if small else (2.5, 3.9)
-    with _figure(height, image_format, names, width_in=width) as (axes, picture):
+    with drawing(height, names, width_in=width) as (axes, picture):
         for name, counts, colour, dash in sides:
             density = np.asarray(counts) / (sum(counts) * np.diff(edges))
             axes.stairs(density, edges, fill=True, color=colour, alpha=0.22, linewidth=0)
@@ -214,7 +203,7 @@ class Estimate:
     reference: float | None = None
 
 
-def forest(estimates: Sequence[Estimate], xlabel: str, image_format: Format = "svg") -> bytes:
+def forest(estimates: Sequence[Estimate], xlabel: str) -> bytes:
     """Numbers with their intervals below each other, on one axis that begins at 0.
 
     A number far beyond the others is written at the border beside an arrow.
@@ -222,16 +211,15 @@ def forest(estimates: Sequence[Estimate], xlabel: str, image_format: Format = "s
     Args:
         estimates: the rows, from top to bottom.
         xlabel: name and unit of the axis.
-        image_format: ``svg`` or ``png``.
 
     Returns:
-        The picture.
+        The picture, as SVG.
     """
     rows = range(len(estimates))
     parts = [(part, at) for at, row in zip(rows, estimates, strict=True) if len(row.parts) > 1 for part in row.parts]
     others = [(row.reference, at) for at, row in zip(rows, estimates, strict=True) if row.reference is not None]
     names = ["ours", *(["one training"] if parts else []), *(["published"] if others else [])]
-    with _figure(0.6 + 0.24 * len(estimates), image_format, names) as (axes, picture):
+    with drawing(0.6 + 0.24 * len(estimates), names) as (axes, picture):
         ends = [row.low for row in estimates], [row.high for row in estimates]
         axes.hlines(rows, *ends, color=SERIES[0], linewidth=2.6, alpha=0.4)
         axes.plot([row.value for row in estimates], rows, "o", color=SERIES[0], markersize=5, label="ours")
@@ -275,9 +263,7 @@ def _cut_outliers(axes: Axes, estimates: Sequence[Estimate]) -> None:
             axes.text(end, at, f"{row.value:.1f} \N{RIGHTWARDS ARROW}", ha="right", va="center", color=SERIES[0])
 
 
-def lines(
-    series: Sequence[Line], xlabel: str, ylabel: str, *, log: bool = False, image_format: Format = "svg"
-) -> bytes:
+def lines(series: Sequence[Line], xlabel: str, ylabel: str, *, log: bool = False) -> bytes:
     """Values over epochs or steps.
 
     Args:
@@ -285,12 +271,11 @@ def lines(
         xlabel: name of the horizontal axis.
         ylabel: name and unit of the vertical axis.
         log: whether the vertical axis is logarithmic; every value must then be positive.
-        image_format: ``svg`` or ``png``.
 
     Returns:
-        The picture.
+        The picture, as SVG.
     """
-    with _figure(2.3, image_format, [line.name for line in series]) as (axes, picture):
+    with drawing(2.3, [line.name for line in series]) as (axes, picture):
         for at, line in enumerate(series):
             colour, dash = _look(at if line.style is None else line.style)
             width, alpha, layer = (0.7, 0.5, 1.9) if line.faint else (1.5, 1.0, 2.0)
@@ -312,12 +297,18 @@ def _plain_number(value: float, _position: float = 0) -> str:
 
 
 @contextmanager
-def _figure(
-    height_in: float, image_format: Format, names: Sequence[str] = (), *, width_in: float = 3.9
-) -> Iterator[tuple[Axes, io.BytesIO]]:
-    """Axes of a figure, as a rule 3.9 inches (281 points) wide, and the file that holds it afterwards.
+def drawing(height_in: float, names: Sequence[str] = (), *, width_in: float = 3.9) -> Iterator[tuple[Axes, io.BytesIO]]:
+    """Axes to draw on, and the stream that holds the picture once the block is done.
 
-    A legend names two or more lines above the axes; the figure grows by what the legend needs beyond one row.
+    A legend names two or more lines above the axes; the picture grows by what the legend needs beyond one row.
+
+    Args:
+        height_in: of the picture, in inches.
+        names: what the legend will hold.
+        width_in: of the picture, in inches; 3.9 inches are 281 points.
+
+    Yields:
+        The axes and the stream, for SVG.
     """
     picture = io.BytesIO()
     columns = _legend_columns(names, width_in)
@@ -328,8 +319,7 @@ def _figure(
         yield axes, picture
         if len(axes.get_legend_handles_labels()[1]) > 1:
             figure.legend(loc="outside upper left", ncols=columns, handlelength=2.8, columnspacing=1.2, borderpad=0.2)
-        metadata = {"Date": None} if image_format == "svg" else {"Software": None}
-        figure.savefig(picture, format=image_format, dpi=160, metadata=metadata, transparent=image_format == "svg")
+        figure.savefig(picture, format="svg", metadata={"Date": None}, transparent=True)
 
 
 def _legend_columns(names: Sequence[str], width_in: float) -> int:

@@ -14,7 +14,7 @@ from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from ham.analysis.picture import Picture, SpeakerTree
-from ham.report.figures import INK, MUTED, RULE, SERIES, Format, _figure
+from ham.report.figures import INK, MUTED, RULE, SERIES, drawing
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
 """As many as have no common divisor with the number of colours, so that 66 speakers differ in one of the two."""
@@ -51,22 +51,21 @@ def reach(picture: Picture) -> float:
     return max(math.hypot(*place) for place in [*places, picture.origin or (0.0, 0.0)])
 
 
-def disk(picture: Picture, names: Sequence[str], *, whole: bool = True, image_format: Format = "svg") -> bytes:
+def disk(picture: Picture, names: Sequence[str], *, whole: bool = True) -> bytes:
     """Speakers on the Poincaré disk or, for a loss without a distance, in the plane.
 
     Args:
         picture: what to show.
         names: what the legend calls the speakers.
         whole: show the disk up to its rim, not only the part that holds points; means nothing in the plane.
-        image_format: ``svg`` or ``png``.
 
     Returns:
-        The picture; circles lie at the hyperbolic distances from the centre that they name.
+        The picture, as SVG; circles lie at the hyperbolic distances from the centre that they name.
     """
     is_disk = picture.kind == "disk"
     extent = 1.02 if whole and is_disk else 1.08 * (reach(picture) or 1.0)
     num_columns = 2 if max(map(len, names)) <= LONGEST_HALF else 1
-    with _figure(3.9 + 0.15 * -(-(len(names) + 1) // num_columns), image_format) as (axes, stream):
+    with drawing(3.9 + 0.15 * -(-(len(names) + 1) // num_columns)) as (axes, stream):
         axes.set(aspect="equal", xlim=(-extent, extent), ylim=(-extent, extent))
         if is_disk:
             _rings(axes, picture.curvature, extent)
@@ -103,28 +102,24 @@ def _rings(axes: Axes, curvature: float, extent: float) -> None:
             last = radius
 
 
-def dendrogram(tree: SpeakerTree, names: Sequence[str], *, image_format: Format = "svg") -> bytes:
+def dendrogram(tree: SpeakerTree, names: Sequence[str]) -> bytes:
     """The tree of the speakers from left to right.
 
     Args:
         tree: the tree.
         names: what to write at the leaves.
-        image_format: ``svg`` or ``png``.
 
     Returns:
-        The picture. Where the tree is known, squares at the leaves have the colour of the first label, and so has a
-        branch below which there is only one.
+        The picture, as SVG. Where the known tree is given, squares at the leaves have the colour of the first label,
+        and so has a branch if all leaves below it share that label.
     """
     order = leaf_order(tree)
-    with _figure(0.7 + 0.135 * len(order), image_format) as (axes, stream):
-        segments, colours = _branches(tree, order)
+    with drawing(0.7 + 0.135 * len(order)) as (axes, stream):
+        segments, colours = _branches(tree)
         axes.add_collection(LineCollection(segments, colors=colours, linewidths=1.0))
-        kinds = _first_labels(tree)
         for position, leaf in enumerate(order):
             if tree.labels[leaf]:
-                axes.plot(
-                    0, position, "s", color=SERIES[kinds.index(tree.labels[leaf][0]) % len(SERIES)], markersize=3.6
-                )
+                axes.plot(0, position, "s", color=_colour(tree, [leaf]), markersize=3.6)
         axes.set(xlim=(1.04 * max(tree.heights), -0.02 * max(tree.heights)), ylim=(len(order) - 0.3, -0.7))
         axes.set_xlabel("chord between the means")
         axes.yaxis.tick_right()
@@ -144,47 +139,56 @@ def leaf_order(tree: SpeakerTree) -> list[int]:
     Returns:
         Numbers of all leaves.
     """
+    return leaves_below(tree)[-1]
+
+
+def leaves_below(tree: SpeakerTree) -> list[list[int]]:
+    """What hangs below each node, in the order of :func:`leaf_order`.
+
+    Args:
+        tree: the tree.
+
+    Returns:
+        Numbers of leaves: first those of each leaf, itself, then those of each merge; the last one is the root.
+    """
     below: list[list[int]] = [[leaf] for leaf in range(len(tree.speakers))]
     for left, right in tree.merges:
         below.append(below[left] + below[right])
-    return below[-1]
+    return below
 
 
-def _first_labels(tree: SpeakerTree) -> list[str]:
-    return sorted({labels[0] for labels in tree.labels if labels})
+def _colour(tree: SpeakerTree, leaves: Sequence[int]) -> str:
+    """The colour of the first label, if these leaves have one and share it."""
+    kinds = sorted({labels[0] for labels in tree.labels if labels})
+    first, *others = {tree.labels[leaf][:1] for leaf in leaves}
+    return MUTED if others or not first else SERIES[kinds.index(first[0]) % len(SERIES)]
 
 
-def _branches(tree: SpeakerTree, order: Sequence[int]) -> tuple[list[NDArray[np.float64]], list[str]]:
+def _branches(tree: SpeakerTree) -> tuple[list[NDArray[np.float64]], list[str]]:
     """A bracket for every merge, and its colour."""
-    kinds = _first_labels(tree)
-    place = {leaf: float(position) for position, leaf in enumerate(order)}
-    height = dict.fromkeys(range(len(order)), 0.0)
-    kind = {leaf: (labels[0] if labels else "") for leaf, labels in enumerate(tree.labels)}
-    segments, colours = [], []
-    for node, ((left, right), top) in enumerate(zip(tree.merges, tree.heights, strict=True), len(order)):
+    below = leaves_below(tree)
+    place = {leaf: float(position) for position, leaf in enumerate(below[-1])}
+    height = dict.fromkeys(place, 0.0)
+    segments = []
+    for node, ((left, right), top) in enumerate(zip(tree.merges, tree.heights, strict=True), len(place)):
         corners = [(height[left], place[left]), (top, place[left]), (top, place[right]), (height[right], place[right])]
         segments.append(np.array(corners))
         place[node], height[node] = (place[left] + place[right]) / 2, top
-        kind[node] = kind[left] if kind[left] == kind[right] else ""
-        colours.append(SERIES[kinds.index(kind[node]) % len(SERIES)] if kind[node] else MUTED)
-    return segments, colours
+    return segments, [_colour(tree, leaves) for leaves in below[len(tree.speakers) :]]
 
 
-def bands(
-    quantiles: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str, *, image_format: Format = "svg"
-) -> bytes:
+def bands(quantiles: Mapping[str, Mapping[str, float]], xlabel: str, ylabel: str) -> bytes:
     """A radius in several conditions: median, middle half and middle nine tenths.
 
     Args:
         quantiles: condition to ``p05``, ``p25``, ``p50``, ``p75``, ``p95``; from left to right.
         xlabel: what the conditions are.
         ylabel: what the values are.
-        image_format: ``svg`` or ``png``.
 
     Returns:
-        The picture.
+        The picture, as SVG.
     """
-    with _figure(2.3, image_format) as (axes, stream):
+    with drawing(2.3) as (axes, stream):
         for at, found in enumerate(quantiles.values()):
             axes.plot([at, at], [found["p05"], found["p95"]], color=SERIES[0], linewidth=1.2)
             axes.plot([at, at], [found["p25"], found["p75"]], color=SERIES[0], linewidth=7, alpha=0.45)

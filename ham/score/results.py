@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,6 @@ from ham.errors import DataError
 from ham.files import write_text
 from ham.score.intervals import Speakers, eer_interval
 from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf
-
-PUBLISHED_RULE = "EER % published rule"
-"""Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
 
 
 @dataclass(frozen=True)
@@ -131,40 +128,6 @@ def evaluate(
     )
 
 
-def table(results: Sequence[ListResult]) -> tuple[list[str], list[list[str]]]:
-    """The results table as text; the EER in per cent.
-
-    Columns that not every file has, or that say nothing new, are there only where a row needs them: actDCF, Cllr and
-    minCllr, and the EER by the published rule where it differs from the interpolated one in the second decimal.
-
-    Args:
-        results: the numbers.
-
-    Returns:
-        Heads of the columns, and one row an entry; ``-`` where an entry lacks a number.
-    """
-    shown = [column for column in _COLUMNS if column.always or any(map(column.needed, results))]
-    return [column.head for column in shown], [[column.cell(result) for column in shown] for result in results]
-
-
-@dataclass(frozen=True)
-class _Column:
-    head: str
-    cell: Callable[[ListResult], str]
-    always: bool = True
-    needed: Callable[[ListResult], bool] = lambda _: False
-
-
-def _number_column(head: str, name: str, *, always: bool = False) -> _Column:
-    """A column of costs, three decimals."""
-    return _Column(
-        head,
-        lambda result: decimals(getattr(result, name), 3),
-        always,
-        lambda result: getattr(result, name) is not None,
-    )
-
-
 def decimals(value: float | None, count: int, sign: str = "") -> str:
     """A number with so many decimals; what rounds to zero has no minus before it.
 
@@ -191,60 +154,6 @@ def per_cent(rate: float | None) -> str:
         The text; ``-`` for None.
     """
     return "-" if rate is None else decimals(100 * rate, 2)
-
-
-def rules_differ(result: ListResult) -> bool:
-    """Whether the two definitions of the EER differ in a printed digit.
-
-    Args:
-        result: the numbers.
-
-    Returns:
-        False also where only one of them is known.
-    """
-    return result.eer_published is not None and per_cent(result.eer_published) != per_cent(result.eer)
-
-
-_COLUMNS = (
-    _Column("list", lambda result: result.trial_list),
-    _Column("back-end", lambda result: result.backend),
-    _Column(
-        "EER % [95 %]",
-        lambda result: "-" if result.eer is None else _with_interval(result),
-    ),
-    _Column(PUBLISHED_RULE, lambda result: per_cent(result.eer_published), False, rules_differ),
-    _number_column("minDCF 0.01", "min_dcf_p01", always=True),
-    _number_column("minDCF 0.05", "min_dcf_p05", always=True),
-    _number_column("actDCF 0.01", "act_dcf_p01"),
-    _number_column("actDCF 0.05", "act_dcf_p05"),
-    _number_column("Cllr", "cllr"),
-    _number_column("minCllr", "min_cllr"),
-    _Column("targets", lambda result: f"{result.num_target:,}"),
-    _Column("non-targets", lambda result: f"{result.num_nontarget:,}"),
-)
-
-
-def _with_interval(result: ListResult) -> str:
-    return f"{per_cent(result.eer)} [{per_cent(result.eer_low)}, {per_cent(result.eer_high)}]"
-
-
-def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay a table out for a terminal: the first two columns to the left, numbers to the right.
-
-    Args:
-        header: heads of the columns.
-        rows: as many cells each.
-
-    Returns:
-        Lines without a line end after the last.
-    """
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        "  ".join(cell.ljust(width) if at < 2 else cell.rjust(width) for at, (cell, width) in enumerate(row))
-        for row in (list(zip(cells, widths, strict=True)) for cells in (header, *rows))
-    ]
-    lines.insert(1, "  ".join("-" * width for width in widths))
-    return "\n".join(lines)
 
 
 def write_results(path: Path, results: Results) -> None:

@@ -9,8 +9,10 @@ import pytest
 from ham.report import comparison as table_report
 from ham.report.comparison import Comparison, differences, notes
 from ham.report.comparison_tables import Column, Entry, Table
-from ham.report.experiment import RULES_AGREE, RULES_DIFFER, Experiment, History
+from ham.report.experiment import Experiment
+from ham.report.history import History
 from ham.report.published import Published
+from ham.report.wording import RULES_AGREE, RULES_DIFFER
 from ham.score.intervals import Interval
 from ham.score.results import ListResult, Results
 from ham.score.seeds import Difference, SeedSummary

@@ -8,8 +8,9 @@ import pytest
 
 from ham.report.comparison_tables import Column, Entry, Table, cost_table, difference_table, eer_table, published_digits
 from ham.report.published import Published
+from ham.report.text_tables import PUBLISHED_RULE
 from ham.score.intervals import Interval
-from ham.score.results import PUBLISHED_RULE, ListResult
+from ham.score.results import ListResult
 from ham.score.seeds import Difference, SeedSummary
 
 

@@ -6,6 +6,7 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from ham.analysis.picture import MOST_LEAVES, Picture, ShownSpeaker, SpeakerTree
@@ -81,11 +82,17 @@ def test_dendrogram_names_every_leaf_in_an_order_without_crossings() -> None:
     assert svg == geometry_figures.dendrogram(TREE, ["leaf a", "leaf b", "leaf c", "leaf d"])
 
 
-def test_branches_have_the_colour_of_what_hangs_below() -> None:
-    segments, colours = geometry_figures._branches(TREE, geometry_figures.leaf_order(TREE))
-    assert colours == [SERIES[0], MUTED, MUTED]
-    assert segments[0].tolist() == [[0, 2], [0.5, 2], [0.5, 3], [0, 3]]
-    assert segments[1].tolist() == [[0, 1], [0.8, 1], [0.8, 2.5], [0.5, 2.5]]
+def test_a_branch_joins_its_own_two_and_has_the_colour_of_what_hangs_below() -> None:
+    svg = geometry_figures.dendrogram(TREE, list("abcd")).decode()
+    group = svg[svg.index('id="LineCollection_1"') :]
+    found = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: ([^";]*)', group)[:3]
+    assert [colour for _, colour in found] == [SERIES[0], MUTED, MUTED]
+    inner, middle, outer = (np.array(re.findall(r"([\d.]+) ([\d.]+)", path), dtype=float) for path, _ in found)
+    for branch, joined in ((middle, inner), (outer, middle)):  # each joins a leaf, at height 0, and the one before
+        assert branch[0, 0] == inner[0, 0]
+        assert branch[3] == pytest.approx([joined[1, 0], joined[[1, 2], 1].mean()], abs=1e-4)
+    zero, half, full = inner[0, 0], inner[1, 0], outer[1, 0]
+    assert (half - zero) / (full - zero) == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("num_leaves", [2, MOST_LEAVES])

@@ -1,22 +1,47 @@
-"""What the pages share: pictures that follow the page, nothing unescaped."""
+"""What the pages share: pictures that follow the page, nothing unescaped, tables that name their columns."""
 
 from __future__ import annotations
 
+import ast
 import re
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
 
 from ham.report import figures, html
+from ham.report.experiment_page import Whisker
+from tests.report.test_experiment_page import Checker
 
 EVIL = '<b a="1">&'
-SAFE = "&lt;b a=&quot;1&quot;&gt;&amp;"
+SAFE = "&lt;b a=&#34;1&#34;&gt;&amp;"
+
+
+def a_picture() -> bytes:
+    series = [figures.Line("a", [1, 2], [1, 2]), figures.Line("b", [1, 2], [2, 1])]
+    return figures.lines(series, "epoch", "loss")
+
+
+def page(**shown: Any) -> str:
+    """The page of an experiment, with these things on it."""
+    lists = dict.fromkeys(("links", "remarks", "facts", "det_curves", "histograms", "not_drawn", "training"), ())
+    texts = dict.fromkeys(("title", "subtitle", "command", "config"), "x")
+    nothing = {"results": ([], []), "diagnostics": (), **lists, **texts}
+    return html.render("experiment.html", **{**nothing, **shown})
+
+
+def results(head: list[str], *rows: list[Any]) -> str:
+    """The table of results as it stands in the page."""
+    text = page(results=(head, rows))
+    return text[text.index("<table") : text.index("</table>")]
 
 
 def test_inline_svg_follows_the_page() -> None:
-    svg = figures.lines(
-        [figures.Line("a", [1, 2], [1, 2]), figures.Line("b", [1, 2], [2, 1])], "epoch", "loss"
-    ).decode()
-    found = html.inline_svg(svg, "p1-", 'a "b"')
+    found = html.inline_svg(a_picture(), "p1-", 'a "b"')
     assert found.startswith('<svg viewBox="0 0 ')
-    assert 'aria-label="a &quot;b&quot;"' in found
+    assert 'aria-label="a &#34;b&#34;"' in found
     assert not re.search(r"#[0-9a-f]{6}\b", found)
     assert {"var(--ink)", "var(--c0)", "var(--c1)"} <= set(re.findall(r"var\(--\w+\)", found))
     assert "font-family" not in found
@@ -24,41 +49,59 @@ def test_inline_svg_follows_the_page() -> None:
 
 
 def test_text_is_escaped_everywhere() -> None:
-    svg = figures.lines([figures.Line("a", [1, 2], [1, 2])], "epoch", "loss")
-    parts = [
-        html.document(EVIL, EVIL, {EVIL: "x"}),
-        html.preformatted(EVIL, EVIL),
-        html.notes_list([EVIL]),
-        html.definitions([(EVIL, "x")]),
-        html.table(EVIL, [EVIL], []),
-        html.cell(EVIL, "x"),
-        html.breakable(EVIL),
-        html.ranged(EVIL),
-        html.Figures().figure(svg, EVIL, EVIL),
-    ]
-    for part in parts:
-        assert EVIL not in part
-        assert "<b " not in part
-    assert SAFE in parts[0]
+    picture = html.Figure(a_picture(), EVIL, EVIL, EVIL)
+    text = page(
+        title=EVIL, subtitle=EVIL, links=[(EVIL, EVIL)], results=([EVIL] * 3, [[EVIL] * 3]), remarks=[EVIL],
+        facts=[(EVIL, EVIL)], command=EVIL, det_curves=[picture], not_drawn=[EVIL], config=EVIL,
+    )  # fmt: skip
+    assert "<b " not in text
+    # title twice, subtitle, address and text, 3 heads, 3 cells, 2 columns named in cells, remark, fact twice, command,
+    # caption twice and label three times, what is not drawn, configuration
+    assert text.count(SAFE) == 24
 
 
-def test_empty_content_leaves_nothing() -> None:
-    assert html.document("a", "b", {"c": ""}).count("<h2>") == 0
-    assert [html.preformatted(" ", "a"), html.notes_list([]), html.grid([])] == ["", "", ""]
+def test_a_page_that_lacks_something_is_not_made() -> None:
+    with pytest.raises(UndefinedError, match="title"):
+        html.render("experiment.html")
+
+
+def test_empty_content_leaves_no_section() -> None:
+    assert re.findall("<h2>(.*?)</h2>", page()) == ["Results", "System", "Configuration"]
+    assert "Configuration" not in page(config=" ")
 
 
 def test_a_table_names_each_column_in_its_cells() -> None:
-    text = html.table("t", ["system", "", "EER"], [html.row("a", [html.cell("EER", "1")])])
-    assert text.count("<th ") == 4
-    assert '<th scope="col" class="whole"></th>' in text
-    assert 'data-head="EER">1</td>' in text
+    text = results(["system", "back-end", "", "EER"], ["a", "cosine", Whisker(10, 20, 15), "1"], ["b", "x", None, "-"])
+    cells = [attrs for tag, attrs in Checker(text + "</table>").elements if tag in ("th", "td")]
+    assert [attrs.get("scope") for attrs in cells] == ["col"] * 4 + ["row", None, None, None] * 2
+    assert [attrs.get("data-head") for attrs in cells[5:8]] == ["back-end", None, "EER"]
+    assert [attrs.get("class") for attrs in cells[9:]] == [None, "drawing", "n none"]
+    assert text.count('class="drawing"') == 3
+    assert 'style="left:10.0%;width:20.0%"' in text
+    assert text.count("whisker") == 1
+
+
+def test_rows_of_another_list_are_set_apart() -> None:
+    text = results(["list", "back-end"], ["a", "x"], ["a", "y"], ["b", "x"])
+    rows = [attrs.get("class") for tag, attrs in Checker(text + "</table>").elements if tag == "tr"]
+    assert rows == [None, None, None, "first"]
 
 
 def test_an_interval_stays_on_one_line() -> None:
-    found = html.ranged("1.98 [1.51, 2.41] (1.9 to 2.1)").replace("\N{NO-BREAK SPACE}", "_")
-    assert found == '<span>1.98 <span class="range">[1.51,_2.41] (1.9_to_2.1)</span></span>'
-    assert "[+0.1,_0.7] 2_%" in html.ranged("+0.4 [+0.1, 0.7] 2 %").replace("\N{NO-BREAK SPACE}", "_")
-    assert html.ranged("0.2 / 0.1") == "<span>0.2 / 0.1</span>"
+    def cell(text: str) -> str:
+        found = results(["a", "b", "c"], ["", "", text]).replace("\N{NO-BREAK SPACE}", "_")
+        return found[found.index('data-head="c"><span>') + 20 : found.rindex("</span></td>")]
+
+    assert cell("1.98 [1.51, 2.41] (1.9 to 2.1)") == '1.98 <span class="range">[1.51,_2.41] (1.9_to_2.1)</span>'
+    assert "[+0.1,_0.7] 2_%" in cell("+0.4 [+0.1, 0.7] 2 %")
+    assert cell("0.2 / 0.1") == "0.2 / 0.1"
+
+
+def test_a_long_name_breaks_between_its_parts() -> None:
+    text = results(["a"], ["mini/cosine+llr"])
+    parts = re.findall(r'<span class="part">(.*?)</span>', text[text.index("<tbody") :])
+    assert parts == ["mini/", "cosine+", "llr"]
+    assert text.count("</span><wbr><span") == 2
 
 
 def luminance(colour: str) -> float:
@@ -69,10 +112,21 @@ def luminance(colour: str) -> float:
 
 
 def test_colours_can_be_told_from_the_ground_in_light_and_dark() -> None:
-    blocks = re.findall(r":root\{(color-scheme:[^}]*|--ink[^}]*)\}", html.document("a", "b", {}))
-    for block in blocks[:2]:
-        colours = dict(re.findall(r"--(\w+):(#[0-9a-f]{6})", block))
+    light, dark = re.findall(r":root \{([^}]*--ink[^}]*)\}", page())
+    for block in (light, dark):
+        colours = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block))
         ground = luminance(colours["paper"])
         for name, least in [("ink", 7.0), ("muted", 4.5), *((f"c{at}", 1.9) for at in range(len(figures.SERIES)))]:
             low, high = sorted((ground, luminance(colours[name])))
             assert (high + 0.05) / (low + 0.05) >= least, name
+
+
+def test_an_installed_package_has_the_templates() -> None:
+    repository = Path(__file__).parents[2]
+    listed = re.search(r'^"ham\.report" = (.*)$', (repository / "pyproject.toml").read_text(), re.MULTILINE)
+    assert listed
+    patterns = ast.literal_eval(listed[1])
+    others = [path for path in (repository / "ham/report").rglob("*") if path.suffix in (".html", ".css")]
+    assert len(others) >= 5
+    for path in others:
+        assert any(fnmatch(str(path.relative_to(repository / "ham/report")), pattern) for pattern in patterns), path

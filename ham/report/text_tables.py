@@ -1,0 +1,99 @@
+"""The table of an experiment's numbers as text, and how a terminal shows a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ham.score.results import ListResult, decimals, per_cent
+
+PUBLISHED_RULE = "EER % published rule"
+"""Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
+
+
+@dataclass(frozen=True)
+class _Column:
+    head: str
+    cell: Callable[[ListResult], str]
+    needed: Callable[[ListResult], bool] | None = None
+    """Whether a row needs the column; None: it is always there."""
+
+
+def table(results: Sequence[ListResult]) -> tuple[list[str], list[list[str]]]:
+    """The results table as text; the EER in per cent.
+
+    Some columns are there only where a row needs them: actDCF, Cllr and minCllr, which not every file has, and the EER
+    by the published rule, where it differs from the interpolated one in the second decimal.
+
+    Args:
+        results: the numbers.
+
+    Returns:
+        Heads of the columns, and one row for each entry; ``-`` where an entry lacks a number.
+    """
+    shown = [column for column in _COLUMNS if column.needed is None or any(map(column.needed, results))]
+    return [column.head for column in shown], [[column.cell(result) for column in shown] for result in results]
+
+
+def rules_differ(result: ListResult) -> bool:
+    """Whether the two definitions of the EER differ in a printed digit.
+
+    Args:
+        result: the numbers.
+
+    Returns:
+        False also where only one of them is known.
+    """
+    return result.eer_published is not None and per_cent(result.eer_published) != per_cent(result.eer)
+
+
+def _with_interval(result: ListResult) -> str:
+    if result.eer is None:
+        return "-"
+    return f"{per_cent(result.eer)} [{per_cent(result.eer_low)}, {per_cent(result.eer_high)}]"
+
+
+def _cost(name: str) -> Callable[[ListResult], str]:
+    """A cell of a cost: three decimals."""
+    return lambda result: decimals(getattr(result, name), 3)
+
+
+def _optional_cost(head: str, name: str) -> _Column:
+    return _Column(head, _cost(name), lambda result: getattr(result, name) is not None)
+
+
+_COLUMNS = (
+    _Column("list", lambda result: result.trial_list),
+    _Column("back-end", lambda result: result.backend),
+    _Column("EER % [95 %]", _with_interval),
+    _Column(PUBLISHED_RULE, lambda result: per_cent(result.eer_published), rules_differ),
+    _Column("minDCF 0.01", _cost("min_dcf_p01")),
+    _Column("minDCF 0.05", _cost("min_dcf_p05")),
+    _optional_cost("actDCF 0.01", "act_dcf_p01"),
+    _optional_cost("actDCF 0.05", "act_dcf_p05"),
+    _optional_cost("Cllr", "cllr"),
+    _optional_cost("minCllr", "min_cllr"),
+    _Column("targets", lambda result: f"{result.num_target:,}"),
+    _Column("non-targets", lambda result: f"{result.num_nontarget:,}"),
+)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Lay a table out for a terminal: the first two columns to the left, numbers to the right.
+
+    Args:
+        header: heads of the columns.
+        rows: as many cells each.
+
+    Returns:
+        Lines without a line end after the last.
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if at < 2 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
+        for cells in (header, rule, *rows)
+    )
