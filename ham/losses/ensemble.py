@@ -68,6 +68,9 @@ class EhAmSoftmax(HamSoftmax):
         if "euclidean" in self._modules:  # the constructor of the hyperbolic part sets its margin first
             self.euclidean.set_margin(margin)
 
+    def _learnt(self) -> list[Tensor]:
+        return [p for p in self.space.parameters() if p.requires_grad]
+
     def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return torch.lerp(super()._logits(x, labels), self.euclidean._logits(x, labels), self.euclidean_share)
 

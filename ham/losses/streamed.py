@@ -117,8 +117,8 @@ class StreamedLoss(SpeakerLoss):
         return plain if zeroed is None else plain.masked_fill_(zeroed, 0.0)
 
     def _learnt(self) -> list[Tensor]:
-        """Further parameters that these depend on."""
-        return []
+        """Further parameters that these and the margin depend on."""
+        return [p for p in self.parameters() if p is not self.weight and p.requires_grad]
 
     def _factor(self) -> Tensor | float:
         """What :meth:`_function_` leaves out of ``f``: logits are this times its result."""
