@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ham.losses.hyperbolic import HamSoftmax
 from ham.losses.margin import RamSoftmax
-from ham.losses.streamed import Part, cross_entropy
+from ham.losses.streamed import Term, cross_entropy
 from ham.schema import check_number
 
 
@@ -68,6 +68,9 @@ class EhAmSoftmax(HamSoftmax):
         if "euclidean" in self._modules:  # the constructor of the hyperbolic part sets its margin first
             self.euclidean.set_margin(margin)
 
+    def _learnt(self) -> list[Tensor]:
+        return [p for p in self.space.parameters() if p.requires_grad]
+
     def _logits(self, x: Tensor, labels: Tensor | None) -> Tensor:
         return torch.lerp(super()._logits(x, labels), self.euclidean._logits(x, labels), self.euclidean_share)
 
@@ -78,8 +81,8 @@ class EhAmSoftmax(HamSoftmax):
     def _loss_and_accuracy(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         block = self._block(x)
         if block:
-            parts = [Part(self, 1.0 - self.euclidean_share), Part(self.euclidean, self.euclidean_share)]
-            return cross_entropy(parts, x, labels, block)
+            terms = [Term(self, 1.0 - self.euclidean_share), Term(self.euclidean, self.euclidean_share)]
+            return cross_entropy(terms, x, labels, block)
         hyperbolic, euclidean = self._plain_logits(x, labels), self.euclidean._plain_logits(x, labels)
         both = torch.lerp(hyperbolic.detach(), euclidean.detach(), self.euclidean_share)
         accuracy = self._accuracy(both, labels)

@@ -185,9 +185,6 @@ class HSoftmax(StreamedLoss):
     def _own(self, x: Tensor, w: Tensor) -> Tensor:
         return self._own_distance(x, w) * self._factor()
 
-    def _learnt(self) -> list[Tensor]:
-        return self.space.learnt()
-
     def _factor(self) -> Tensor | float:
         return -self.scale * self.space.unit()
 

@@ -116,10 +116,6 @@ class Space(nn.Module, ABC, Generic[P]):
         """Whether the factors hold: not where a floor of the denominator acts."""
         return True
 
-    def learnt(self) -> list[Tensor]:
-        """Parameters that an embedding's or a centre's point depends on."""
-        return [p for p in self.parameters() if p.requires_grad]
-
     def on_shell(self, x: Tensor) -> Tensor:
         """Which embeddings ``(B, D)`` are clipped, bool ``(B,)``."""
         norm: Tensor = torch.linalg.vector_norm(x, dim=1)

@@ -90,7 +90,7 @@ class StreamedLoss(SpeakerLoss):
         block = self._block(x)
         if not block:
             return super()._loss_and_accuracy(x, labels)
-        return cross_entropy([Part(self, 1.0)], x, labels, block)
+        return cross_entropy([Term(self, 1.0)], x, labels, block)
 
     @abstractmethod
     def _left(self, x: Tensor) -> Tensor:
@@ -117,8 +117,8 @@ class StreamedLoss(SpeakerLoss):
         return plain if zeroed is None else plain.masked_fill_(zeroed, 0.0)
 
     def _learnt(self) -> list[Tensor]:
-        """Further parameters that these depend on."""
-        return []
+        """Further parameters that these and the margin depend on."""
+        return [p for p in self.parameters() if p is not self.weight and p.requires_grad]
 
     def _factor(self) -> Tensor | float:
         """What :meth:`_function_` leaves out of ``f``: logits are this times its result."""
@@ -132,18 +132,18 @@ class StreamedLoss(SpeakerLoss):
         """Multiply in place by ``f'`` without the factor."""
 
 
-class Part(NamedTuple):
+class Term(NamedTuple):
     """A loss and its share in a sum."""
 
     loss: StreamedLoss
     share: float
 
 
-def cross_entropy(parts: Sequence[Part], x: Tensor, labels: Tensor, block: int) -> tuple[Tensor, Tensor]:
+def cross_entropy(terms: Sequence[Term], x: Tensor, labels: Tensor, block: int) -> tuple[Tensor, Tensor]:
     """Weighted sum of mean cross-entropies over the same embeddings, and the accuracy of the summed logits.
 
     Args:
-        parts: the losses, all over the same speakers.
+        terms: the losses, all over the same speakers.
         x: embeddings, float32 or float64, shape ``(B, D)``.
         labels: speaker numbers in range, on the device of ``x``, shape ``(B,)``.
         block: centres of a block, 1 to ``C``; ``C`` keeps the whole matrix and computes nothing twice.
@@ -152,8 +152,8 @@ def cross_entropy(parts: Sequence[Part], x: Tensor, labels: Tensor, block: int) 
         The loss, differentiable once, and the share of embeddings whose own centre has the largest logit without
         margin (a tie counts as wrong).
     """
-    tensors = [tensor for part in parts for tensor in (part.loss.weight, *part.loss._learnt())]
-    out: tuple[Tensor, Tensor] = _CrossEntropy.apply(parts, labels, block, x, *tensors)  # type: ignore[no-untyped-call]
+    tensors = [tensor for term in terms for tensor in (term.loss.weight, *term.loss._learnt())]
+    out: tuple[Tensor, Tensor] = _CrossEntropy.apply(terms, labels, block, x, *tensors)  # type: ignore[no-untyped-call]
     return out
 
 
@@ -163,16 +163,16 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        parts: Sequence[Part],
+        terms: Sequence[Term],
         labels: Tensor,
         block: int,
         x: Tensor,
         *tensors: Tensor,  # noqa: ARG004
     ) -> tuple[Tensor, Tensor]:
         """One pass over the blocks of centres."""
-        softmaxes = [_RunningSoftmax(part, x, labels) for part in parts]
+        softmaxes = [_RunningSoftmax(term, x, labels) for term in terms]
         best = torch.full_like(x[:, 0], -torch.inf)
-        count = len(parts[0].loss.weight)
+        count = len(terms[0].loss.weight)
         for start in range(0, count, block):
             best = _advance(softmaxes, best, slice(start, min(start + block, count)), keep=block >= count)
         own = sum((s.share * s.own_plain for s in softmaxes), torch.zeros_like(best))
@@ -195,27 +195,27 @@ class _CrossEntropy(torch.autograd.Function):
         with torch.autocast(x.device.type, enabled=False):
             for softmax in ctx.softmaxes:
                 saved = softmax.restore(saved)
-                part_x, *rest = softmax.backward(grads[0], ctx.block, next(wanted))
+                one, *rest = softmax.backward(grads[0], ctx.block, next(wanted))
                 for _ in softmax.learnt:
                     next(wanted)
                 softmax.release()
-                gx = part_x if gx is None else gx + part_x
+                gx = one if gx is None else gx + one
                 others += rest
         return None, None, None, gx, *others
 
 
-def _advance(softmaxes: Sequence[_RunningSoftmax], best: Tensor, part: slice, keep: bool) -> Tensor:
+def _advance(softmaxes: Sequence[_RunningSoftmax], best: Tensor, columns: slice, keep: bool) -> Tensor:
     """Take one block into every softmax; returns the largest logit of another speaker so far."""
     total: Tensor | None = None
     for softmax in softmaxes:
-        logits, kept = softmax.logits(part)
+        logits, kept = softmax.logits(columns)
         if len(softmaxes) > 1:  # the accuracy is that of the sum
             total = logits * softmax.share if total is None else total.add_(logits, alpha=softmax.share)
         else:
             best = torch.maximum(best, logits.amax(dim=1))
-        softmax.absorb(logits, kept, part, keep)
+        softmax.absorb(logits, kept, columns, keep)
     if total is not None:
-        softmaxes[0].exclude_(total, part)
+        softmaxes[0].exclude_(total, columns)
         best = torch.maximum(best, total.amax(dim=1))
     return best
 
@@ -224,13 +224,13 @@ class _RunningSoftmax:
     """The softmax of one loss over all centres while they come block by block: sums forward, gradients backward.
 
     Args:
-        part: the loss and its share.
+        term: the loss and its share.
         x: embeddings.
         labels: speaker numbers.
     """
 
-    def __init__(self, part: Part, x: Tensor, labels: Tensor) -> None:
-        self.formulas, self.share = part
+    def __init__(self, term: Term, x: Tensor, labels: Tensor) -> None:
+        self.formulas, self.share = term
         self.labels = labels
         self.weight = weight = self.formulas.weight.detach()
         self.learnt = self.formulas._learnt()
@@ -267,26 +267,26 @@ class _RunningSoftmax:
         self.log_sum = self.highest + torch.log(self.total)
         return (self.log_sum - self.own).mean()
 
-    def logits(self, part: slice) -> tuple[Tensor, Tensor | None]:
+    def logits(self, columns: slice) -> tuple[Tensor, Tensor | None]:
         """Logits of a block without margin, minus infinity for own centres, and what the derivative needs."""
-        w, radial, _ = self._centres(part)
+        w, radial, _ = self._centres(columns)
         logits = self.left @ right_rows(w, *(value.detach() for value in radial)).T
         kept = self.formulas._function_(logits)
         if not (isinstance(self.factor, float) and self.factor == 1.0):
             logits.mul_(self.factor)
-        self.exclude_(logits, part)
+        self.exclude_(logits, columns)
         return logits, kept
 
-    def exclude_(self, logits: Tensor, part: slice) -> None:
+    def exclude_(self, logits: Tensor, columns: slice) -> None:
         """Set the logits of own centres to minus infinity; no label is read back."""
-        column = self.labels - part.start
+        column = self.labels - columns.start
         inside = (column >= 0) & (column < logits.shape[1])
         column = column.clamp(0, logits.shape[1] - 1)[:, None]
         logits.scatter_(1, column, logits.gather(1, column).masked_fill(inside[:, None], -torch.inf))
 
-    def absorb(self, logits: Tensor, kept: Tensor | None, part: slice, keep: bool) -> None:
+    def absorb(self, logits: Tensor, kept: Tensor | None, columns: slice, keep: bool) -> None:
         """Add a block, which is overwritten, to the running sum."""
-        zeroed = self._zero_(logits, part)
+        zeroed = self._zero_(logits, columns)
         highest = torch.maximum(self.highest, logits.amax(dim=1))
         weighted = logits.clone() if keep and self.factor_graph is not None else None
         summands = logits.sub_(highest[:, None]).exp_()
@@ -310,12 +310,12 @@ class _RunningSoftmax:
             self._add_block(slice(start, min(start + block, count)))
         return self._through_graph()
 
-    def _add_block(self, part: slice) -> None:
+    def _add_block(self, columns: slice) -> None:
         """The products of a block, and the way from its right rows to its centres."""
-        gradient, scale, mean = self._derivatives(part)
+        gradient, scale, mean = self._derivatives(columns)
         if mean is not None:
             self.mean_logit += mean * scale
-        w, radial, square = self._centres(part)
+        w, radial, square = self._centres(columns)
         scale = (scale * self.row)[:, None] * self.factor
         self.grad_left.add_((gradient @ right_rows(w, *(value.detach() for value in radial))).mul_(scale))
         if not (self.wants_weight or self.learnt):
@@ -329,14 +329,14 @@ class _RunningSoftmax:
         if not self.wants_weight:
             return
         to_vector = to_rows[:, :dim].mul_(radial[0].detach()[:, None])
-        torch.addcmul(to_vector, w, 2.0 * to_square[:, None], out=self.grad_weight[part])
+        torch.addcmul(to_vector, w, 2.0 * to_square[:, None], out=self.grad_weight[columns])
 
-    def _derivatives(self, part: slice) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _derivatives(self, columns: slice) -> tuple[Tensor, Tensor, Tensor | None]:
         """``p f'`` of a block up to a factor for each row, that factor, and the sum of ``p`` times the logits."""
         if self.kept is not None:
             return self.kept, torch.exp(self.highest - self.log_sum), self.kept_mean
-        logits, kept = self.logits(part)
-        zeroed = self._zero_(logits, part)
+        logits, kept = self.logits(columns)
+        zeroed = self._zero_(logits, columns)
         weighted = None if self.factor_graph is None else logits.clone()
         gradient = logits.sub_(self.log_sum[:, None]).exp_()
         mean = None if weighted is None else _mean_logit(gradient, weighted)
@@ -364,18 +364,18 @@ class _RunningSoftmax:
         for total, grad in zip(self.grad_learnt, grads, strict=True):
             total += grad
 
-    def _centres(self, part: slice) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
+    def _centres(self, columns: slice) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         """Centres of a block, what follows from their lengths, and the squared lengths that it follows from."""
-        w = self.weight[part].to(self.x.dtype)
+        w = self.weight[columns].to(self.x.dtype)
         with torch.enable_grad():
             square = _dot(w, w).requires_grad_()
             return w, self.radial(square), square
 
-    def _zero_(self, logits: Tensor, part: slice) -> Tensor | None:
+    def _zero_(self, logits: Tensor, columns: slice) -> Tensor | None:
         """Replace by 0 what the loss replaces; own centres stay out. Returns where."""
         zeroed = self.formulas._zeroed(logits, self.own[:, None])
         if zeroed is not None:
-            self.exclude_(logits.masked_fill_(zeroed, 0.0), part)
+            self.exclude_(logits.masked_fill_(zeroed, 0.0), columns)
         return zeroed
 
     def _times_derivative_(self, weights: Tensor, kept: Tensor | None, zeroed: Tensor | None) -> Tensor:

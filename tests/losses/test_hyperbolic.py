@@ -75,14 +75,18 @@ def test_published_geometry_is_the_published_distance(curvature: float) -> None:
 @pytest.mark.parametrize("options", [{}, {"geometry": "lorentz", "curvature": 1.0, "learn_curvature": True}])
 @pytest.mark.parametrize("way", [{"fused": False}, {"chunk": "off"}, {"chunk": 2}])
 def test_every_way_of_computing_takes_the_margin_from_one_method(way: dict[str, Any], options: dict[str, Any]) -> None:
-    """A margin that nobody wrote a fused form for: half as far again, and nearer by half a coordinate of x."""
+    """A margin that nobody wrote a fused form for, with a parameter that is learnt."""
 
     class Stretched(HSoftmax):
         name = "stretched"
         has_margin = True
 
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.stretch = torch.nn.Parameter(torch.tensor(1.5))
+
         def _with_margin(self, plain: Tensor, x: Tensor, w: Tensor) -> Tensor:
-            return 1.5 * plain + 0.5 * (x * w)[:, 0]
+            return self.stretch * plain + 0.5 * (x * w)[:, 0]
 
     torch.manual_seed(0)
     loss, y = Stretched(4, 5, scale=4.0, **options, **way).double(), torch.arange(7) % 5
@@ -92,7 +96,7 @@ def test_every_way_of_computing_takes_the_margin_from_one_method(way: dict[str, 
     found = torch.autograd.grad(loss(x, y).loss, [x, *loss.parameters()])
     own = torch.nn.functional.one_hot(y, 5).bool()
     readable = loss._plain_logits(x, y)
-    logits = torch.where(own, 1.5 * readable + 0.5 * x[:, :1] * loss.weight[:, 0], readable)
+    logits = torch.where(own, loss.stretch * readable + 0.5 * x[:, :1] * loss.weight[:, 0], readable)
     expected = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y), [x, *loss.parameters()])
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b)
