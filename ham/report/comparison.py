@@ -1,4 +1,4 @@
-"""The report of a comparison of systems: what is shown, and ``RESULTS.md``; comparison_page.py makes the page."""
+"""The report of a comparison of systems: what is shown, as Markdown and LaTeX; comparison_page.py makes the page."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ham.report.experiment import (
     fenced,
     markdown_table,
 )
+from ham.report.latex import latex_table
 from ham.score.intervals import few_speakers
 
 _APART = ("loss", "seed", "fingerprint")
@@ -278,6 +279,22 @@ def markdown(comparison: Comparison) -> str:
             "",
         ]
     )
+
+
+def latex(comparison: Comparison) -> str:
+    """The tables alone, for a LaTeX document that uses the package booktabs.
+
+    Args:
+        comparison: what to show.
+
+    Returns:
+        The file's text: a ``tabular`` for each part of each table, a comment above says of what.
+    """
+    lines = ["% needs \\usepackage{booktabs}"]
+    for table in comparison.tables:
+        for title, cells in cells_of(table, comparison.reference).items():
+            lines += ["", f"% {table.title}: {title}", *latex_table(*cells)]
+    return "\n".join([*lines, ""])
 
 
 def _label(name: str, experiment: Experiment) -> str:
