@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,9 +70,9 @@ def test_losses_has_help(option: str) -> None:
 
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_tables_tell_their_options(corpus: str) -> None:
-    found = shown_options(output(TOP / f"egs/{corpus}/tables.sh", "--help"))
-    assert {*found} == {"configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"}
-    assert all(len(meaning) > 20 for meaning in found.values())
+    text = output(TOP / f"egs/{corpus}/tables.sh", "--help", HAM_VENV=sys.prefix)
+    for name in ("configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"):
+        assert f"  --{name} " in text
 
 
 @pytest.mark.parametrize(
