@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -65,24 +64,6 @@ def test_a_table_for_each_back_end(folder: Path, capsys: pytest.CaptureFixture[s
     assert "hyperbolic: no such scores of b, so that there is nothing to compare with." in text
 
 
-def test_the_published_protocol_chooses_the_back_end_of_each_list(folder: Path) -> None:
-    for seed in (1, 2):
-        write_system(folder, "a", seed, ("cosine", "cosine+crops"))
-    assert run(compare.main, arguments(folder, "--backends", "published")) == 0
-    text = (folder / "out/RESULTS.md").read_text()
-    heads = [line for line in text.splitlines() if line.startswith("| system | x/all (cosine)")]
-    assert "| x/hard (cosine+crops) |" in heads[0]
-    assert heads[0].count("| minus published |") == 2
-
-
-def test_lists_stand_in_the_order_of_the_published_numbers(folder: Path) -> None:
-    path = folder / "published.yaml"
-    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
-    assert run(compare.main, arguments(folder)) == 0
-    text = (folder / "out/RESULTS.md").read_text()
-    assert 0 < text.index("| x/hard |") < text.index("| x/all |")
-
-
 def refusal(capsys: pytest.CaptureFixture[str], status: int, words: list[str]) -> str:
     assert run(compare.main, words) == status
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
@@ -129,47 +110,3 @@ def test_a_misspelt_system_of_the_published_numbers(folder: Path, capsys: pytest
 def test_an_experiment_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "b2/results.json").unlink()
     assert "b2/results.json: expected results, found nothing" in refusal(capsys, 1, arguments(folder))
-
-
-def test_experiments_of_other_lists(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_system(folder, "b", 2, lists=("x/all",))
-    line = refusal(capsys, 1, arguments(folder))
-    assert "b2/results.json: expected the list x/hard, found x/all; score all systems on the same lists" in line
-    assert run(compare.main, arguments(folder, "--test_sets", "x/all")) == 0
-
-
-def change(path: Path, **values: float) -> None:
-    content = json.loads(path.read_text())
-    content["results"][0].update(values)
-    path.write_text(json.dumps(content))
-
-
-def test_experiments_of_other_trials(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for index in (0, 1):  # b has two entries, one a list
-        content = json.loads((folder / "b1/results.json").read_text())
-        content["results"][index]["num_target"] = 7
-        (folder / "b1/results.json").write_text(json.dumps(content))
-    assert "x/all: expected 8 target and 112 non-target trials, found 7 and 112" in refusal(
-        capsys, 1, arguments(folder)
-    )
-
-
-def test_scores_that_are_not_those_of_the_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change(folder / "a2/results.json", eer=0.4321)
-    line = refusal(capsys, 1, arguments(folder))
-    assert "a2/results.json: x/all by cosine: expected the EER of the scores" in line
-    assert "found 43.21 %" in line
-
-
-def test_a_training_without_the_back_end_of_the_others(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_system(folder, "a", 2, ("cosine",))
-    line = refusal(capsys, 1, arguments(folder, "--backends", "hyperbolic"))
-    assert "a2/results.json: expected x/all by hyperbolic as in the other trainings of a, found none" in line
-
-
-def test_missing_and_incomplete_scores(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = folder / "a1/scores/x/all.cosine"
-    path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))
-    assert "expected a score for 's0-u0 s0-u1', found none" in refusal(capsys, 1, arguments(folder))
-    path.unlink()
-    assert "expected a scores file, found nothing" in refusal(capsys, 1, arguments(folder))

@@ -108,6 +108,15 @@ def test_a_failed_preparation_ends_all(top: Path) -> None:
     assert calls(top) == ["prepared"]
 
 
+def test_it_tells_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(sweep.main, ["--corpus", "mini", "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"):
+        assert f"  --{name} " in text
+
+
 def test_a_dry_run_does_nothing(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(sweep.main, arguments(top, "--dry_run", "--seeds", "3", "--top_n", "5", "--data_dir", "a b")) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -142,7 +151,8 @@ def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp
         "softmax ham_softmax",
         "--seeds=1 7",
     ]
-    options += ["--set", SMALL, "--data-dir", str(tmp_path / "a b"), "--exp_root", str(tmp_path / "exp"), "--dry-run"]
+    options += ["--set", SMALL, "--data-dir", str(tmp_path / "a b")]
+    options += ["--exp_root", str(tmp_path / "exp"), "--dry-run"]
     assert run(sweep.main, [*options, "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if not line.startswith("#")]

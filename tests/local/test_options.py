@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -66,13 +65,6 @@ def test_losses_has_help(option: str) -> None:
     text = output(TOP / "egs/mini/losses.sh", option)
     assert "losses.sh [SEED...]" in text
     assert "set -euo" not in text
-
-
-@pytest.mark.parametrize("corpus", CORPORA)
-def test_tables_tell_their_options(corpus: str) -> None:
-    text = output(TOP / f"egs/{corpus}/tables.sh", "--help", HAM_VENV=sys.prefix)
-    for name in ("configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"):
-        assert f"  --{name} " in text
 
 
 @pytest.mark.parametrize(

@@ -37,14 +37,14 @@ def test_the_door_of_a_corpus_leads_to_its_tables(path: Path) -> None:
 
 
 def test_a_table_of_real_trainings(tmp_path: Path) -> None:
-    exp, names = tmp_path / "exp", ["mini_am_softmax_seed2", "mini_ham_softmax_fixed_seed2"]
+    data, exp, names = tmp_path / "data", tmp_path / "exp", ["mini_am_softmax_seed2", "mini_ham_softmax_fixed_seed2"]
     done = call(
         "mini",
         *("--configs", "losses", "--losses", "am_softmax ham_softmax_fixed", "--seeds", "2"),
         *("--top_n", "5", "--cohort_utts", "2"),
         *("--backends", "cosine cosine+crops cosine+mean+as_norm fusion hyperbolic"),
-        *("--train_roots", tmp_path / "mini", "--test_roots", tmp_path / "mini"),
-        *("--data_dir", tmp_path / "data", "--exp_root", exp),
+        *("--train_roots", data / "mini", "--test_roots", data / "mini"),
+        *("--data_dir", data, "--exp_root", exp),
         *("--mini_train_speakers", "16", "--mini_test_speakers", "16", "--mini-utterances=2"),
         *("--set", TINY, "--device", "cpu", "--geometry", "false"),
     )
