@@ -6,4 +6,4 @@ top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/../.." && pwd)
 . "$top/path.sh"
 # shellcheck source=local/cpu.sh
 . "$top/local/cpu.sh"
-PYTHONSAFEPATH=1 exec python -m ham.bin.sweep --corpus folder "$@"
+PYTHONSAFEPATH=1 exec python -m ham.bin.sweep folder "$@"

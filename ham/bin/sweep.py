@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> None:
         if word.startswith("--") and word[2:].partition("=")[0] in OF_ROWS:
             allowed = "the options are --configs, --losses, --seeds and those of run.sh"
             raise ConfigError(f"{word.partition('=')[0]}: set by each row; {allowed}")
-    gpus = _listed("gpus", options.gpus, r"\d+", 'numbers of GPUs, "0 1"')
+    gpus = _listed("gpus", options.gpus, "[0-9]+", 'numbers of GPUs, "0 1"')
     if gpus and options.device not in (None, "auto", "cuda"):
         raise ConfigError(f"--device {options.device}: contradicts --gpus {options.gpus}")
     sweep, tables = _request(options, handed_on)
@@ -67,7 +67,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="egs/<corpus>/tables.sh", description=__doc__)
-    parser.add_argument("--corpus", required=True, help="a folder of egs/, whose conf/tables.yaml tells the tables")
+    parser.add_argument("corpus", help="a folder of egs/, whose conf/tables.yaml tells the tables")
     parser.add_argument("--configs", help="names of the tables to make; default: all but those on request")
     parser.add_argument("--losses", help="losses of the rows; default: those of the table")
     parser.add_argument("--seeds", help='seeds of the rows, "1 2 3"; default: those of the corpus')
@@ -98,7 +98,7 @@ def _listed(name: str, text: str | None, form: str, expected: str) -> tuple[str,
 
 def _request(options: Any, handed_on: Iterable[str]) -> tuple[Sweep, list[Table]]:
     """What is asked for: the tables, with what the command line says in place of conf/tables.yaml."""
-    seeds = _listed("seeds", options.seeds, r"0|[1-9]\d{0,14}", 'whole numbers, "1 2 3"')
+    seeds = _listed("seeds", options.seeds, "0|[1-9][0-9]{0,14}", 'whole numbers, "1 2 3"')
     losses = _listed("losses", options.losses, r"\S+", "names of losses")
     corpus = TOP / "egs" / options.corpus
     usual, tables = read_tables(corpus / "conf" / "tables.yaml", options.data_dir or str(corpus / "data"))
