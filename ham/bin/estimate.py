@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
         _sizes(options),
         pick_device(options.device),
         num_backends=options.num_backends,
-        num_embeddings=6 if options.crops else 1,
+        crops=options.crops,
     )
     print(f"{found.seconds:.0f} s, {found.gigabytes} GB: {found.words}")
 

@@ -38,9 +38,6 @@ TOP = Path(ham.__file__).parents[1]
 OF_ROWS = ("corpus", "config", "loss", "stage", "stop_stage", "exp_name", "resume", "seed")
 """Options of ``run.sh`` that each row sets."""
 
-NUM_CROPS = 5
-"""Crops of a test utterance that back-ends with ``+crops`` have embedded beside the whole."""
-
 
 def main(argv: Sequence[str]) -> None:
     """Make the tables, or tell what that would take.
@@ -170,16 +167,19 @@ def _make(sweep: Sweep, tables: Iterable[Table], gpus: Sequence[str]) -> None:
 def _compare(sweep: Sweep, table: Table) -> bool:
     """Put the finished rows side by side; whether that could be done."""
     say(f"table {table.name} in {sweep.out(table)}")
-    own = {"PYTHONSAFEPATH": "1"}  # a folder ham/ where the user stands is not meant
-    done = subprocess.run([sys.executable, *sweep.comparison(table)[1:]], env=environment(**own), check=False)
-    if not table.hierarchy or done.returncode:
-        return done.returncode == 0
-    command = [sys.executable, *sweep.hierarchy(table)[1:]]
-    measured = subprocess.run(command, env=environment(**own), stdout=subprocess.PIPE, text=True, check=False)
-    if measured.returncode == 0:
-        write_text(sweep.out(table) / "hierarchy.md", measured.stdout)
-        print(measured.stdout)
-    return measured.returncode == 0
+    done = _call_own(sweep.comparison(table))
+    if table.hierarchy and done.returncode == 0:
+        done = _call_own(sweep.hierarchy(table), stdout=subprocess.PIPE)
+        if done.returncode == 0:
+            write_text(sweep.out(table) / "hierarchy.md", done.stdout)
+            print(done.stdout)
+    return done.returncode == 0
+
+
+def _call_own(command: Sequence[str], **further: Any) -> subprocess.CompletedProcess[str]:
+    """Call a command of ham.bin; a folder ham/ where the user stands is not meant."""
+    safe = environment(PYTHONSAFEPATH="1")
+    return subprocess.run([sys.executable, *command[1:]], env=safe, text=True, check=False, **further)
 
 
 def _tell(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: int) -> None:
@@ -220,7 +220,7 @@ def _estimate(sweep: Sweep, table: Table, device: str) -> Estimate | None:
         sizes,
         pick_device(device),
         num_backends=len(backends),
-        num_embeddings=1 + NUM_CROPS * any(backend.crops for backend in backends),
+        crops=any(backend.crops for backend in backends),
     )
 
 

@@ -16,6 +16,7 @@ from ham.config import Config
 from ham.data.batches import Batch
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.data.sampler import num_batches
+from ham.embeddings.extract import NUM_CROPS
 from ham.model.build import build_optimiser
 from ham.train.experiment import build_step
 from ham.train.step import TrainingStep
@@ -102,7 +103,7 @@ def read_sizes(data_dir: Path) -> Sizes | None:
 
 
 def estimate(
-    config: Config, sizes: Sizes, device: torch.device, *, num_backends: int = 2, num_embeddings: int = 1
+    config: Config, sizes: Sizes, device: torch.device, *, num_backends: int = 2, crops: bool = False
 ) -> Estimate:
     """Time a few training steps and compute what the whole experiment needs.
 
@@ -111,7 +112,7 @@ def estimate(
         sizes: of the data.
         device: where to compute.
         num_backends: back-ends that write scores.
-        num_embeddings: of each test utterance, crops counted.
+        crops: whether crops of each test utterance are embedded beside the whole.
 
     Returns:
         The estimate.
@@ -122,12 +123,12 @@ def estimate(
     num_classes = speed.num_classes if speed else sizes.num_speakers
     step = build_step(config, SimpleNamespace(data_dir=Path(), musan="", rirs=""), num_classes, speed, device)
     timing = time_steps(step, config, num_classes, device)
-    steps, crops = epoch_steps(config, sizes.num_utts)
+    steps, batch_size = epoch_steps(config, sizes.num_utts)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return Estimate(
-        timing.seconds * crops / timing.crops * steps * config.train.epochs,
-        disk_bytes(config, step, sizes, num_backends, num_embeddings),
-        f"{config.train.epochs} epochs x {steps} steps x {crops} crops x {step.views} views at "
+        timing.seconds * batch_size / timing.crops * steps * config.train.epochs,
+        disk_bytes(config, step, sizes, num_backends, 1 + NUM_CROPS * crops),
+        f"{config.train.epochs} epochs x {steps} steps x {batch_size} crops x {step.views} views at "
         f"{timing.crops / timing.seconds:.3g} crops/s ({NUM_STEPS} steps of {timing.crops} crops timed on {where})",
     )
 
