@@ -29,7 +29,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ham.augment", "ham.corpora", "ham.embeddings"),
     ("ham.prepare", "ham.model", "ham.score"),
     ("ham.train", "ham.analysis"),
-    ("ham.report",),
+    ("ham.report", "ham.sweep"),
     ("ham.bin", "ham.__main__", "egs"),
 )
 """The rooms, lowest floor first. A module imports from its own room, from lower floors, and ``ham`` itself for its

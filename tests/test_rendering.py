@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.bin import report, table
+from ham.bin import compare, report
 from ham.report import geometry_page
 from tests.analysis.test_picture import LABELS, whole
 from tests.browser import WIDTHS, measure
@@ -27,7 +27,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     experiments = [write_system(folder, name, 1, backends) for name in ("a", "b", "some_long_name_of_a_softmax")]
     report.main(["--exp_dir", str(experiments[2])])
     shutil.copy(experiments[2] / "report.html", folder)
-    table.main([
+    compare.main([
         "--data_dir", f"{folder}/data", "--out", str(folder),
         "--systems", *(f"{path.name[:-1]}={path}" for path in experiments),
         "--backends", "published", "cosine", "cosine+mean+as_norm+llr",

@@ -1,4 +1,4 @@
-"""The report of a comparison of systems: what is shown, and ``RESULTS.md``; comparison_page.py makes the page."""
+"""The report of a comparison of systems: what is shown, as Markdown and LaTeX; comparison_page.py makes the page."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from ham.report.comparison_tables import MINUS_PUBLISHED, Cells, Table, cost_table, difference_table, eer_table
 from ham.report.experiment import Experiment
+from ham.report.latex import latex_table
 from ham.report.markdown import escape_markdown, fenced, markdown_table
 from ham.report.wording import EER_RULE, RULES_AGREE, RULES_DIFFER, backend_notes, cost_notes
 from ham.score.intervals import few_speakers
@@ -294,3 +295,19 @@ def _listed(counts: Mapping[str, int], words: Callable[[int], str]) -> str:
     if len(set(counts.values())) == 1:
         return words(next(iter(counts.values()))) + (" each" if len(counts) > 1 else "")
     return ", ".join(f"{name} {words(count)}" for name, count in counts.items())
+
+
+def latex(comparison: Comparison) -> str:
+    """The tables alone, for a LaTeX document that uses the package booktabs.
+
+    Args:
+        comparison: what to show.
+
+    Returns:
+        The file's text: a ``tabular`` for each part of each table, a comment above says of what.
+    """
+    lines = ["% needs \\usepackage{booktabs}"]
+    for table in comparison.tables:
+        for title, cells in cells_of(table, comparison.reference).items():
+            lines += ["", f"% {table.title}: {title}", *latex_table(*cells)]
+    return "\n".join([*lines, ""])

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ham.errors import DataError
 from ham.score.intervals import (
     Estimate,
     Influences,
@@ -19,7 +18,6 @@ from ham.score.intervals import (
     speaker_variance,
 )
 from ham.score.metrics import Numbers
-from ham.score.results import decimals, per_cent
 
 
 @dataclass(frozen=True)
@@ -141,44 +139,3 @@ def _difference(system: Sequence[Influences], reference: Sequence[Influences]) -
     value = _mean(system) - _mean(reference)
     estimate = _joint(speaker_variance(speakers, pairs), len(speakers), [system, reference])
     return Difference(value, difference_interval(value, estimate))
-
-
-def summary_table(columns: Mapping[str, Sequence[SeedSummary]], reference: str) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table in per cent: mean [95 %] (lowest to highest training), difference [95 %].
-
-    Args:
-        columns: for each list and back-end the summaries of its systems; a system may be missing in some.
-        reference: name of the system that differences are taken to.
-
-    Returns:
-        The head, and a row for each system, ``-`` where it is missing.
-
-    Raises:
-        DataError: if there is nothing to show.
-    """
-    if not columns:
-        raise DataError("expected at least one list and back-end to summarise, found none")
-    names = list(dict.fromkeys(summary.system for found in columns.values() for summary in found))
-    compared = {name: any(summary.difference for summary in found) for name, found in columns.items()}
-    head = ["system"]
-    for name in columns:
-        head += [name, f"minus {reference}"] if compared[name] else [name]
-    rows = []
-    for system in names:
-        row = [system]
-        for name, found in columns.items():
-            row += _cells(next((s for s in found if s.system == system), None))[: 1 + compared[name]]
-        rows.append(row)
-    return head, rows
-
-
-def _cells(summary: SeedSummary | None) -> tuple[str, str]:
-    if summary is None:
-        return "-", "-"
-    ends = ", ".join(map(per_cent, summary.interval))
-    spread = f" ({per_cent(min(summary.eers))} to {per_cent(max(summary.eers))})" if len(summary.eers) > 1 else ""
-    mean = f"{per_cent(summary.mean)} [{ends}]{spread}"
-    if summary.difference is None:
-        return mean, "-"
-    value, low, high = (decimals(100 * one, 2, "+") for one in (summary.difference.value, *summary.difference.interval))
-    return mean, f"{value} [{low}, {high}]"

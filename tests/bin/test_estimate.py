@@ -1,4 +1,4 @@
-"""Estimates: the arithmetic against the definition, the command on small systems, wrong requests."""
+"""The command that estimates: small systems, wrong requests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,6 @@ import torch
 
 from ham.bin import estimate
 from ham.cli import run
-from ham.config import from_dict
-from ham.errors import DataError
-from ham.model.build import build_backbone, build_loss
 
 TINY = {
     "backbone": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "mfa_channels": 24, "scale": 4},
@@ -21,34 +18,6 @@ TINY = {
     "augment": {"mode": "off"},
     "train": {"epochs": 7, "average_last": 2},
 }
-
-
-def test_the_arithmetic() -> None:
-    config = from_dict(TINY)
-    seconds, steps = estimate.training_seconds(config, 100, estimate.Timing(crops=8, seconds=0.5))
-    assert steps == 18  # 300 crops, the incomplete batch left out as training does
-    assert seconds == pytest.approx(7 * 18 * 16 * 0.5 / 8)
-    with pytest.raises(DataError, match="found 4 utterances for a batch of 16"):
-        estimate.training_seconds(config, 4, estimate.Timing(8, 1.0))
-
-
-@pytest.mark.parametrize(("optimiser", "copies"), [("adam", 3), ("sgd", 2)])
-def test_disk_is_that_of_the_checkpoints(optimiser: str, copies: int) -> None:
-    config = from_dict({**TINY, "optimiser": {"name": optimiser}})
-    backbone, loss = build_backbone(config), build_loss(config, 9)
-    weights = 4 * sum(p.numel() for part in (backbone, loss) for p in part.parameters())
-
-    class Parts:
-        pass
-
-    parts = Parts()
-    parts.backbone, parts.loss = backbone, loss  # type: ignore[attr-defined]
-    none = estimate.Sizes(100, 9, 0, 0)
-    assert estimate.disk_bytes(config, parts, none, 2) == (2 * copies + 1) * weights  # type: ignore[arg-type]
-    some = estimate.Sizes(100, 9, 10, 50)
-    assert estimate.disk_bytes(config, parts, some, 2) - estimate.disk_bytes(config, parts, none, 2) == (  # type: ignore[arg-type]
-        10 * 8 * 4 + 50 * 2 * estimate.SCORE_BYTES
-    )
 
 
 @pytest.mark.parametrize("change", ["augment.mode=off", "data.speed_perturb=[0.9, 1.1]", "optimiser.name=sgd"])

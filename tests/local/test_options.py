@@ -67,13 +67,6 @@ def test_losses_has_help(option: str) -> None:
     assert "set -euo" not in text
 
 
-@pytest.mark.parametrize("corpus", CORPORA)
-def test_tables_tell_their_options(corpus: str) -> None:
-    found = shown_options(output(TOP / f"egs/{corpus}/tables.sh", "--help"))
-    assert {*found} == {"configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"}
-    assert all(len(meaning) > 20 for meaning in found.values())
-
-
 @pytest.mark.parametrize(
     ("has_ensurepip", "words", "not_words"),
     [(True, "the lines above say why", "apt-get"), (False, "it lacks ensurepip", "the lines above")],

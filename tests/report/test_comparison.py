@@ -39,7 +39,7 @@ def comparison() -> Comparison:
     published = Published("c", "b", "x/all", "cosine", 0.01048, 0.119, None, "a released log", True, False)
     entries["b"] = replace(entries["b"], published=published)
     table = Table("cosine", "a", (Column("x/all", "cosine", entries),))
-    return Comparison("Losses", (table,), systems, "a", "python -m ham.bin.table --x", "published.yaml, big")
+    return Comparison("Losses", (table,), systems, "a", "python -m ham.bin.compare --x", "published.yaml, big")
 
 
 def test_everything_that_travels_with_the_numbers(comparison: Comparison) -> None:
@@ -49,7 +49,7 @@ def test_everything_that_travels_with_the_numbers(comparison: Comparison) -> Non
         "| b | 2.00 \\[1.00, 3.00\\] (2.00 to 2.00) | 1.048 | +0.95 |",
         "### EER minus that of a, points",
         "| b | b2 | 2 | 3 | c0ffeec0ffee | a \\| processor |",
-        "./run.sh --loss b --seed 2\npython -m ham.bin.table --x",
+        "./run.sh --loss b --seed 2\npython -m ham.bin.compare --x",
         "2 trainings each",
         "over draws of the speakers",
         "a released log",

@@ -15,7 +15,7 @@ from ham.score.intervals import (
     speaker_variance,
 )
 from ham.score.metrics import eer
-from ham.score.seeds import summarise_seeds, summary_table
+from ham.score.seeds import summarise_seeds
 
 
 def trials(num_speakers: int = 12, seed: int = 0) -> tuple[np.ndarray, list[str], list[str]]:
@@ -78,23 +78,6 @@ def test_pairing_removes_what_hard_speakers_do_to_both() -> None:
     assert b.difference is not None
     width = b.difference.interval.high - b.difference.interval.low
     assert width < 0.3 * (a.interval.high - a.interval.low)
-
-
-def test_the_table_shows_mean_interval_spread_and_difference() -> None:
-    labels, enrol, test = trials()
-    sets = [scores(labels, gap, i) for i, gap in enumerate((2.0, 2.1, 1.4))]
-    found = summarise_seeds({"a": sets[:2], "b": sets[2:]}, labels, enrol, test, reference="a")
-    head, rows = summary_table({"x/all cosine": found, "x/all hyperbolic": found[:1]}, "a")
-    assert head == ["system", "x/all cosine", "minus a", "x/all hyperbolic"]
-    low, high = sorted(100 * eer(values, labels) for values in sets[:2])
-    assert rows[0][1].startswith(f"{100 * found[0].mean:.2f} [")
-    assert rows[0][1].endswith(f"({low:.2f} to {high:.2f})")
-    assert rows[0][2] == "-"
-    assert rows[1][1].endswith("]")
-    assert rows[1][2].startswith("+")
-    assert rows[1][3:] == ["-"]
-    with pytest.raises(DataError, match="at least one list"):
-        summary_table({}, "a")
 
 
 def test_unknown_reference_and_odd_lengths_are_refused() -> None:

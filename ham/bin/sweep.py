@@ -1,0 +1,235 @@
+"""Whole tables of results: every loss of a configuration with every seed, the published numbers beside.
+
+A row is an ordinary experiment, `./run.sh --config C --loss L --seed S`; what is done is not done again, so that this
+can be stopped, killed and called again. Options that are not named here go to run.sh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ham
+from ham.bin._system_options import read_config
+from ham.cli import Parser, boolean, normalise, run
+from ham.config import Config
+from ham.errors import ConfigError, DataError
+from ham.files import write_text
+from ham.losses import LOSSES
+from ham.model.build import pick_device
+from ham.score.backends import parse_backends, possible_backends
+from ham.sweep.commands import Sweep
+from ham.sweep.jobs import environment, run_rows, say
+from ham.sweep.tables import Table, read_tables
+from ham.train.estimate import Estimate, estimate, read_sizes
+
+TOP = Path(ham.__file__).parents[1]
+"""The recipe's folder."""
+
+OF_ROWS = ("corpus", "config", "loss", "stage", "stop_stage", "exp_name", "resume", "seed")
+"""Options of ``run.sh`` that each row sets."""
+
+
+def main(argv: Sequence[str]) -> None:
+    """Make the tables, or tell what that would take.
+
+    Args:
+        argv: the arguments without the command's name.
+    """
+    options, handed_on = _parser().parse_known_args(normalise(argv))
+    for word in handed_on:
+        if word.startswith("--") and word[2:].partition("=")[0] in OF_ROWS:
+            allowed = "the options are --configs, --losses, --seeds and those of run.sh"
+            raise ConfigError(f"{word.partition('=')[0]}: set by each row; {allowed}")
+    gpus = _listed("gpus", options.gpus, "[0-9]+", 'numbers of GPUs, "0 1"')
+    if gpus and options.device not in (None, "auto", "cuda"):
+        raise ConfigError(f"--device {options.device}: contradicts --gpus {options.gpus}")
+    sweep, tables = _request(options, handed_on)
+    for table in tables:
+        _check(sweep, table, options.device or "auto")
+    if options.dry_run:
+        _tell(sweep, tables, options.device or "auto", len(gpus) or 1)
+    else:
+        _make(sweep, tables, gpus)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="egs/<corpus>/tables.sh", description=__doc__)
+    parser.add_argument("corpus", help="a folder of egs/, whose conf/tables.yaml tells the tables")
+    parser.add_argument("--configs", help="names of the tables to make; default: all but those on request")
+    parser.add_argument("--losses", help="losses of the rows; default: those of the table")
+    parser.add_argument("--seeds", help='seeds of the rows, "1 2 3"; default: those of the corpus')
+    parser.add_argument("--backends", help="ways of scoring; default: those of the table")
+    parser.add_argument("--reference", help="the loss that the others are compared with")
+    parser.add_argument("--gpus", help='numbers of GPUs, "0 1 2": as many rows at once')
+    parser.add_argument("--set", help="changes of every row, as run.sh takes them")
+    parser.add_argument("--data_dir", help="folder of the data; default: egs/<corpus>/data")
+    parser.add_argument("--exp_root", help="folder of the experiments; default: egs/<corpus>/exp")
+    parser.add_argument("--device", help="where to compute: auto, cpu, cuda or cuda:N; default: auto")
+    parser.add_argument(
+        "--dry_run", type=boolean, nargs="?", const=True, default=False,
+        help="print every command with its estimated time and disk, and do nothing",
+    )  # fmt: skip
+    return parser
+
+
+def _listed(name: str, text: str | None, form: str, expected: str) -> tuple[str, ...]:
+    """The words of an option, each of a form and there once."""
+    words = tuple((text or "").split())
+    for at, word in enumerate(words):
+        if not re.fullmatch(form, word):
+            raise ConfigError(f"--{name}: expected {expected}, found '{word}'")
+        if word in words[:at]:
+            raise ConfigError(f"--{name}: expected each once, found '{word}' twice")
+    return words
+
+
+def _request(options: Any, handed_on: Iterable[str]) -> tuple[Sweep, list[Table]]:
+    """What is asked for: the tables, with what the command line says in place of conf/tables.yaml."""
+    seeds = _listed("seeds", options.seeds, "0|[1-9][0-9]{0,14}", 'whole numbers, "1 2 3"')
+    losses = _listed("losses", options.losses, r"\S+", "names of losses")
+    corpus = TOP / "egs" / options.corpus
+    usual, tables = read_tables(corpus / "conf" / "tables.yaml", options.data_dir or str(corpus / "data"))
+    names = _listed("configs", options.configs, r"\S+", "names of tables")
+    for name in names:
+        if name not in tables:
+            raise ConfigError(f"--configs: unknown table '{name}'; choose from: {' '.join(tables)}")
+    sweep = Sweep(
+        top=TOP,
+        corpus=options.corpus,
+        exp_root=Path(options.exp_root or corpus / "exp"),
+        seeds=tuple(map(int, seeds)) or usual,
+        changes=options.set or "",
+        handed_on=(*handed_on, *_given(options, "exp_root"), *_given(options, "device")),
+    )
+    chosen = [tables[name] for name in names] or [table for table in tables.values() if not table.on_request]
+    return sweep, [_changed(table, losses, options) for table in chosen]
+
+
+def _given(options: Any, name: str) -> list[str]:
+    value = getattr(options, name)
+    return [] if value is None else [f"--{name}", value]
+
+
+def _changed(table: Table, losses: tuple[str, ...], options: Any) -> Table:
+    losses = losses or table.losses
+    reference = options.reference or (table.reference if table.reference in losses else losses[0])
+    if reference not in losses:
+        raise ConfigError(f"--reference: expected one of {' '.join(losses)}, found '{reference}'")
+    return replace(table, losses=losses, backends=options.backends or table.backends, reference=reference)
+
+
+def _check(sweep: Sweep, table: Table, device: str) -> None:
+    """Refuse a wrong request before any row is trained; run.sh knows its options best."""
+    _call(sweep.options_check(table), stdout=subprocess.DEVNULL)
+    backends = parse_backends([table.backends])
+    for row in table.losses:
+        possible_backends(backends, LOSSES[_config(sweep, table, row).loss.name])
+    pick_device(device)
+
+
+def _config(sweep: Sweep, table: Table, row: str) -> Config:
+    changes = [sweep.changes_of(table, row)]
+    return read_config(argparse.Namespace(config=sweep.config(table), loss=table.system(row).loss, set=changes))
+
+
+def _call(command: Sequence[str], **further: Any) -> None:
+    """Call run.sh; where it fails it has said why, and its status is that of this command."""
+    status = subprocess.run(command, env=environment(), check=False, **further).returncode
+    if status:
+        sys.exit(status if status > 0 else 128 - status)
+
+
+def _make(sweep: Sweep, tables: Iterable[Table], gpus: Sequence[str]) -> None:
+    if gpus:  # their rows are not of this process's group
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: sys.exit(143))
+    all_done = True
+    for table in tables:
+        _call(sweep.preparation(table))
+        status = run_rows(sweep.rows(table), gpus)
+        if status > 1:
+            sys.exit(status)
+        all_done &= status == 0 and _compare(sweep, table)
+    if not all_done:
+        raise DataError("rows failed; call again to try those that are not done, the others are kept")
+
+
+def _compare(sweep: Sweep, table: Table) -> bool:
+    """Put the finished rows side by side; whether that could be done."""
+    say(f"table {table.name} in {sweep.out(table)}")
+    done = _call_own(sweep.comparison(table))
+    if table.hierarchy and done.returncode == 0:
+        done = _call_own(sweep.hierarchy(table), stdout=subprocess.PIPE)
+        if done.returncode == 0:
+            write_text(sweep.out(table) / "hierarchy.md", done.stdout)
+            print(done.stdout)
+    return done.returncode == 0
+
+
+def _call_own(command: Sequence[str], **further: Any) -> subprocess.CompletedProcess[str]:
+    """Call a command of ham.bin; a folder ham/ where the user stands is not meant."""
+    safe = environment(PYTHONSAFEPATH="1")
+    return subprocess.run([sys.executable, *command[1:]], env=safe, text=True, check=False, **further)
+
+
+def _tell(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: int) -> None:
+    """Print every command, with an estimate where the size of the data is known."""
+    seconds, num_bytes, unknown = 0.0, 0.0, ""
+    for table in tables:
+        found = _estimate(sweep, table, device)
+        rows = sweep.rows(table)
+        if found is None:
+            unknown = ", the tables without an estimate left out"
+            found_nothing = f"expected prepared data, or sizes in conf/tables.yaml, found no {table.data_dir}/train"
+            print(f"# table {table.name}: no estimate: {found_nothing}")
+        else:
+            seconds, num_bytes = seconds + len(rows) * found.seconds, num_bytes + len(rows) * found.num_bytes
+            cost = f"trains for about {_duration(found.seconds)} and takes {found.gigabytes} GB"
+            print(f"# table {table.name}: a row {cost}")
+            print(f"# {found.words}, loss {table.losses[0]}; stages 1 to 3 and 5 to 7 come on top")
+        print(shlex.join(sweep.preparation(table)))
+        remark = f"  # {_duration(found.seconds)}, {found.gigabytes} GB" if found else ""
+        for row in rows:
+            print(shlex.join(row.command) + remark)
+        print(shlex.join(sweep.comparison(table)))
+        if table.hierarchy:
+            print(shlex.join(sweep.hierarchy(table)))
+    there = next(path for path in (sweep.exp_root, *sweep.exp_root.absolute().parents) if path.exists())
+    training = f"{_duration(seconds / num_at_once)} of training, {num_bytes / 1e9:.3f} GB{unknown}"
+    print(f"# all rows: {training}; free: {shutil.disk_usage(there).free / 1e9:.1f} GB")
+
+
+def _estimate(sweep: Sweep, table: Table, device: str) -> Estimate | None:
+    """What a row of a table costs; None where the size of the data is not known yet."""
+    sizes = read_sizes(Path(table.data_dir)) or table.sizes
+    if sizes is None:
+        return None
+    backends = parse_backends([table.backends])
+    return estimate(
+        _config(sweep, table, table.losses[0]),
+        sizes,
+        pick_device(device),
+        num_backends=len(backends),
+        crops=any(backend.crops for backend in backends),
+    )
+
+
+def _duration(seconds: float) -> str:
+    """A duration in words."""
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172800 else f"{seconds / 86400:.1f} days"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,255 @@
+"""Tables by one command: dry runs, wrong requests, and whole sweeps with a program in the place of run.sh."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ham.bin import sweep
+from ham.cli import run
+from tests.comparisons import write_lists, write_system
+
+SMALL = "data.batch_size=16 data.crop_frames=50 backbone.channels=64 backbone.mfa_channels=96"
+
+STUB = """\
+#!/usr/bin/env bash
+# notes how it was called, and copies an experiment that is ready
+top=$(dirname "$0")
+[[ " $* " != *" --bogus "* ]] || { echo "error: run.sh: unknown option --bogus" >&2; exit 2; }
+[[ " $* " != *" --help "* ]] || exit 0
+seed=1 name=prepared
+while [ $# -gt 0 ]; do
+  case $1 in
+    --loss) loss=$2 name=tiny_$2 ;;
+    --seed) seed=$2 ;;
+    --exp_root) exp_root=$2 ;;
+  esac
+  shift 2
+done
+[ "$seed" = 1 ] || name+=_seed$seed
+echo "$name" >>"$top/calls"
+[ $name != prepared ] || exit 0
+[ ! -e "$top/slow_$name" ] || { mkdir -p "$exp_root/$name"; touch "$exp_root/$name/begun"; sleep 1000.25; }
+rm -rf "$exp_root/$name"
+mkdir -p "$exp_root"
+[ ! -d "$top/ready/$loss$seed" ] || cp -r "$top/ready/$loss$seed" "$exp_root/$name"
+[ -d "$exp_root/$name" ]
+"""
+
+TABLES = """\
+seeds: [1, 2]
+tables:
+  tiny: {losses: [am_softmax, softmax], backends: cosine, reference: softmax}
+  other: {config: tiny, losses: [softmax], backends: cosine, on_request: true}
+"""
+
+
+@pytest.fixture
+def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe of one corpus, ``x``, whose experiments are made in a moment."""
+    monkeypatch.setattr(sweep, "TOP", tmp_path)
+    (tmp_path / "egs/x/conf").mkdir(parents=True)
+    (tmp_path / "egs/x/conf/tables.yaml").write_text(TABLES)
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf/tiny.yaml").write_text("loss: {name: softmax}\nbackbone: {channels: 32}\n")
+    (tmp_path / "run.sh").write_text(STUB)
+    (tmp_path / "run.sh").chmod(0o755)
+    write_lists(tmp_path / "egs/x")
+    for seed in (1, 2):
+        for loss in ("am_softmax", "softmax"):
+            write_system(tmp_path / "ready", loss, seed)
+    return tmp_path
+
+
+def calls(top: Path) -> list[str]:
+    return (top / "calls").read_text().split() if (top / "calls").exists() else []
+
+
+def arguments(top: Path, *more: str) -> list[str]:
+    return ["x", "--exp_root", str(top / "exp"), "--device", "cpu", *more]
+
+
+def test_rows_then_a_table(top: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(sweep.main, arguments(top)) == 0
+    rows = ["tiny_am_softmax", "tiny_softmax", "tiny_am_softmax_seed2", "tiny_softmax_seed2"]
+    assert calls(top) == ["prepared", *rows]
+    text = (top / "exp/tables/tiny/RESULTS.md").read_text()
+    assert "# x, tiny" in text
+    assert "### EER minus that of softmax, points" in text
+    assert all(f"./run.sh --loss {loss} --seed 2" in text for loss in ("softmax", "am_softmax"))
+    assert "x/all" in capfd.readouterr().out
+    (top / "ready/softmax2").rename(top / "ready/gone")
+    (top / "exp/tiny_softmax_seed2/.row").unlink()
+    assert run(sweep.main, arguments(top)) == 1
+    assert calls(top)[5:] == ["prepared", "tiny_softmax_seed2"]
+    printed = capfd.readouterr().err
+    assert printed.count(": done") == 3
+    assert printed.splitlines()[-1] == (
+        "error: rows failed; call again to try those that are not done, the others are kept"
+    )
+
+
+def test_a_failed_preparation_ends_all(top: Path) -> None:
+    stub = top / "run.sh"
+    stub.write_text(STUB.replace("|| exit 0\n[ ! -e", "|| exit 3\n[ ! -e"))
+    with pytest.raises(SystemExit) as ended:
+        run(sweep.main, arguments(top))
+    assert ended.value.code == 3
+    assert calls(top) == ["prepared"]
+
+
+def test_it_tells_its_options(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(sweep.main, ["mini", "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"):
+        assert f"  --{name} " in text
+
+
+def test_a_dry_run_does_nothing(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(sweep.main, arguments(top, "--dry_run", "--seeds", "3", "--top_n", "5", "--data_dir", "a b")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "# table tiny: no estimate: expected prepared data, or sizes in conf/tables.yaml, found no a b/train"
+    )
+    commands = [shlex.split(line) for line in lines if not line.startswith("#")]
+    assert [command[0] for command in commands] == [str(top / "run.sh")] * 3 + ["python"]
+    assert all("a b" in command for command in commands)
+    assert all(command[command.index("--top_n") + 1] == "5" for command in commands[:-1])
+    assert re.fullmatch(
+        r"# all rows: 0 min of training, 0.000 GB, the tables without an estimate left out; free: [\d.]+ GB", lines[-1]
+    )
+    assert calls(top) == []
+    assert not (top / "exp").exists()
+
+
+def test_tables_on_request_are_made_where_they_are_named(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(sweep.main, arguments(top, "--dry_run", "--configs", "other")) == 0
+    printed = capsys.readouterr().out
+    assert "# table other" in printed
+    assert "# table tiny" not in printed
+
+
+def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    options = ["voxceleb", "--configs", "ecapa_c512_wespeaker", "--losses", "softmax ham_softmax", "--seeds=1 7"]
+    options += ["--set", SMALL, "--data-dir", f"{tmp_path}/a b", "--exp_root", f"{tmp_path}/exp", "--dry-run"]
+    assert run(sweep.main, [*options, "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    commands = [shlex.split(line, comments=True) for line in lines if not line.startswith("#")]
+    assert commands[0][commands[0].index("--stop_stage") + 1] == "3"
+    rows = [{name: command[at + 1] for at, name in enumerate(command) if name.startswith("--")} for command in commands]
+    name = f"{tmp_path}/exp/ecapa_c512_wespeaker_ham_softmax"
+    assert f"ham_softmax={name},{name}_seed7" in commands[-1]
+    assert [(row["--loss"], row["--seed"]) for row in rows[1:-1]] == [
+        ("softmax", "1"), ("ham_softmax", "1"), ("softmax", "7"), ("ham_softmax", "7"),
+    ]  # fmt: skip
+    assert rows[1]["--set"] == f"margin.name=constant {SMALL}"  # nothing to schedule in softmax
+    assert rows[2]["--set"] == SMALL
+    assert rows[-1]["--reference"] == "softmax"  # the table's own is not among these losses
+    assert all(re.search(r"# [\d.]+ (min|h|days), [\d.]+ GB$", line) for line in lines if "--loss" in line)
+    assert re.search(r"# all rows: .* of training, [\d.]+ GB; free: [\d.]+ GB", lines[-1])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--configs", "resnet34"], "--configs: unknown table 'resnet34'; choose from: tiny other"),
+        (["--seeds", "1,2"], "--seeds: expected whole numbers, \"1 2 3\", found '1,2'"),
+        (["--seeds", "01"], "--seeds: expected whole numbers"),
+        (["--seeds", "1 2 1"], "--seeds: expected each once, found '1' twice"),
+        (["--losses", "softmax softmax"], "--losses: expected each once, found 'softmax' twice"),
+        (["--gpus", "0 1", "--device", "cuda:1"], "--device cuda:1: contradicts --gpus 0 1"),
+        (["--gpus", "cuda"], "--gpus: expected numbers of GPUs"),
+        (["--loss", "softmax"], "--loss: set by each row; the options are --configs"),
+        (["--corpus", "mini"], "--corpus: set by each row"),
+        (["--exp-name=x"], "--exp_name: set by each row"),
+        (["--dry_run", "--losses", "softmx"], "--loss softmx: no such loss; choose one of softmax, "),
+        (["--losses", "ham_softmax am_softmax", "--backends", "hyperbolic"], "am_softmax has no distance; add cosine"),
+        (["--backends", "cosin"], "unknown back-end 'cosin'"),
+        (["--set", "train.epoch=3"], "unknown key 'train.epoch'; did you mean 'train.epochs'"),
+        (["--reference", "hamsoftmax"], "--reference: expected one of am_softmax softmax, found 'hamsoftmax'"),
+        (["--exp_root", "--dry_run"], "--exp_root: expected one argument"),
+        (["--dry_run", "perhaps"], "--dry_run: expected true or false, found 'perhaps'"),
+        (["--device", "tpu9"], "--device tpu9: not usable"),
+    ],
+)
+def test_a_wrong_request_is_one_line(
+    top: Path, capfd: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    assert run(sweep.main, arguments(top, *options)) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert words in line
+    assert calls(top) == []
+
+
+def test_run_sh_refuses_what_it_does_not_know(top: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(sweep.main, arguments(top, "--losses", "softmx", "--bogus", "1"))
+    assert ended.value.code == 2
+    assert capfd.readouterr().err == "error: run.sh: unknown option --bogus\n"
+
+
+@pytest.fixture
+def started(top: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts a sweep in a process of its own."""
+    code = f"import sys, pathlib\nfrom ham.bin import sweep\nsweep.TOP = pathlib.Path({str(top)!r})\n"
+    code += "from ham.cli import run\nsys.exit(run(sweep.main))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+    def _start(*options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", code, *arguments(top)[:3], *options, "--seeds", "1"]
+        return subprocess.Popen(command, start_new_session=True, env=environment)
+
+    return _start
+
+
+def begin(process: subprocess.Popen[bytes], *marks: Path) -> None:
+    while process.poll() is None and not all(path.exists() for path in marks):
+        time.sleep(0.02)
+
+
+def test_what_was_killed_goes_on(top: Path, started: Callable[..., subprocess.Popen[bytes]]) -> None:
+    (top / "slow_tiny_softmax").touch()
+    process = started("--device", "cpu")
+    begin(process, top / "exp/tiny_softmax/begun")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (top / "exp/tables").exists()
+    (top / "slow_tiny_softmax").unlink()
+    assert run(sweep.main, arguments(top, "--seeds", "1")) == 0
+    assert calls(top)[3:] == ["prepared", "tiny_softmax"]
+
+
+def test_whoever_ends_a_sweep_on_gpus_ends_its_rows(top: Path, started: Callable[..., subprocess.Popen[bytes]]) -> None:
+    rows = [f"tiny_{loss}" for loss in ("am_softmax", "softmax")]
+    for name in rows:
+        (top / f"slow_{name}").touch()
+    process = started("--gpus", "0 1")
+    begin(process, *(top / f"exp/{name}/begun" for name in rows))
+    process.terminate()
+    assert process.wait() == 143
+    for _ in range(200):
+        if not any(str(top) in line or "sleep\x001000.25" in line for line in command_lines()):
+            return
+        time.sleep(0.05)
+    raise AssertionError([line for line in command_lines() if str(top) in line])
+
+
+def command_lines() -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_text(errors="replace"))
+    return found
