@@ -20,8 +20,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ham.audio.decoding import AudioInfo, inspect_audio, inspect_files, inspect_header
-from ham.audio.inspection import AudioCache
+from ham.audio.decoding import AudioInfo
 from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import (
     DataDir,
@@ -34,17 +33,12 @@ from ham.data.kaldi_dir import (
 )
 from ham.data.segments import OVERSHOOT_S, duration, is_beyond, place, silent
 from ham.errors import ConfigError, DataError, summarise
+from ham.prepare.inspection import CHECKS, inspect
 from ham.prepare.partition import Part, Plan, make_plan
 from ham.prepare.same_audio import same_audio
 from ham.words import count
 
 logger = logging.getLogger(__name__)
-
-CHECKS = {"decode": (inspect_audio, ".audio_cache.json"), "header": (inspect_header, ".header_cache.json")}
-"""How a file is inspected, and the name of the memory of inspected files in the data folder."""
-
-SAVE_EVERY = 50_000
-"""Files after which the memory is written: a run that is killed loses some minutes of decoding."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -125,42 +119,6 @@ def plan_files(plan: Plan) -> list[Path]:
         Each file once.
     """
     return list(dict.fromkeys(file for part in _by_folder(plan).values() for file in part.wav.values()))
-
-
-def inspect(
-    files: Sequence[Path], data_dir: Path, check: str, num_workers: int
-) -> tuple[dict[Path, AudioInfo], dict[Path, DataError]]:
-    """Inspect every file that the data folder's memory does not know; new ones are remembered, also when interrupted.
-
-    Args:
-        files: the files.
-        data_dir: the data folder.
-        check: one of ``CHECKS``.
-        num_workers: threads.
-
-    Returns:
-        What is known of the good files, and the errors of the bad ones.
-    """
-    look, name = CHECKS[check]
-    cache = AudioCache(data_dir / name)
-    infos, bad = cache.find(files), dict[Path, DataError]()
-    todo = [file for file in files if file not in infos]
-    found = inspect_files(todo, num_workers, look)
-    every_s = 0.5 if sys.stderr.isatty() else 30.0
-    try:
-        for file, info in tqdm(
-            found, "inspecting audio", len(todo), unit=" files", delay=2.0, mininterval=every_s, maxinterval=60
-        ):
-            if isinstance(info, DataError):
-                bad[file] = info
-            else:
-                infos[file] = info
-                cache.add(file, info)
-                if len(infos) % SAVE_EVERY == 0:
-                    cache.save()
-    finally:
-        cache.save()
-    return infos, bad
 
 
 def place_parts(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import inspect_header, read_audio
 from ham.data.store import to_int16
 from ham.errors import DataError
+from ham.files import replacing
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,8 @@ def _write(joint: Joint) -> Made:
     if not errors and len(samples) != joint.num_samples:
         found = f"{len(samples)} samples in {len(joint.parts)} recordings from {joint.parts[0]} on"
         raise DataError(f"{joint.target}: expected {joint.num_samples}, found {found}; did they change? run it again")
-    joint.target.parent.mkdir(parents=True, exist_ok=True)
-    part = joint.target.with_name(f".{joint.target.name}.part")
-    soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(part, joint.target)  # noqa: PTH105  (the pair to the temporary name above)
+    with replacing(joint.target) as part:
+        soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return Made(len(waveforms), True, errors)
 
 
