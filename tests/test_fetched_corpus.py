@@ -1,89 +1,93 @@
-"""A corpus that is fetched, added as egs/README.md says: files of its own folder, and no edit elsewhere."""
+"""A corpus that is fetched, added with the files that egs/README.md shows, and no edit elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from tests.corpora.site import Site
-from tests.packed import EGS, noise_files, tar_of, tree
+from tests.packed import EGS, tar_of, tree
 
 TOP = EGS.parent
-ARCHIVES = """\
-sets:
-  river:
-    parts:
-      - {{name: river.tar.gzaa, md5: '{0}'}}
-      - {{name: river.tar.gzab, md5: {1}}}
-    joined_name: river.tar.gz
-    url: {url}
-    num_speakers: 2
-    num_utts: 10
-    layout:
-      place: river
-      folder: speech
-      example: speech/<speaker>/<number>.wav
-      wanted: '(\\w+)/\\d+\\.wav'
-"""
-STAGE_1 = """
-set -euo pipefail
-top=$1 corpus_dir=$2 data_dir=$3 num_workers=1 made_in_stage_1=()
-. "$top/local/log.sh"
-. "$top/local/parse_options.sh"
-. "$corpus_dir/conf/corpus.sh"
-musan= rirs=
-option_names=("${corpus_options[@]}")
-derive_options
-ham() { PYTHONSAFEPATH=1 python -m "ham.bin.$1" "${@:2}"; }
-. "$corpus_dir/local/download.sh"
-"""
+BLOCKS = [
+    "\n".join(line[4:] for line in block.splitlines())
+    for block in (EGS / "README.md").read_text().split("takes one more file")[1].split("\n\n")
+    if block.startswith("    ")
+]
+"""What the page shows, in its order: conf/archives.yaml, conf/corpus.sh, local/download.sh."""
+
+
+def recordings() -> dict[str, bytes]:
+    """Six speakers of two sessions of two utterances, below ``speech/``."""
+    files = {}
+    for number in range(24):
+        file, samples = io.BytesIO(), np.random.default_rng(number).integers(-900, 900, 16000)
+        soundfile.write(file, samples.astype(np.int16), 16000, format="WAV", subtype="PCM_16")
+        files[f"speech/s{number // 4}/a{number // 2 % 2}/u{number % 2}.wav"] = file.getvalue()
+    return files
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Path:
-    """A folder of egs/ with what CN-Celeb's has, and other archives."""
-    folder = tmp_path / "egs/river"
-    (folder / "local").mkdir(parents=True)
-    shutil.copytree(EGS / "cnceleb/conf", folder / "conf", ignore=shutil.ignore_patterns("*.yaml", "tables.sh"))
-    (folder / "local/download.sh").write_text('fetch_corpora river "" "" --source official\n')
+def top(tmp_path: Path) -> Path:
+    """The recipe with one more corpus, as its README says."""
+    folder = tmp_path / "recipe"
+    corpus = folder / "egs/river"
+    for name in ("conf", "local"):
+        (corpus / name).mkdir(parents=True)
+    for name in ("ham", "local", "conf", "requirements.txt"):
+        (folder / name).symlink_to(TOP / name)
+    for name in ("run.sh", "path.sh"):
+        shutil.copy(TOP / name, folder)
+    for name in ("run.sh", "path.sh"):
+        shutil.copy(EGS / "mini" / name, corpus)
+    (corpus / "run.sh").write_text((EGS / "mini/run.sh").read_text().replace("mini", "river"))
+    shared = (EGS / "cnceleb/conf/corpus.sh").read_text().splitlines()
+    names = [line.split("=")[0] for line in shared]
+    kept = shared[names.index("source") : names.index("test_roots") + 1]
+    lines = BLOCKS[1].splitlines()
+    place = next(number for number, line in enumerate(lines) if "egs/cnceleb/conf/corpus.sh" in line)
+    (corpus / "conf/corpus.sh").write_text("\n".join([*lines[:place], *kept, *lines[place + 1 :], ""]))
+    (corpus / "local/download.sh").write_text(BLOCKS[2] + "\n")
     return folder
 
 
-def stage_1(corpus: Path, data: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = ["bash", "-c", STAGE_1, "bash", str(TOP), str(corpus), str(data)]
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(TOP)}
+def stages_1_and_2(top: Path) -> subprocess.CompletedProcess[str]:
+    command = [top / "egs/river/run.sh", "--stop_stage", "2", "--musan", "", "--rirs", "", "--device", "cpu"]
+    environment = {**os.environ, "HAM_VENV": sys.prefix}
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_its_archives_are_fetched_and_unpacked(corpus: Path, tmp_path: Path) -> None:
-    files = noise_files("speech/s{}/{}.wav", 10)
-    whole = tar_of(files)
-    parts = {"aa": whole[:9000], "ab": whole[9000:]}
+def test_it_is_fetched_unpacked_and_prepared(top: Path) -> None:
+    files = recordings()
+    content = tar_of(files)
     with Site() as site:
-        site.files |= {f"/river/river.tar.gz{end}": content for end, content in parts.items()}
-        md5s = [hashlib.md5(content).hexdigest() for content in parts.values()]
-        (corpus / "conf/archives.yaml").write_text(ARCHIVES.format(*md5s, url=site.url("/river")))
-        done = stage_1(corpus, tmp_path / "data")
+        site.files["/river/river.tar.gz"] = content
+        made = BLOCKS[0].replace("https://example.org", site.url(""))
+        made = made.replace("0123456789abcdef0123456789abcdef", hashlib.md5(content).hexdigest())
+        (top / "egs/river/conf/archives.yaml").write_text(made)
+        done = stages_1_and_2(top)
         assert done.returncode == 0, done.stderr
-        asked = len(site.requests)
-        assert asked == 2
-        assert stage_1(corpus, tmp_path / "data").returncode == 0
-        assert len(site.requests) == asked
-    found = tree(tmp_path / "data/corpora/river")
-    assert found == {name.removeprefix("speech/"): content for name, content in files.items()}
-    assert "river: 10 files of 2 speakers in" in done.stderr
+        assert len(site.requests) == 1
+    assert "river: 24 files of 6 speakers in" in done.stderr
+    data = top / "egs/river/data"
+    assert tree(data / "corpora/river") == {n.replace("speech/", "wav/"): content for n, content in files.items()}
+    assert len((data / "train/utt2spk").read_text().splitlines()) >= 8
+    assert list((data / "test/river").glob("*/trials"))
 
 
-def test_a_mistake_in_its_archives_is_one_line(corpus: Path, tmp_path: Path) -> None:
-    (corpus / "conf/archives.yaml").write_text(ARCHIVES.format("0" * 32, "1", url="http://127.0.0.1:1/river"))
-    done = stage_1(corpus, tmp_path / "data")
+def test_a_mistake_in_its_archives_is_one_line(top: Path) -> None:
+    (top / "egs/river/conf/archives.yaml").write_text(BLOCKS[0].replace("river/wav", "../wav"))
+    done = stages_1_and_2(top)
     assert done.returncode == 2
-    (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {corpus}/conf/archives.yaml: sets.river.parts[1].md5: expected a text, found 1")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: {top}/egs/river/conf/archives.yaml: sets.river.layout.place: expected a path below the folder"
+    )

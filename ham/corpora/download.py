@@ -139,7 +139,7 @@ def download(
                 break
         if missing:
             folder.fetch(missing, addresses, limits or Limits(), insecure)
-        _say_done(files, archives, len(sets) - len(wanted))
+        folder.say_done(files, len(sets) - len(wanted))
     origins: list[ArchiveSet | TrialListFile] = [*sets, *lists]
     return {one.name: tuple(file.path for file in files if file.origin is one) for one in origins}
 
@@ -154,6 +154,7 @@ class _Folder:
         self._ways = ways
         self._catalogue = catalogue
         self._accepts = accept_repacked
+        self._repacked: set[Path] = set()
         self._book = ChecksumBook(archives)
         self._num_connections = num_connections
 
@@ -199,6 +200,7 @@ class _Folder:
             return ""
         if self._accepts and isinstance(file.origin, ArchiveSet):
             logger.warning("%s: its md5 is not the owners'; taken as packed anew (--accept_repacked true)", file.path)
+            self._repacked.add(file.path)
             return ""
         size = file.path.stat().st_size
         return self._set_aside(file, file.path, str(found), size)
@@ -274,6 +276,19 @@ class _Folder:
             problems.append(f"expected {', '.join(names)}{joined}, found nothing of that name")
         cure = "put them there, or choose --source official or mirror"
         return f"--archives {self._archives}: {summarise(problems)}; {cure}"
+
+    def say_done(self, files: Sequence[_File], num_unpacked: int) -> None:
+        """Log what is there now.
+
+        Args:
+            files: all that was wanted.
+            num_unpacked: sets of which nothing is wanted any more.
+        """
+        size = gigabytes(sum(one.path.stat().st_size for one in files))
+        repacked = f", but for {len(self._repacked)} packed anew" if self._repacked else ""
+        unpacked = f"; {num_unpacked} sets are unpacked already" if num_unpacked else ""
+        tail = f"checksums as published{repacked}{unpacked}"
+        logger.info("%s: %d files, %s, %s", self._archives, len(files), size, tail)
 
 
 def _below(base: str, option: str, *path: str) -> Address:
@@ -415,9 +430,3 @@ def _pool(num_threads: int, stop: Callable[[], None]) -> Iterator[Callable[[Sequ
         if not is_done:
             stop()
         executor.shutdown(cancel_futures=True)
-
-
-def _say_done(files: Sequence[_File], archives: Path, num_unpacked: int) -> None:
-    size = gigabytes(sum(one.path.stat().st_size for one in files))
-    unpacked = f"; {num_unpacked} sets are unpacked already" if num_unpacked else ""
-    logger.info("%s: %d files, %s, checksums as published%s", archives, len(files), size, unpacked)

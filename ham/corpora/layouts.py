@@ -1,7 +1,7 @@
 """Where the members of an archive go, which of them are left out, and which names and sizes are refused.
 
 A layout is known by its inner folder, whatever lies above it, or by what should be in that: archives that somebody has
-packed anew often begin elsewhere. Hidden files and ``__MACOSX`` are left out, and everything else that is not asked for.
+packed anew often begin elsewhere. Hidden files and ``__MACOSX`` are left out, and all else that is not asked for.
 """
 
 from __future__ import annotations

@@ -189,6 +189,17 @@ def test_wrong_bytes_and_the_next_run(command: Command) -> None:
     assert command("--sets", "n", "--source", "mirror") == 0
 
 
+def test_an_archive_of_the_user_with_another_checksum(command: Command) -> None:
+    command.archives.mkdir()
+    (command.archives / "v.zip").write_bytes(VOICE[::-1])
+    assert command("--sets", "v", "--source", "none", "--accept_repacked", "true") == 0
+    assert "warning: " in command.err
+    assert "v.zip: its md5 is not the owners'; taken as packed anew" in command.err
+    assert command("--sets", "v", "--source", "none") == 1
+    assert "move it back and add --accept_repacked true" in command.err
+    assert (command.archives / "bad/v.zip").read_bytes() == VOICE[::-1]
+
+
 def test_insecure_says_what_it_risks(command: Command) -> None:
     assert command("--sets", "n", "--source", "mirror", "--insecure") == 0
     assert "warning: --insecure: certificates are not verified; anyone between" in command.err

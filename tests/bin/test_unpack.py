@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ def test_too_few_files_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
         "or accept 3 missing files with --max_missing_files 3\n"
     )
     assert run(main, [*argv, "--max_missing_files", "3"]) == 0
+
+
+def test_an_archive_of_another_size_is_taken_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*make(tmp_path), "--corpora_dir", str(tmp_path / "corpora")]
+    archives = tmp_path / "archives"
+    archive = archives / "vox1_dev_wav.zip"
+    archive.write_bytes(zip_of(noise_files(VOX, 30), zipfile.ZIP_STORED))
+    size = sum(path.stat().st_size for path in archives.glob("vox1_dev_wav.zip_part*")) + 1
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text(catalogue.read_text().replace('"joined_md5": ""', f'"joined_md5": "", "joined_size": {size}'))
+    assert run(main, argv) == 1
+    assert f"expected {size} bytes, found {archive.stat().st_size}; load it again" in capsys.readouterr().err
+    assert run(main, [*argv, "--accept_repacked", "true"]) == 0
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:

@@ -384,10 +384,12 @@ def test_an_archive_that_was_packed_anew_is_taken_on_request(
     joined: bool, world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     own = {"v.zip": JOINED[::-1]} if joined else {**PARTS, "v_partb": b"x" * 50_000}
+    caplog.set_level(logging.INFO)
     world.bring(**own, **{"t.txt": b"another list"})
     found = world(SPEECH, ways=Ways("none"), accept_repacked=True)
     assert [path.read_bytes() for path in found["v"]] == list(own.values())
     assert caplog.text.count("its md5 is not the owners'; taken as packed anew") == 1
+    assert "checksums as published, but for 1 packed anew" in caplog.text
     assert "bad" not in world.names()
     with pytest.raises(DownloadError, match=r"t\.txt: expected md5"):  # a list has no archive's guards
         world(TRIALS, ways=Ways("none"), accept_repacked=True)
