@@ -59,10 +59,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="ham.bin.download", description=__doc__)
-    parser.add_argument(
-        "--sets", nargs="*", default=[], metavar="SET", help="vox1_dev vox1_test vox2_dev ... musan rirs"
-    )
-    parser.add_argument("--lists", nargs="*", default=[], metavar="FILE", help="veri_test2.txt list_test_all2.txt ...")
+    parser.add_argument("--sets", nargs="*", default=[], metavar="SET", help="names of the catalogue, musan, rirs")
+    parser.add_argument("--lists", nargs="*", default=[], metavar="FILE", help="trial lists of the catalogue")
     parser.add_argument("--archives", type=Path, required=True, help="folder of the archives")
     parser.add_argument("--source", choices=SOURCES, required=True, help="where archives with a key come from")
     parser.add_argument("--key_file", type=Path, help="file that holds the personal key, in place of the variable")

@@ -19,7 +19,7 @@ from ham.schema import choose
 def main(argv: Sequence[str]) -> None:
     """Find all archives first, then unpack set after set."""
     parser = Parser(prog="ham.bin.unpack", description=__doc__)
-    parser.add_argument("--sets", nargs="+", required=True, help="what to unpack, as vox1_dev vox1_test musan")
+    parser.add_argument("--sets", nargs="+", required=True, help="what to unpack: names of the catalogue, musan, rirs")
     parser.add_argument("--archives", type=Path, required=True, help="folder that holds the archives")
     parser.add_argument("--corpora_dir", type=Path, required=True, help="folder to unpack into")
     parser.add_argument(

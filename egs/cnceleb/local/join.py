@@ -16,6 +16,7 @@ from ham.audio.decoding import inspect_header, read_audio
 from ham.data.store import to_int16
 from ham.errors import DataError
 from ham.files import replacing
+from ham.pool import in_order
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ def write_joints(joints: Sequence[Joint], num_workers: int) -> Iterator[Made]:
         DataError: if a part has another length than its header said.
     """
     with ThreadPoolExecutor(num_workers) as pool:
-        try:
-            yield from pool.map(_write, joints)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from in_order(pool, _write, joints, 4 * num_workers)
 
 
 def _write(joint: Joint) -> Made:
