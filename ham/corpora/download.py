@@ -181,12 +181,13 @@ class _Folder:
             stop = threading.Event()
             with _bar("check archives", total, 0, stop) as advance, _pool(self._num_connections, stop.set) as run:
                 run([partial(self._read, one, advance) for one in unread])
-        wrong = [problem for one in files if one.path.exists() and (problem := self._problem(one))]
+        wrong = {one: problem for one in files if one.path.exists() and (problem := self._problem(one))}
         if wrong and self._ways.source == "none":
             them = "it" if len(wrong) == 1 else "them"
-            own = f"if you have packed {them} anew, move {them} back and add --accept_repacked true"
-            raise DownloadError(f"{summarise(wrong)}; bring {them} again; {own}")
-        for problem in wrong:
+            own = f"; if you have packed {them} anew, move {them} back and add --accept_repacked true"
+            cure = own if any(isinstance(one.origin, ArchiveSet) for one in wrong) else ""
+            raise DownloadError(f"{summarise([*wrong.values()])}; bring {them} again{cure}")
+        for problem in wrong.values():
             logger.warning("%s; fetching it again", problem)
         return bool(wrong)
 
