@@ -23,5 +23,8 @@ ruff check .
 ruff format --check .
 shellcheck -x "${scripts[@]}"
 mypy --strict ham
+for folder in egs/*/local; do # one after the other: modules of different corpora may have the same name
+  ! compgen -G "$folder/*.py" >/dev/null || mypy --strict "$folder"/*.py
+done
 echo "== pytest" >&2
 python -m pytest -q "${some[@]}" "$@"

@@ -20,7 +20,8 @@ LOCK = ".lock"
 """Name of the file that keeps two programs from working in one folder at once."""
 
 CHUNK_BYTES = 4 * 2**20
-_READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
+READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
+"""How the operating system refuses to write into a folder."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -47,7 +48,7 @@ def lock_folder(folder: Path, work: str) -> Iterator[None]:
     try:
         file = (folder / LOCK).open("a+", encoding="utf-8")
     except OSError as error:
-        if error.errno not in _READ_ONLY:
+        if error.errno not in READ_ONLY:
             raise
         yield
         return

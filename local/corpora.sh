@@ -32,8 +32,8 @@ fetch_corpora() {
   read -ra sets <<<"$1 ${made_in_stage_1[*]}"
   read -ra lists <<<"$2"
   read -ra stored <<<"$3"
-  common=(--archives "$archives" --corpora_dir "$corpora_dir" --keep_archives "$keep_archives")
-  [ -z "$catalogue" ] || common+=(--catalogue "$catalogue")
+  common=(--archives "$archives" --corpora_dir "$corpora_dir" --keep_archives "$keep_archives"
+    --accept_repacked "$accept_repacked" --catalogue "${catalogue:-$corpus_dir/conf/archives.yaml}")
   for name in mirror_repo lists_url; do # which not every corpus has
     if is_option "$name" && [ -n "${!name}" ]; then addresses+=("--$name" "${!name}"); fi
   done

@@ -26,7 +26,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ham.corpora.catalogue import LISTS, SETS, ArchiveSet, Catalogue, Part, TrialListFile, dump_catalogue
+from ham.corpora.catalogue import ArchiveSet, RemoteFile, TrialListFile
+from tests.packed import LISTS, SETS, VOXCELEB, write_catalogue
 
 TOP = Path(__file__).parents[1]
 SAMPLE_RATE = 16000
@@ -90,7 +91,7 @@ def build(root: Path) -> Miniature:
         _write_lines(made.archives / name, lines)
     entries = {name: _list_entry(made.archives / name) for name in lists}
     sets = {name: _pack(tree / name, made.archives, name) for name in SETS}
-    dump_catalogue(Catalogue(sets, entries), made.catalogue)
+    write_catalogue(replace(VOXCELEB, sets=sets, lists=entries), made.catalogue)
     return made
 
 
@@ -266,7 +267,7 @@ def _trial_lists(tree: Path) -> dict[str, list[str]]:
 def _pack(tree: Path, archives: Path, name: str) -> ArchiveSet:
     """Write a set's archive, in its parts; the last part is the smallest, as it is in truth."""
     real, paths = SETS[name], sorted(tree.rglob("*"))
-    whole = zip_bytes(tree, paths) if real.kind == "zip" else tar_bytes(tree, paths)
+    whole = zip_bytes(tree, paths) if real.is_zip else tar_bytes(tree, paths)
     number = len(real.parts)
     size = -(-2 * len(whole) // (2 * number - 1)) if number > 1 else len(whole)
     parts = []
@@ -274,7 +275,7 @@ def _pack(tree: Path, archives: Path, name: str) -> ArchiveSet:
         data = whole[index * size : (index + 1) * size]
         (archives / part.name).write_bytes(data)
         exact = None if part.size is None else len(data)  # where the owners do not tell it, neither do we
-        parts.append(Part(part.name, exact, hashlib.md5(data).hexdigest(), len(data)))
+        parts.append(RemoteFile(part.name, hashlib.md5(data).hexdigest(), exact, len(data)))
     return replace(
         real,
         parts=tuple(parts),
@@ -344,7 +345,7 @@ def _list_entry(path: Path) -> TrialListFile:
     num_target = sum(line.startswith("1 ") for line in lines)
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     built_in = LISTS[path.name]
-    return TrialListFile(path.name, built_in.title, num_target, len(lines) - num_target, md5, built_in.url)
+    return TrialListFile(path.name, built_in.title, num_target, len(lines) - num_target, md5)
 
 
 if __name__ == "__main__":

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
+import json
 import tarfile
 import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.corpora.catalogue import SETS, ArchiveSet, Part
+from ham.corpora.catalogue import ArchiveSet, Catalogue, RemoteFile, load_catalogue
+from ham.corpora.layouts import Layout
 
 Files = Mapping[str, bytes]
+
+EGS = Path(__file__).parents[1] / "egs"
+VOXCELEB, CNCELEB = (load_catalogue(EGS / corpus / "conf/archives.yaml") for corpus in ("voxceleb", "cnceleb"))
+SETS = {**VOXCELEB.sets, **CNCELEB.sets}
+"""The archives of all corpora."""
+LISTS = VOXCELEB.lists
+LAYOUT = Layout("place", "folder", "folder/<name>.wav", r".+\.wav")
+"""What an archive holds, where that does not matter."""
+
+
+def write_catalogue(catalogue: Catalogue, path: Path) -> None:
+    """Write a catalogue to a file that ``--catalogue`` takes; JSON is YAML too."""
+    content = dataclasses.asdict(catalogue)
+    for kind in ("sets", "lists"):
+        for entry in content[kind].values():
+            del entry["name"]
+    plain = {**content, "sets": {name: without_nothing(entry) for name, entry in content["sets"].items()}}
+    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def without_nothing(entry: dict[str, Any]) -> dict[str, Any]:
+    """A block without keys that say nothing."""
+    parts = [{key: value for key, value in part.items() if value is not None} for part in entry["parts"]]
+    return {key: value for key, value in {**entry, "parts": parts}.items() if value is not None}
 
 
 def speech(num_samples: int = 16000, seed: int = 0) -> NDArray[np.float32]:
@@ -93,10 +121,9 @@ def write_archive(
     for index, part in enumerate(names[:num_parts]):
         piece = content[index * size : (index + 1) * size]
         (folder / part).write_bytes(piece)
-        parts.append(Part(part, len(piece), hashlib.md5(piece).hexdigest()))
-    owner = {"source": real.source, "kind": real.kind, "num_speakers": speakers}
-    counts = {"num_files": files} if name in ("musan", "rirs") else {"num_utts": files}
-    return ArchiveSet(name, tuple(parts), real.joined_name, None, None, **owner, **counts)
+        parts.append(RemoteFile(part, hashlib.md5(piece).hexdigest(), len(piece)))
+    counts = {"num_speakers": speakers, "num_files" if name in ("musan", "rirs") else "num_utts": files}
+    return ArchiveSet(name, tuple(parts), real.layout, real.joined_name, audio=real.audio, **counts)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

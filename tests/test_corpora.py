@@ -24,9 +24,10 @@ import av
 import numpy as np
 import pytest
 
-from ham.corpora.catalogue import SETS, dump_catalogue, load_catalogue
+from ham.corpora.catalogue import load_catalogue
 from tests.killing import KILLS, TOP, Forked, audio, command, contents, kill_ten_times, run, size_of, started
 from tests.miniature import Miniature, build, write_m4a
+from tests.packed import SETS, write_catalogue
 from tests.server import ALWAYS, MIRROR_REPO, Server, Trouble
 
 pytestmark = pytest.mark.recipe
@@ -102,7 +103,7 @@ def test_the_joined_parts_are_the_archive(miniature: Miniature, name: str) -> No
     data, tree = BytesIO(joined(miniature, name)), miniature.tree(name)
     assert list(tree.glob(INNER[name])), INNER[name]
     files = {path.relative_to(tree).as_posix(): path.read_bytes() for path in tree.rglob("*") if path.is_file()}
-    if SETS[name].kind == "zip":
+    if SETS[name].is_zip:
         with zipfile.ZipFile(data) as archive:
             inside = {info.filename: archive.read(info) for info in archive.infolist() if not info.is_dir()}
     else:
@@ -305,7 +306,7 @@ def test_a_hostile_archive_is_refused(miniature: Miniature, tmp_path: Path, case
     entry = replace(real.sets[name], parts=(part,), joined_md5=part.md5, joined_size=len(data), unpacked_size=None)
     (tmp_path / "archives").mkdir()
     (tmp_path / "archives" / part.name).write_bytes(data)
-    dump_catalogue(replace(real, sets={name: entry}), tmp_path / "catalogue.json")
+    write_catalogue(replace(real, sets={name: entry}), tmp_path / "catalogue.json")
     (tmp_path / "inner").mkdir()
     where = {"archives": tmp_path / "archives", "catalogue": tmp_path / "catalogue.json"}
     done = run(unpack_command(miniature, tmp_path / "inner/corpora", name, **where), check=False)
@@ -330,10 +331,9 @@ SMALL += " backbone.se_channels=8 backbone.embedding_dim=32"
 def address_book(miniature: Miniature, server: Server, path: Path) -> Path:
     """The miniature's catalogue with the addresses of a server."""
     real = load_catalogue(miniature.catalogue)
-    lists = {name: replace(one, url=f"{server.lists_url}/{name}") for name, one in real.lists.items()}
-    urls = {"official_url": server.official_url, "openslr_urls": tuple(server.openslr_urls)}
+    urls = {"official_url": server.official_url, "lists_url": server.lists_url}
     path.parent.mkdir(parents=True, exist_ok=True)
-    dump_catalogue(replace(real, lists=lists, **urls), path)
+    write_catalogue(replace(real, openslr_urls=tuple(server.openslr_urls), **urls), path)
     return path
 
 

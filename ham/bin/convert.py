@@ -1,4 +1,4 @@
-"""Convert VoxCeleb2's M4A files to WAV or FLAC, 16 kHz, one channel, 16 bit, in several processes.
+"""Convert a folder of M4A files, as VoxCeleb2's, to WAV or FLAC, 16 kHz, one channel, 16 bit, in several processes.
 
 Files that are there already are left alone, so that a run that was stopped is continued; to convert one again, remove
 it. M4A files can also be used as they are: this copy only saves their decoding when they are packed.

@@ -1,9 +1,9 @@
 """Stage 1: fetch archives and trial lists, or check those that are there.
 
-VoxCeleb comes from its owners (--source official, with a personal key in HAM_VOXCELEB_KEY or in a file), from the
-mirror at Hugging Face (--source mirror) or from you (--source none: nothing is fetched, what is in --archives is
-checked). MUSAN, RIRS_NOISES and CN-Celeb come from openslr, the trial lists from VoxCeleb's first home. What was loaded
-is kept, and the next run goes on from there; what was checked is not read again.
+What can be fetched is listed in --catalogue; MUSAN and RIRS_NOISES always can. Where owners ask for a personal key it
+comes from them (--source official, the key in the variable that the catalogue names or in a file), from a mirror at
+Hugging Face (--source mirror) or from you (--source none: nothing is fetched, what is in --archives is checked). What
+was loaded is kept, and the next run goes on from there; what was checked is not read again.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 from ham.cli import Parser, at_least, boolean, run
 from ham.corpora.catalogue import load_catalogue
-from ham.corpora.disk_space import Room
-from ham.corpora.download import KEY_VARIABLE, SOURCES, Ways, download
+from ham.corpora.disk_space import SpacePlan
+from ham.corpora.download import SOURCES, Ways, download
 from ham.corpora.fetch import Limits
 from ham.corpora.web import INSECURE, Secret
 from ham.errors import ConfigError
@@ -47,9 +47,10 @@ def main(argv: Sequence[str]) -> None:
         sets,
         lists,
         options.archives,
-        _ways(options),
-        Room(corpora, options.format, options.keep_archives, options.store_dir, stored),
+        _ways(options, catalogue.key_variable),
+        SpacePlan(corpora, options.format, options.keep_archives, options.store_dir, stored),
         catalogue,
+        accept_repacked=options.accept_repacked,
         limits=limits,
         insecure=options.insecure,
         num_connections=options.num_connections,
@@ -58,25 +59,26 @@ def main(argv: Sequence[str]) -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="ham.bin.download", description=__doc__)
-    parser.add_argument(
-        "--sets", nargs="*", default=[], metavar="SET", help="vox1_dev vox1_test vox2_dev ... musan rirs"
-    )
-    parser.add_argument("--lists", nargs="*", default=[], metavar="FILE", help="veri_test2.txt list_test_all2.txt ...")
+    parser.add_argument("--sets", nargs="*", default=[], metavar="SET", help="names of the catalogue, musan, rirs")
+    parser.add_argument("--lists", nargs="*", default=[], metavar="FILE", help="trial lists of the catalogue")
     parser.add_argument("--archives", type=Path, required=True, help="folder of the archives")
-    parser.add_argument("--source", choices=SOURCES, required=True, help="where VoxCeleb comes from")
-    parser.add_argument("--key_file", type=Path, help=f"file that holds the personal key, in place of {KEY_VARIABLE}")
+    parser.add_argument("--source", choices=SOURCES, required=True, help="where archives with a key come from")
+    parser.add_argument("--key_file", type=Path, help="file that holds the personal key, in place of the variable")
     parser.add_argument("--official_url", help="the owners' address, without key; default: the catalogue's")
     parser.add_argument("--lists_url", help="folder of the trial lists; default: the catalogue's")
     parser.add_argument(
         "--openslr_urls", nargs="*", help="openslr's mirrors in the order to try; default: the catalogue's"
     )
     parser.add_argument("--mirror_repo", help="the Hugging Face data set; its server: HF_ENDPOINT")
-    parser.add_argument("--catalogue", type=Path, help="JSON file in place of the built-in table of archives")
+    parser.add_argument("--catalogue", type=Path, required=True, help="a corpus's archives.yaml: what is where")
     parser.add_argument("--corpora_dir", type=Path, help="folder to unpack into; default: corpora beside the archives")
     parser.add_argument("--store_dir", type=Path, help="folder of the audio stores, for the check of the disk space")
     parser.add_argument("--stored", nargs="*", default=[], metavar="SET", help="sets whose audio goes into the stores")
     parser.add_argument("--keep_archives", type=boolean, default=True, help="whether unpacking will keep the archives")
-    parser.add_argument("--format", choices=("wav", "flac", "store"), default="wav", help="copy of VoxCeleb2's speech")
+    parser.add_argument(
+        "--accept_repacked", type=boolean, default=False, help="take archives that are there with another checksum"
+    )
+    parser.add_argument("--format", choices=("wav", "flac", "store"), default="wav", help="copy of m4a speech")
     parser.add_argument("--num_connections", type=at_least(1), default=4, help="files loaded at the same time")
     parser.add_argument("--num_attempts", type=at_least(1), default=8, help="failures in a row before giving up")
     parser.add_argument("--backoff_s", type=_seconds, default=1.0, help="pause after the first failure")
@@ -95,10 +97,10 @@ def _seconds(text: str) -> float:
     return value
 
 
-def _ways(options: Any) -> Ways:
+def _ways(options: Any, key_variable: str) -> Ways:
     return Ways(
         source=options.source,
-        key=_key(options.key_file) if options.source == "official" else None,
+        key=_key(options.key_file, key_variable) if options.source == "official" else None,
         official_url=options.official_url or "",
         lists_url=options.lists_url or "",
         openslr_urls=tuple(options.openslr_urls or ()),
@@ -107,14 +109,14 @@ def _ways(options: Any) -> Ways:
     )
 
 
-def _key(path: Path | None) -> Secret | None:
+def _key(path: Path | None, variable: str) -> Secret | None:
     """The personal key from the file or else the environment; None where there is none.
 
     A wrong name of the file is not repeated: it may be the key itself, typed in the wrong place.
     """
     if path is None:
-        text = os.environ.get(KEY_VARIABLE, "")
-        return Secret(text, KEY_VARIABLE) if text.strip() else None
+        text = os.environ.get(variable, "")
+        return Secret(text, variable) if text.strip() else None
     try:
         text = path.read_text(encoding="utf-8")
         open_to_others = path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH)

@@ -1,7 +1,7 @@
 """Unpack the archives of the corpora, joined or in parts, and hold what they contain against the known counts.
 
-Repeating it costs little, and a run that was stopped is continued. With --keep_archives false every part is removed
-as soon as all that it held is on the disk. A set whose folder was removed is unpacked again.
+Repeating it costs little, and a run that was stopped is continued. With --keep_archives false the archive of a set is
+removed as soon as all that it held is on the disk. A set whose folder was removed is unpacked again.
 """
 
 from __future__ import annotations
@@ -13,29 +13,37 @@ from pathlib import Path
 from ham.cli import Parser, at_least, boolean, run
 from ham.corpora.catalogue import load_catalogue
 from ham.corpora.unpack import locate, unpack
-from ham.errors import ConfigError
+from ham.schema import choose
 
 
 def main(argv: Sequence[str]) -> None:
     """Find all archives first, then unpack set after set."""
     parser = Parser(prog="ham.bin.unpack", description=__doc__)
-    parser.add_argument("--sets", nargs="+", required=True, help="what to unpack, as vox1_dev vox1_test musan")
+    parser.add_argument("--sets", nargs="+", required=True, help="what to unpack: names of the catalogue, musan, rirs")
     parser.add_argument("--archives", type=Path, required=True, help="folder that holds the archives")
     parser.add_argument("--corpora_dir", type=Path, required=True, help="folder to unpack into")
     parser.add_argument(
-        "--keep_archives", type=boolean, default=True, metavar="true|false", help="false: remove them on the way"
+        "--keep_archives",
+        type=boolean,
+        default=True,
+        metavar="true|false",
+        help="false: remove each once unpacked",
     )
     parser.add_argument(
         "--max_missing_files", type=at_least(0), default=0, help="files of a set that may be missing or damaged"
     )
     parser.add_argument("--num_workers", type=at_least(1), default=4, help="threads that unpack")
-    parser.add_argument("--catalogue", type=Path, help="another table of archives than the built-in one (JSON)")
+    parser.add_argument(
+        "--accept_repacked",
+        type=boolean,
+        default=False,
+        metavar="true|false",
+        help="true: take archives of another size than the owners'; names, growth and counts are checked as ever",
+    )
+    parser.add_argument("--catalogue", type=Path, required=True, help="a corpus's archives.yaml: what there is")
     options = parser.parse_args(argv)
     known = load_catalogue(options.catalogue).sets
-    unknown = [name for name in options.sets if name not in known]
-    if unknown:
-        raise ConfigError(f"--sets: expected some of {', '.join(known)}; found {unknown[0]!r}")
-    sets = [known[name] for name in dict.fromkeys(options.sets)]
+    sets = [known[choose("--sets", name, known)] for name in dict.fromkeys(options.sets)]
     for one in sets:
         locate(one, options.archives, options.corpora_dir)
     for one in sets:
@@ -44,6 +52,7 @@ def main(argv: Sequence[str]) -> None:
             options.archives,
             options.corpora_dir,
             keep_archives=options.keep_archives,
+            accept_repacked=options.accept_repacked,
             max_missing=options.max_missing_files,
             num_workers=options.num_workers,
         )

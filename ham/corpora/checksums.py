@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from ham.files import _READ_ONLY, CHUNK_BYTES
+from ham.files import CHUNK_BYTES, READ_ONLY, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -117,12 +116,10 @@ class ChecksumBook:
     def _write(self) -> None:
         if not self._writable:
             return
-        part = self._path.with_name(f".{BOOK}.part")
         try:
-            part.write_text(json.dumps(self._entries, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            os.replace(part, self._path)  # noqa: PTH105 - the pair to the temporary name above
+            write_text(self._path, json.dumps(self._entries, indent=1, sort_keys=True) + "\n")
         except OSError as error:
-            if error.errno not in _READ_ONLY:
+            if error.errno not in READ_ONLY:
                 raise
             self._writable = False
             logger.warning("%s: cannot be written, so the next run has to read the files again", self._path)
@@ -140,5 +137,4 @@ def set_aside(path: Path, name: str) -> Path:
     """
     target = path.parent / BAD / name
     target.parent.mkdir(exist_ok=True)
-    os.replace(path, target)  # noqa: PTH105 - replaces, as `rename` promises only on POSIX
-    return target
+    return path.replace(target)

@@ -8,7 +8,6 @@ nothing but the source (on one kind of machine: the decoder computes in floating
 
 from __future__ import annotations
 
-import io
 import json
 import logging
 import multiprocessing
@@ -30,7 +29,7 @@ from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import read_audio
 from ham.data.store import to_int16
 from ham.errors import ConfigError, DataError, summarise
-from ham.files import lock_folder
+from ham.files import lock_folder, replacing, write_text
 from ham.pool import in_order
 from ham.words import count
 
@@ -48,7 +47,6 @@ RECORD = "converted.json"
 
 _BATCH = 16  # files that a process takes at a time: 50 ms of work
 _AHEAD = 4  # batches that are waiting for each process
-_TEMPORARY = ".new"
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,6 @@ def convert(source: Path, target: Path, audio_format: str, *, num_workers: int =
         if not holds_files(target):
             _forget(target)
         _check_format(target, audio_format)
-        _remove_temporary(target)
         return _convert_all(source, target, files, audio_format, num_workers, max_bad)
 
 
@@ -159,7 +156,7 @@ def _convert_all(
     durations = {name: known[name] for file in files if (name := _renamed(file, audio_format)) in there & known.keys()}
     bad: dict[str, str] = {}
     if todo:
-        _write(target, RECORD, Converted(audio_format, 0, 0.0, {}, complete=False))
+        _write_record(target, Converted(audio_format, 0, 0.0, {}, complete=False))
         for file, result in _converted(source, target, todo, audio_format, num_workers):
             if isinstance(result, str):
                 bad[file] = result
@@ -171,8 +168,8 @@ def _convert_all(
     if bad:
         logger.warning("%s: %d of %d files are left out: %s", source, len(bad), len(files), summarise([*bad.values()]))
     lines = (f"{name} {durations[name] / SAMPLE_RATE:.6f}\n" for name in sorted(durations))
-    _write_text(_beside(target, DURATIONS), "".join(lines))
-    _write(target, RECORD, made)
+    _write(target, DURATIONS, "".join(lines))
+    _write_record(target, made)
     done = f"{len(todo) - len(bad)} converted now" if todo else "was already converted"
     logger.info("%s: %s, %.2f h, %s", target, count(made.num_files, "file"), made.hours, done)
     return made
@@ -226,14 +223,6 @@ def _read_record(target: Path) -> Converted | None:
         raise DataError(f"{_beside(target, RECORD)}: is not a record of a conversion; remove it") from error
 
 
-def _remove_temporary(target: Path) -> None:
-    """Remove what a process that was killed has left half written."""
-    for place, _, files in os.walk(target):
-        for name in files:
-            if name.startswith(".") and name.endswith(_TEMPORARY):
-                (Path(place) / name).unlink(missing_ok=True)
-
-
 def _read_durations(target: Path) -> dict[str, int]:
     """Numbers of samples by name, as they were written when all was done; whatever is not there costs a look."""
     try:
@@ -250,7 +239,7 @@ def _converted(
     """Each file with its number of samples, or with what is wrong with it."""
     rest = iter(files)
     batches = iter(lambda: list(islice(rest, _BATCH)), [])
-    work = _Work(source, target, audio_format)
+    work = _Conversion(source, target, audio_format)
     bar = tqdm(total=len(files), desc=f"convert {target.parent.name}", unit=" files", delay=2)
     try:
         with bar, _pool(min(num_workers, -(-len(files) // _BATCH))) as pool:
@@ -264,7 +253,7 @@ def _converted(
 
 
 @dataclass(frozen=True)
-class _Work:
+class _Conversion:
     """What a process does with a batch of files."""
 
     source: Path
@@ -284,43 +273,24 @@ class _Work:
             samples = to_int16(read_audio(self.source / file, SAMPLE_RATE))
         except DataError as error:
             return str(error)
-        content = io.BytesIO()
-        soundfile.write(content, samples, SAMPLE_RATE, subtype="PCM_16", format=self.audio_format.upper())
-        _write_bytes(path, content.getvalue())
+        with replacing(path) as part:
+            soundfile.write(part, samples, SAMPLE_RATE, subtype="PCM_16", format=self.audio_format.upper())
         return len(samples)
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that gets its name when it is complete; no other process writes the same temporary one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{_TEMPORARY}")
-    try:
-        file = temporary.open("wb")
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = temporary.open("wb")
-    is_complete = False
-    try:
-        with file:
-            file.write(content)
-        temporary.replace(path)
-        is_complete = True
-    finally:
-        if not is_complete:
-            temporary.unlink(missing_ok=True)
 
 
 def _beside(target: Path, suffix: str) -> Path:
     return target.with_name(f"{target.name}.{suffix}")
 
 
-def _write(target: Path, suffix: str, record: Converted) -> None:
-    _write_text(_beside(target, suffix), json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
+def _write_record(target: Path, record: Converted) -> None:
+    _write(target, RECORD, json.dumps(asdict(record), indent=1, sort_keys=True) + "\n")
 
 
-def _write_text(path: Path, text: str) -> None:
+def _write(target: Path, suffix: str, text: str) -> None:
     """Write unless the file says so already."""
+    path = _beside(target, suffix)
     if not path.exists() or path.read_text(encoding="utf-8") != text:
-        _write_bytes(path, text.encode())
+        write_text(path, text)
 
 
 @contextmanager

@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Room:
+class SpacePlan:
     """What will be done with the archives.
 
-    ``corpora`` is the folder to unpack into, ``audio_format`` that of the copy of VoxCeleb2's speech: ``wav``, ``flac``
-    or ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read. ``store`` is the
+    ``corpora`` is the folder to unpack into, ``audio_format`` that of the copy of m4a speech: ``wav``, ``flac`` or
+    ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read. ``store`` is the
     folder of the audio stores that stage 3 packs of ``stored``; None where nothing is packed.
     """
 
@@ -54,7 +54,7 @@ def gigabytes(num_bytes: float) -> str:
     return f"{num_bytes:.0f} B"
 
 
-def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Room) -> None:
+def check_space(archives: Path, missing: Mapping[str, int], sets: Sequence[ArchiveSet], plan: SpacePlan) -> None:
     """Add up the disk space, log the sum line by line, and stop if there is not enough.
 
     What is there already needs nothing: with no file missing and no set to unpack, nothing is said.
@@ -63,31 +63,31 @@ def check_room(archives: Path, missing: Mapping[str, int], sets: Sequence[Archiv
         archives: where files will be fetched to.
         missing: bytes still to fetch, by the name of the file.
         sets: the sets that are to be unpacked.
-        room: where to, and how.
+        plan: where to, and how.
 
     Raises:
         DownloadError: if it is not enough, with the sum and ways to need less.
     """
     if not missing and not sets:
         return
-    for line in _arithmetic(missing, sets, room):
+    for line in _arithmetic(missing, sets, plan):
         logger.info("disk space: %s", line)
     short = []
-    for folder, need in _needs(archives, sum(missing.values()), sets, room):
+    for folder, need in _needs(archives, sum(missing.values()), sets, plan):
         free = shutil.disk_usage(folder).free
         logger.info("disk space: in %s: needed %s, free %s", folder, gigabytes(need), gigabytes(free))
         if need > free:
             short.append(f"{folder}: expected {gigabytes(need)} of free disk space, found {gigabytes(free)}")
     if short:
-        places = f"free some, choose other places with --archives{' and' if room.store is None else ','} --corpora_dir"
-        places += "" if room.store is None else " and --data_dir"
-        raise DownloadError(f"{summarise(short)}; {places}{_savings(sets, room)}")
+        places = f"free some, choose other places with --archives{' and' if plan.store is None else ','} --corpora_dir"
+        places += "" if plan.store is None else " and --data_dir"
+        raise DownloadError(f"{summarise(short)}; {places}{_savings(sets, plan)}")
 
 
-def _savings(sets: Sequence[ArchiveSet], room: Room) -> str:
+def _savings(sets: Sequence[ArchiveSet], plan: SpacePlan) -> str:
     """Options that would need less, of those that are not chosen yet; the copy's has two names, run.sh's first."""
-    found = ["--keep_archives false"] if room.keep_archives else []
-    now = sum(one.converted_bytes(room.audio_format) for one in sets)
+    found = ["--keep_archives false"] if plan.keep_archives else []
+    now = sum(one.converted_bytes(plan.audio_format) for one in sets)
     less = [name for name in ("flac", "store") if sum(one.converted_bytes(name) for one in sets) < now]
     if less:
         of_recipe = " or ".join(less).replace("store", "m4a")
@@ -95,32 +95,32 @@ def _savings(sets: Sequence[ArchiveSet], room: Room) -> str:
     return f", or need less: {', '.join(found)}" if found else ""
 
 
-def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], room: Room) -> Iterator[str]:
+def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], plan: SpacePlan) -> Iterator[str]:
     """The sum, a line for each set and one for all other files."""
     of_sets = 0
     for one in sets:
         fetch = sum(missing.get(name, 0) for name in {one.joined_name, *(part.name for part in one.parts)})
         of_sets += fetch
-        copy = one.converted_bytes(room.audio_format)
-        copied = f" + {gigabytes(copy)} as {room.audio_format}" if copy else ""
-        later = "" if room.keep_archives else f", {gigabytes(one.archive_bytes)} less when its archive is removed"
+        copy = one.converted_bytes(plan.audio_format)
+        copied = f" + {gigabytes(copy)} as {plan.audio_format}" if copy else ""
+        later = "" if plan.keep_archives else f", {gigabytes(one.archive_bytes)} less when its archive is removed"
         yield f"{one.name}: {gigabytes(fetch)} to fetch + {gigabytes(one.unpacked_bytes)} unpacked{copied}{later}"
     if sum(missing.values()) > of_sets:
         yield f"trial lists: {gigabytes(sum(missing.values()) - of_sets)} to fetch"
-    if room.store_bytes:
-        yield f"audio stores of stage 3, 16-bit samples: {gigabytes(room.store_bytes)}"
+    if plan.store_bytes:
+        yield f"audio stores of stage 3, 16-bit samples: {gigabytes(plan.store_bytes)}"
 
 
-def _needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], room: Room) -> list[tuple[Path, int]]:
+def _needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], plan: SpacePlan) -> list[tuple[Path, int]]:
     """The most bytes that each disk will have to take at any time, named by the first folder on it.
 
     All is fetched; then set after set is unpacked (and converted), and its archive removed; then the stores are packed.
     """
-    steps = [(archives, fetch), (room.corpora, 0)]
+    steps = [(archives, fetch), (plan.corpora, 0)]
     for one in sets:
-        steps.append((room.corpora, one.unpacked_bytes + one.converted_bytes(room.audio_format)))
-        steps.append((archives, 0 if room.keep_archives else -one.archive_bytes))
-    steps.append((room.store or room.corpora, room.store_bytes))
+        steps.append((plan.corpora, one.unpacked_bytes + one.converted_bytes(plan.audio_format)))
+        steps.append((archives, 0 if plan.keep_archives else -one.archive_bytes))
+    steps.append((plan.store or plan.corpora, plan.store_bytes))
     first: dict[int, Path] = {}
     now, most = dict[int, int](), dict[int, int]()
     for folder, change in steps:

@@ -1,30 +1,30 @@
-"""Archives and trial lists into a folder: what is there already, what is missing, room for it, and every byte checked.
+"""Archives and trial lists into a folder: what is there is checked, what is missing is fetched, if there is space.
 
-The ways in differ only in the addresses: the owners' site with a personal key, the Hugging Face mirror, or none, where
-all that is done is to check what the user has brought. An archive may lie there in its parts or joined. A file bears
-its final name only when its md5 is right; one that proved wrong is moved to the folder ``bad``.
+The sources differ only in the addresses: the owners' site with a personal key, the Hugging Face mirror, or none, where
+all that is done is to check what the user has brought. An archive may lie there in its parts or joined. A file that is
+fetched gets its final name only when its md5 is right; one that proved wrong is moved to the folder ``bad``. An archive
+that the user has packed anew is taken on request: unpacking checks its names, growth and counts as it always does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
 from tqdm import tqdm
 
-from ham.corpora.catalogue import VOXCELEB_PAGE, ArchiveSet, Catalogue, Part, TrialListFile
+from ham.corpora.catalogue import ArchiveSet, Catalogue, RemoteFile, TrialListFile
 from ham.corpora.checksums import ChecksumBook, md5_of, set_aside
-from ham.corpora.disk_space import Room, check_room, gigabytes
+from ham.corpora.disk_space import SpacePlan, check_space, gigabytes
 from ham.corpora.fetch import Fetcher, Limits, StoppedError, UnreachableError, state_path
-from ham.corpora.unpack import is_unpacked
+from ham.corpora.records import is_unpacked
 from ham.corpora.web import PLACEHOLDER, Address, RefusedError, Secret
 from ham.errors import ConfigError, DownloadError, summarise
 from ham.files import lock_folder
@@ -33,17 +33,15 @@ from ham.schema import choose
 logger = logging.getLogger(__name__)
 
 SOURCES = ("official", "mirror", "none")
-"""Where VoxCeleb comes from."""
-KEY_VARIABLE = "HAM_VOXCELEB_KEY"
-"""Environment variable that holds the personal key."""
+"""Where archives come from that have owners who ask for a key."""
 
 
 @dataclass(frozen=True)
 class Ways:
-    """Where files come from: the source of VoxCeleb, and addresses in place of the catalogue's.
+    """Where files come from: the source, and addresses in place of the catalogue's.
 
-    ``lists_url`` is the folder of the trial lists; "" takes each list's own address. ``endpoint`` is the Hugging Face
-    server, None for the one that huggingface_hub is set to. ``key`` is needed for ``official`` only.
+    ``lists_url`` is the folder of the trial lists. ``endpoint`` is the Hugging Face server, None for the one that
+    huggingface_hub is set to. ``key`` is needed for ``official`` only.
     """
 
     source: str
@@ -56,36 +54,33 @@ class Ways:
 
     def __post_init__(self) -> None:
         choose("--source", self.source, SOURCES)
-        if "?" in self.official_url:
-            place = "--official_url"  # whose text is not repeated, since it may hold the key
-            raise ConfigError(
-                f"{place}: expected the address up to the question mark; the key belongs in {KEY_VARIABLE}"
-            )
+        if "?" in self.official_url:  # whose text is not repeated, since it may hold the key
+            raise ConfigError("--official_url: expected the address up to the question mark; the key has its own place")
 
 
 @dataclass(frozen=True)
 class _File:
     """One file of the folder: what it must be, and where it is if it has to be fetched."""
 
-    part: Part
+    remote: RemoteFile
     folder: Path
     origin: ArchiveSet | TrialListFile
 
     @property
     def path(self) -> Path:
         """Where the whole file lies."""
-        return self.folder / self.part.name
+        return self.folder / self.remote.name
 
     @property
     def unfinished(self) -> Path:
         """Where it lies while it is loaded."""
-        return self.folder / f"{self.part.name}.part"
+        return self.folder / f"{self.remote.name}.part"
 
     @property
     def num_missing_bytes(self) -> int:
         """How much has to be fetched, as far as the size is known."""
         loaded = self.unfinished.stat().st_size if self.unfinished.exists() else 0
-        return max(0, self.part.expected_size - loaded)
+        return max(0, self.remote.expected_size - loaded)
 
 
 def download(
@@ -93,24 +88,26 @@ def download(
     lists: Sequence[TrialListFile],
     archives: Path,
     ways: Ways,
-    room: Room,
+    plan: SpacePlan,
     catalogue: Catalogue,
     *,
+    accept_repacked: bool = False,
     limits: Limits | None = None,
     insecure: bool = False,
     num_connections: int = 4,
 ) -> dict[str, tuple[Path, ...]]:
     """Make sure that archives and lists are in a folder and are what they should be.
 
-    Sets that are unpacked already are left alone, and so are the parts that unpacking has removed behind itself.
+    Sets that are unpacked already are left alone.
 
     Args:
         sets: the archives wanted.
         lists: the trial lists wanted.
         archives: the folder; it is made where files are fetched.
         ways: where they come from.
-        room: what will be done with them, for the check of the disk space.
+        plan: what will be done with them, for the check of the disk space.
         catalogue: its addresses are the ones that ``ways`` does not give.
+        accept_repacked: whether an archive that is there is taken with another checksum than the owners'.
         limits: how patient loading is.
         insecure: do not verify certificates.
         num_connections: how many files are loaded or read at the same time.
@@ -120,65 +117,44 @@ def download(
 
     Raises:
         ConfigError: if files are missing and may not be fetched, or the key is missing.
-        DownloadError: if there is not enough room, or files could not be fetched or are wrong.
+        DownloadError: if there is not enough disk space, or files could not be fetched or are wrong.
         DataError: if another program works in the folder.
     """
-    wanted = [one for one in sets if not is_unpacked(one, room.corpora)]
+    wanted = [one for one in sets if not is_unpacked(one, plan.corpora)]
     if not wanted and not lists:
-        logger.info("%s: %d sets, unpacked already", room.corpora, len(sets))
+        logger.info("%s: %d sets, unpacked already", plan.corpora, len(sets))
         return {one.name: () for one in sets}
     if ways.source != "none":
         archives.mkdir(parents=True, exist_ok=True)
     elif not archives.is_dir():
         raise ConfigError(f"--archives {archives}: expected the folder of your archives, found none")
     with lock_folder(archives, "a download"):
-        work = _Work(archives, room.corpora, ways, catalogue, num_connections)
+        folder = _Folder(archives, ways, catalogue, accept_repacked, num_connections)
         while True:
-            files = work.files(wanted, lists)
+            files = folder.files(wanted, lists)
             missing = [one for one in files if not one.path.exists()]
-            addresses = work.addresses(missing)
-            check_room(archives, {one.part.name: one.num_missing_bytes for one in missing}, wanted, room)
-            if not work.check(files):
+            addresses = folder.addresses(missing)
+            check_space(archives, {one.remote.name: one.num_missing_bytes for one in missing}, wanted, plan)
+            if not folder.check(files):
                 break
         if missing:
-            work.fetch(missing, addresses, limits or Limits(), insecure)
-        _say_done(files, archives, len(sets) - len(wanted))
+            folder.fetch(missing, addresses, limits or Limits(), insecure)
+        folder.say_done(files, len(sets) - len(wanted))
     origins: list[ArchiveSet | TrialListFile] = [*sets, *lists]
     return {one.name: tuple(file.path for file in files if file.origin is one) for one in origins}
 
 
-def freed_files(archive: ArchiveSet, corpora: Path) -> frozenset[str]:
-    """Parts that were removed since all that is in them is unpacked: ``freed`` of ``<set>.unpacked.json``.
+class _Folder:
+    """The folder of archives during a download: what is there, what is wrong, what is fetched."""
 
-    Args:
-        archive: the set.
-        corpora: the folder of unpacked sets.
-
-    Returns:
-        Their names.
-    """
-    names = _unpacked_state(archive, corpora).get("freed")
-    return frozenset(map(str, names)) if isinstance(names, list) else frozenset()
-
-
-def _unpacked_state(archive: ArchiveSet, corpora: Path) -> dict[str, object]:
-    try:
-        content = json.loads((corpora / f"{archive.name}.unpacked.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    edition = [f"{part.md5} {part.name}" for part in archive.parts]
-    known = isinstance(content, dict) and content.get("archive", edition) == edition
-    return content if known else {}  # what was unpacked of another edition does not count
-
-
-class _Work:
-    """The steps of a download in one folder, and what they share."""
-
-    def __init__(self, archives: Path, corpora: Path, ways: Ways, catalogue: Catalogue, num_connections: int) -> None:
+    def __init__(
+        self, archives: Path, ways: Ways, catalogue: Catalogue, accept_repacked: bool, num_connections: int
+    ) -> None:
         self._archives = archives
-        self._corpora = corpora
         self._ways = ways
         self._catalogue = catalogue
+        self._accepts = accept_repacked
+        self._repacked: set[Path] = set()
         self._book = ChecksumBook(archives)
         self._num_connections = num_connections
 
@@ -186,11 +162,9 @@ class _Work:
         """The files to have, by what is in the folder now: an archive that is there in one piece needs no parts."""
         found = []
         for one in sets:
-            whole = (self._archives / one.joined_name).is_file()
-            freed = freed_files(one, self._corpora)
-            parts = (one.joined,) if whole else tuple(part for part in one.parts if part.name not in freed)
-            found += [_File(part, self._archives, one) for part in parts]
-        return found + [_File(Part(one.name, None, one.md5, one.about_size), self._archives, one) for one in lists]
+            is_joined = (self._archives / one.joined_name).is_file()
+            found += [_File(part, self._archives, one) for part in ((one.joined,) if is_joined else one.parts)]
+        return found + [_File(one.file, self._archives, one) for one in lists]
 
     def check(self, files: Sequence[_File]) -> bool:
         """Check what is there, reading only what no earlier run has read; wrong files are moved aside.
@@ -201,51 +175,58 @@ class _Work:
         Raises:
             DownloadError: if some were wrong and may not be fetched.
         """
-        unread = [one for one in files if one.path.exists() and self._book.known(one.part.name) is None]
+        unread = [one for one in files if one.path.exists() and self._book.known(one.remote.name) is None]
         if unread:
             total = sum(one.path.stat().st_size for one in unread)
             stop = threading.Event()
             with _bar("check archives", total, 0, stop) as advance, _pool(self._num_connections, stop.set) as run:
-                run([_job(self._read, one, advance) for one in unread])
-        wrong = [problem for one in files if one.path.exists() and (problem := self._problem(one))]
+                run([partial(self._read, one, advance) for one in unread])
+        wrong = {one: problem for one in files if one.path.exists() and (problem := self._problem(one))}
         if wrong and self._ways.source == "none":
-            raise DownloadError(f"{summarise(wrong)}; bring {'it' if len(wrong) == 1 else 'them'} again")
-        for problem in wrong:
+            them = "it" if len(wrong) == 1 else "them"
+            own = f"; if you have packed {them} anew, move {them} back and add --accept_repacked true"
+            cure = own if any(isinstance(one.origin, ArchiveSet) for one in wrong) else ""
+            raise DownloadError(f"{summarise([*wrong.values()])}; bring {them} again{cure}")
+        for problem in wrong.values():
             logger.warning("%s; fetching it again", problem)
         return bool(wrong)
 
     def _read(self, file: _File, advance: Callable[[int], None]) -> None:
-        self._book.remember(file.part.name, file.path, md5_of(file.path, advance))
+        self._book.remember(file.remote.name, file.path, md5_of(file.path, advance))
 
     def _problem(self, file: _File) -> str:
         """Move a file aside if it is wrong, and say so; nothing where it is right."""
-        found = self._book.known(file.part.name)
-        if not file.part.md5 or found == file.part.md5:
+        found = self._book.known(file.remote.name)
+        if not file.remote.md5 or found == file.remote.md5:
+            return ""
+        if self._accepts and isinstance(file.origin, ArchiveSet):
+            logger.warning("%s: its md5 is not the owners'; taken as packed anew (--accept_repacked true)", file.path)
+            self._repacked.add(file.path)
             return ""
         size = file.path.stat().st_size
         return self._set_aside(file, file.path, str(found), size)
 
     def _set_aside(self, file: _File, path: Path, found: str, size: int) -> str:
-        self._book.forget(file.part.name)
-        place = set_aside(path, file.part.name)
-        lengths = f" ({size} bytes of {file.part.size})" if file.part.size not in (None, size) else ""
-        return f"{file.path}: expected md5 {file.part.md5}, found {found}{lengths}; moved to {place}"
+        self._book.forget(file.remote.name)
+        place = set_aside(path, file.remote.name)
+        lengths = f" ({size} bytes of {file.remote.size})" if file.remote.size not in (None, size) else ""
+        return f"{file.path}: expected md5 {file.remote.md5}, found {found}{lengths}; moved to {place}"
 
     def fetch(
         self, files: Sequence[_File], addresses: Mapping[str, list[Address]], limits: Limits, insecure: bool
     ) -> None:
-        """Load missing files side by side; one that cannot be had does not keep the others from being loaded.
+        """Load missing files side by side; one that fails does not keep the others from being loaded.
 
         Raises:
             DownloadError: if some could not be fetched or are wrong.
         """
         loaded = [one.unfinished.stat().st_size if one.unfinished.exists() else 0 for one in files]
-        total = sum(max(one.part.expected_size, size) for one, size in zip(files, loaded, strict=True))
+        total = sum(max(one.remote.expected_size, size) for one, size in zip(files, loaded, strict=True))
         connections = min(self._num_connections, len(files))
         with Fetcher(limits, insecure=insecure, num_connections=connections) as fetcher:
             fetch = _Fetch(fetcher, addresses, self._book, self._set_aside)
             with _bar("fetch archives", total, sum(loaded)) as advance, _pool(connections, fetcher.stop) as run:
-                problems = run([_job(fetch, one, advance) for one in files])
+                problems = run([partial(fetch, one, advance) for one in files])
         if problems:
             raise DownloadError(summarise(problems))
 
@@ -257,29 +238,33 @@ class _Work:
         """
         if missing and self._ways.source == "none":
             raise ConfigError(self._what_is_missing(missing))
-        return {one.part.name: self._addresses(one) for one in missing}
+        return {one.remote.name: self._addresses(one) for one in missing}
 
     def _addresses(self, file: _File) -> list[Address]:
-        if isinstance(file.origin, TrialListFile):
-            base = self._ways.lists_url.rstrip("/")
-            return [Address(f"{base}/{quote(file.part.name)}" if base else file.origin.url, "--lists_url")]
-        if file.origin.source == "openslr":
+        name, origin = file.remote.name, file.origin
+        if isinstance(origin, TrialListFile):
+            return [_below(self._ways.lists_url or self._catalogue.lists_url, "--lists_url", name)]
+        if origin.url:
+            return [_below(origin.url, "--catalogue", name)]
+        if origin.openslr_path:
             bases = self._ways.openslr_urls or self._catalogue.openslr_urls
-            path = f"{file.origin.openslr_path}/{quote(file.part.name)}"
-            return [Address(f"{base.rstrip('/')}/{path}", "--openslr_urls") for base in bases]
+            return [_below(base, "--openslr_urls", origin.openslr_path, name) for base in bases]
         if self._ways.source == "official":
-            return [self._official(file.part.name)]
+            return [self._official(origin, name)]
         repo = self._ways.mirror_repo or self._catalogue.mirror_repo
-        return [mirror_address(repo, file.origin.mirror_path, file.part.name, self._ways.endpoint)]
+        return [mirror_address(repo, origin.mirror_path, name, self._ways.endpoint)]
 
-    def _official(self, name: str) -> Address:
-        base = self._ways.official_url or self._catalogue.official_url
+    def _official(self, archive: ArchiveSet, name: str) -> Address:
+        base, page = self._ways.official_url or self._catalogue.official_url, self._catalogue.official_page
+        if not base:
+            raise ConfigError(f"{archive.name}: its catalogue has no url, openslr_path or official_url; add one")
+        variable = self._catalogue.key_variable
         if self._ways.key is None:
             raise ConfigError(
-                f"--source official: expected your personal key in the variable {KEY_VARIABLE} or in a file named by "
-                f"--key_file, found neither; ask for one at {VOXCELEB_PAGE}, or take --source mirror, which needs none"
+                f"--source official: expected your personal key in the variable {variable} or in a file named by "
+                f"--key_file, found neither; ask for one at {page}, or take --source mirror, which needs none"
             )
-        cure = f"the key is wrong or has run out: check {KEY_VARIABLE} or --key_file, or ask anew at {VOXCELEB_PAGE}"
+        cure = f"the key is wrong or has run out: check {variable} or --key_file, or ask anew at {page}"
         url = f"{base}?key={PLACEHOLDER}&file={quote(name)}"
         return Address(url, "--official_url", login_cure=cure, secret=self._ways.key)
 
@@ -287,11 +272,28 @@ class _Work:
         """With ``--source none``: which files to bring, by archive."""
         problems = []
         for origin in dict.fromkeys(one.origin for one in missing):
-            names = [one.part.name for one in missing if one.origin is origin]
+            names = [one.remote.name for one in missing if one.origin is origin]
             joined = f" (or {origin.joined_name})" if isinstance(origin, ArchiveSet) and len(origin.parts) > 1 else ""
             problems.append(f"expected {', '.join(names)}{joined}, found nothing of that name")
         cure = "put them there, or choose --source official or mirror"
         return f"--archives {self._archives}: {summarise(problems)}; {cure}"
+
+    def say_done(self, files: Sequence[_File], num_unpacked: int) -> None:
+        """Log what is there now.
+
+        Args:
+            files: all that was wanted.
+            num_unpacked: sets of which nothing is wanted any more.
+        """
+        size = gigabytes(sum(one.path.stat().st_size for one in files))
+        repacked = f", but for {len(self._repacked)} packed anew" if self._repacked else ""
+        unpacked = f"; {num_unpacked} sets are unpacked already" if num_unpacked else ""
+        tail = f"checksums as published{repacked}{unpacked}"
+        logger.info("%s: %d files, %s, %s", self._archives, len(files), size, tail)
+
+
+def _below(base: str, option: str, *path: str) -> Address:
+    return Address("/".join([base.rstrip("/"), *map(quote, path)]), option)
 
 
 def mirror_address(repo: str, folder: str, name: str, endpoint: str | None = None) -> Address:
@@ -351,25 +353,25 @@ class _Fetch:
 
         Raises:
             StoppedError: if its server has refused the key, or cannot be connected to.
-            DownloadError: if it cannot be had, or is wrong.
+            DownloadError: if no server gives it, or it is wrong.
         """
         part = file.unfinished
         md5 = self._load(file, advance)
         size = part.stat().st_size
-        if md5 != file.part.md5:
+        if md5 != file.remote.md5:
             state_path(part).unlink(missing_ok=True)
             raise DownloadError(f"{self._wrong(file, part, md5, size)}; the next run fetches it again")
-        self._book.remember(file.part.name, part, md5)
-        os.replace(part, file.path)  # noqa: PTH105 - only now it has its name
+        self._book.remember(file.remote.name, part, md5)
+        part.replace(file.path)  # only now it has its name
         state_path(part).unlink(missing_ok=True)
         logger.info("%s: %s, md5 as published", file.path, gigabytes(size))
 
     def _load(self, file: _File, advance: Callable[[int], None]) -> str:
         """Load a file, taking note of whether its last server gives or refuses; its md5."""
-        addresses = self._addresses[file.part.name]
+        addresses = self._addresses[file.remote.name]
         host, cure = addresses[-1].host, addresses[-1].login_cure
         if host in self._refusing and host not in self._giving:
-            raise StoppedError(f"{file.part.name}: {host}: not asked, since it gives nothing")
+            raise StoppedError(f"{file.remote.name}: {host}: not asked, since it gives nothing")
 
         def _advance(num_bytes: int) -> None:
             if num_bytes > 0:
@@ -377,8 +379,8 @@ class _Fetch:
             advance(num_bytes)
 
         try:
-            part = file.part
-            return self._fetcher.fetch(addresses, file.unfinished, part.size, _advance, part.most_bytes)
+            remote = file.remote
+            return self._fetcher.fetch(addresses, file.unfinished, remote.size, _advance, remote.most_bytes)
         except UnreachableError:
             self._refusing.add(host)
             raise
@@ -386,12 +388,6 @@ class _Fetch:
             if cure and cure in str(error):
                 self._refusing.add(host)
             raise
-
-
-def _job(
-    do: Callable[[_File, Callable[[int], None]], None], file: _File, advance: Callable[[int], None]
-) -> Callable[[], None]:
-    return lambda: do(file, advance)
 
 
 @contextlib.contextmanager
@@ -435,9 +431,3 @@ def _pool(num_threads: int, stop: Callable[[], None]) -> Iterator[Callable[[Sequ
         if not is_done:
             stop()
         executor.shutdown(cancel_futures=True)
-
-
-def _say_done(files: Sequence[_File], archives: Path, num_unpacked: int) -> None:
-    size = gigabytes(sum(one.path.stat().st_size for one in files))
-    unpacked = f"; {num_unpacked} sets are unpacked already" if num_unpacked else ""
-    logger.info("%s: %d files, %s, checksums as published%s", archives, len(files), size, unpacked)

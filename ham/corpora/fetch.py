@@ -38,6 +38,7 @@ from ham.corpora.web import (
     judge,
 )
 from ham.errors import DownloadError
+from ham.files import write_text
 
 logger = logging.getLogger(__name__)
 
@@ -314,9 +315,7 @@ class _Transfer:
             logger.info("%s: %s: has another edition or cannot resume; beginning again", self.name, address.host)
         self.restart()
         self._edition = found
-        part = self._state.with_name(self._state.name + ".new")
-        part.write_text(json.dumps(asdict(found)) + "\n", encoding="utf-8")
-        os.replace(part, self._state)  # noqa: PTH105 - the pair to the temporary name above
+        write_text(self._state, json.dumps(asdict(found)) + "\n")
 
     def _misfit(self, total: int | None) -> str:
         """What speaks against a file of the length that a server says, None where it says none."""

@@ -1,20 +1,7 @@
-"""What the archives of the corpora hold, where it goes, and which names are refused.
+"""Where the members of an archive go, which of them are left out, and which names and sizes are refused.
 
-==========  ========================================  ==================================
-set         inside the archive                        below the folder of corpora
-==========  ========================================  ==================================
-vox1_dev    ``wav/id10001/<video>/00001.wav``         ``vox1/wav/id10001/...``
-vox1_test   the same, other speakers                  ``vox1/wav/id10270/...``
-vox2_dev    ``dev/aac/id00012/<video>/00001.m4a``     ``vox2_dev/m4a/id00012/...``
-vox2_test   ``aac/id00017/<video>/00001.m4a``         ``vox2_test/m4a/id00017/...``
-musan       ``musan/{music,speech,noise}/...``        ``musan/...``
-rirs        ``RIRS_NOISES/simulated_rirs/...``        ``RIRS_NOISES/...``
-cn1         ``CN-Celeb_flac/{data,dev,eval}/...``     ``CN-Celeb_flac/...``
-cn2         ``CN-Celeb2_flac/data/...``, ``spk.lst``  ``CN-Celeb2_flac/...``
-==========  ========================================  ==================================
-
-A layout is known by its inner folder, whatever lies above it: archives that somebody has packed anew often begin
-elsewhere. Hidden files and ``__MACOSX`` are left out, and everything else that is neither audio nor a list.
+A layout is known by its inner folder, whatever lies above it, or by what should be in that: archives that somebody has
+packed anew often begin elsewhere. Hidden files and ``__MACOSX`` are left out, and all else that is not asked for.
 """
 
 from __future__ import annotations
@@ -22,66 +9,39 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from types import MappingProxyType
+from pathlib import Path, PurePosixPath
 
 from ham.errors import DataError
 
-_ABOVE = r"(?:[^/]+/)*?"
+MAX_EXPANSION = 20
+"""An archive may grow by this factor: speech grows by less than 2, lists of trials by 10."""
+FREE_EXPANSION = 1 << 16
+"""Bytes that any archive may grow by."""
+CHUNK_BYTES = 1 << 20
+"""Bytes of an archive, or of a file in it, that are read and written at a time."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is unpacked of an archive, and where to.
+    r"""What is unpacked of an archive, and where to: the block ``layout`` of ``archives.yaml``.
 
-    ``wanted`` matches the names of members; its group 1 goes below ``place``. ``counted`` matches those of them that
-    the owners count, with a group 1 that is the speaker where there are speakers. ``split`` is the file that gets the
-    list of utterances, where two archives share a place.
+    The folder ``folder`` of the archive, whatever lies above it, goes to ``place`` below the folder of corpora; where
+    it was left out, the whole archive does.
+    ``wanted`` and ``counted`` are regular expressions for paths below it, matched as a whole: the files that are
+    unpacked, and those of them that the owners count (all where it is left out), with a group that is the speaker
+    where there are speakers: ``(id\d+)/[^/]+/[^/]+\.wav``. ``example`` says in errors what was expected. ``split`` is
+    the file that gets a list of the utterances, where two archives share a place; ``needed`` are folders below
+    ``place`` without which the set does not count as unpacked.
     """
 
     place: str
+    folder: str
     example: str
-    wanted: re.Pattern[str]
-    counted: re.Pattern[str]
-    split: str | None = None
-
-
-def _voxceleb(place: str, folder: str, extension: str, split: str | None = None) -> Layout:
-    inside = rf"(id\d+)/[^/]+/[^/]+\.{extension}"
-    wanted = re.compile(rf"{_ABOVE}{folder}/({inside})")
-    return Layout(place, f"{folder}/id*/<video>/<number>.{extension}", wanted, re.compile(inside), split)
-
-
-def _folder(name: str, inside: str, counted: str, example: str) -> Layout:
-    return Layout(name, f"{name}/{example}", re.compile(rf"{_ABOVE}{name}/({inside})"), re.compile(counted))
-
-
-_CN_DATA = r"data/([^/]+)/[^/]+\.(?:flac|wav)"
-_TERMS = r"(?:.+/)?(?:README|LICENSE|ANNOTATIONS)(?:\.txt)?"
-"""Files without speech that say whose recordings these are and on which terms."""
-
-_CN_FILES = r"\.(?:flac|wav|lst|map|txt)"
-
-LAYOUTS: Mapping[str, Layout] = MappingProxyType(
-    {
-        "vox1_dev": _voxceleb("vox1/wav", "wav", "wav", "vox1/splits/vox1_dev.txt"),
-        "vox1_test": _voxceleb("vox1/wav", "wav", "wav", "vox1/splits/vox1_test.txt"),
-        "vox2_dev": _voxceleb("vox2_dev/m4a", "aac", "m4a"),
-        "vox2_test": _voxceleb("vox2_test/m4a", "aac", "m4a"),
-        "musan": _folder("musan", rf"(?:music|speech|noise)/.+\.wav|{_TERMS}", r".+\.wav", "{music,speech,noise}/..."),
-        "rirs": _folder(
-            "RIRS_NOISES",
-            rf".+\.wav|(?:.+/)?(?:rir_list|noise_list|room_info)|{_TERMS}",
-            r"simulated_rirs/.+\.wav",
-            "simulated_rirs/...",
-        ),
-        "cn1": _folder("CN-Celeb_flac", rf"(?:data|dev|eval)/.+{_CN_FILES}", _CN_DATA, "{data,dev,eval}/..."),
-        "cn2": _folder("CN-Celeb2_flac", rf"data/.+{_CN_FILES}|[^/]+\.lst", _CN_DATA, "data/..."),
-    }
-)
-"""The layout of every set of the catalogue."""
+    wanted: str
+    counted: str = ""
+    split: str = ""
+    needed: tuple[str, ...] = ()
 
 
 class Sorter:
@@ -94,12 +54,12 @@ class Sorter:
 
     def __init__(self, archive: str, layout: Layout) -> None:
         self._archive, self._layout = archive, layout
+        self._wanted = re.compile(rf"(?:(?:[^/]+/)*?{re.escape(layout.folder)}/)?(?P<inside>{layout.wanted})")
+        self._counted = re.compile(layout.counted or layout.wanted)
         self.speakers: set[str] = set()
         """The speakers of counted files."""
         self.num_counted = 0
         """Files that the owners count."""
-        self.num_placed = 0
-        """Files that are unpacked: counted ones, other audio and lists."""
         self.left_out: Counter[str] = Counter()
         """Files that are not unpacked, by extension."""
         self._seen: set[str] = set()
@@ -145,35 +105,21 @@ class Sorter:
         """
         self.check(name)
         name = "/".join(part for part in name.split("/") if part != ".")
-        found = None if _is_hidden(name) else self._layout.wanted.fullmatch(name)
+        found = None if _is_hidden(name) else self._wanted.fullmatch(name)
         if found is None:
             self.left_out[_kind(name)] += 1
             self._first_other = self._first_other or name
             return None
-        inside = found[1]
-        self.add_seen(inside, name)
-        self.num_placed += 1
-        if counted := self._layout.counted.fullmatch(inside):
+        inside = found["inside"]
+        key = unicodedata.normalize("NFC", inside).casefold()
+        if key in self._seen:
+            again = f"the member {name!a} is there twice, perhaps in other cases of letters"
+            raise DataError(f"{self._archive}: {again}; load it again")
+        self._seen.add(key)
+        if counted := self._counted.fullmatch(inside):
             self.num_counted += 1
             self.speakers.update(counted.groups())
         return f"{self._layout.place}/{inside}"
-
-    def add_seen(self, inside: str, name: str) -> None:
-        """Remember a file, by its path below the layout's place.
-
-        Args:
-            inside: the path.
-            name: what errors call it.
-
-        Raises:
-            DataError: if it is there already.
-        """
-        key = unicodedata.normalize("NFC", inside).casefold()
-        if key in self._seen:
-            raise DataError(
-                f"{self._archive}: the member {name!a} is there twice, perhaps in other cases of letters; load it again"
-            )
-        self._seen.add(key)
 
     def check_found(self) -> None:
         """Refuse an archive in which nothing was found.
@@ -208,6 +154,40 @@ def name_problem(name: str) -> str | None:
     if any(len(part.encode()) > 240 for part in name.split("/")):
         return "has a name of more than 240 bytes"
     return None
+
+
+def check_growth(place: str, size: int, packed: int, most: int = MAX_EXPANSION, free: int = FREE_EXPANSION) -> None:
+    """Refuse what grows beyond all reason: a small file that would fill the disk.
+
+    Args:
+        place: the archive or its member, the beginning of the message.
+        size: bytes that come out.
+        packed: bytes that they are packed into.
+        most: the factor by which it may grow.
+        free: bytes that may come out in any case.
+
+    Raises:
+        DataError: if ``size`` is above ``most * packed + free``.
+    """
+    if size > most * packed + free:
+        found = f"found {packed} bytes that become {size}"
+        raise DataError(f"{place}: expected to grow at most {most}-fold, {found}; this is a trap, load it again")
+
+
+def holds_file(path: Path, size: int) -> bool:
+    """Whether a file of a size is there, which a run before this one has unpacked.
+
+    Args:
+        path: the file.
+        size: its length in bytes.
+
+    Returns:
+        True if it is.
+    """
+    try:
+        return path.stat().st_size == size
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _is_hidden(name: str) -> bool:

@@ -26,7 +26,7 @@ FOLDER = "training"
 """Where stage 5 leaves it all, below the experiment's folder."""
 
 JOINED = "-joined-"
-"""In the id of an utterance that :mod:`ham.corpora.cnceleb` joined from short ones, between its genre and the rest."""
+"""In the id of an utterance that CN-Celeb's recipe joined from short ones, between its genre and the rest."""
 
 LEAST_HELD_OUT = 10
 """Speakers that must have been kept aside for calibration to be trained on them alone."""

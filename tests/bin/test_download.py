@@ -16,8 +16,9 @@ import pytest
 
 from ham.bin.download import main
 from ham.cli import run
-from ham.corpora.catalogue import ArchiveSet, Catalogue, Part, TrialListFile, dump_catalogue
+from ham.corpora.catalogue import ArchiveSet, Catalogue, RemoteFile, TrialListFile
 from tests.corpora.site import Site, serve, stall, status
+from tests.packed import LAYOUT, write_catalogue
 
 KEY = "p3rs0nal/k3y"
 VOICE = random.Random(1).randbytes(400_000)
@@ -36,15 +37,22 @@ class Command:
         self.site, self.archives, self.key_file = site, root / "archives", root / "key"
         self._capfd = capfd
         self.err = ""
-        voice = (Part("v.zip", len(VOICE), md5(VOICE)),)
-        noise = (Part("n.tar.gz", None, md5(NOISE), 50_000),)
-        sets = [
-            ArchiveSet("v", voice, "v.zip", None, None, "zip", "voxceleb", mirror_path="vox"),
-            ArchiveSet("n", noise, "n.tar.gz", None, None, "tar.gz", "openslr", openslr_path="9"),
-        ]
-        trials = TrialListFile("t.txt", "T", 1, 0, md5(LIST), site.url("/meta/t.txt"))
-        made = Catalogue({one.name: one for one in sets}, {"t.txt": trials}, site.url("/owners"), (site.url("/slr"),))
-        dump_catalogue(made, root / "catalogue.json")
+        voice = (RemoteFile("v.zip", md5(VOICE), len(VOICE)),)
+        noise = (RemoteFile("n.tar.gz", md5(NOISE), about_size=50_000),)
+        sets = {
+            "v": ArchiveSet("v", voice, LAYOUT, "v.zip", mirror_path="vox"),
+            "n": ArchiveSet("n", noise, LAYOUT, "n.tar.gz", openslr_path="9"),
+        }
+        made = Catalogue(
+            sets,
+            {"t.txt": TrialListFile("t.txt", "T", 1, 0, md5(LIST))},
+            site.url("/owners"),
+            key_variable="HAM_VOXCELEB_KEY",
+            mirror_repo="ProgramComputer/voxceleb",
+            openslr_urls=(site.url("/slr"),),
+            lists_url=site.url("/meta"),
+        )
+        write_catalogue(made, root / "catalogue.json")
         self.usual = ["--catalogue", str(root / "catalogue.json"), "--archives", str(self.archives)]
         self.usual += ["--backoff_s", "0.01", "--stall_s", "0.5"]
 
@@ -150,8 +158,8 @@ def test_the_key_in_the_place_of_the_file_is_not_repeated(command: Command) -> N
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--source", "mirror"], "expected something to fetch; the sets are v, n"),
-        (["--source", "mirror", "--sets", "w"], "--sets: expected one of v, n, found 'w'"),
+        (["--source", "mirror"], "expected something to fetch; the sets are musan, rirs, v, n"),
+        (["--source", "mirror", "--sets", "w"], "--sets: expected one of musan, rirs, v, n, found 'w'"),
         (
             ["--source", "mirror", "--lists", "v.txt"],
             "--lists: expected one of t.txt, found 'v.txt'; did you mean 't.txt'",
@@ -179,6 +187,17 @@ def test_wrong_bytes_and_the_next_run(command: Command) -> None:
     assert command("--sets", "n", "--source", "mirror") == 1
     assert f"moved to {command.archives}/bad/n.tar.gz; the next run fetches it again" in command.err
     assert command("--sets", "n", "--source", "mirror") == 0
+
+
+def test_an_archive_of_the_user_with_another_checksum(command: Command) -> None:
+    command.archives.mkdir()
+    (command.archives / "v.zip").write_bytes(VOICE[::-1])
+    assert command("--sets", "v", "--source", "none", "--accept_repacked", "true") == 0
+    assert "warning: " in command.err
+    assert "v.zip: its md5 is not the owners'; taken as packed anew" in command.err
+    assert command("--sets", "v", "--source", "none") == 1
+    assert "move it back and add --accept_repacked true" in command.err
+    assert (command.archives / "bad/v.zip").read_bytes() == VOICE[::-1]
 
 
 def test_insecure_says_what_it_risks(command: Command) -> None:

@@ -7,14 +7,15 @@ import random
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from ham.bin.unpack import main
 from ham.cli import run
-from ham.corpora.catalogue import Catalogue, dump_catalogue
-from tests.packed import noise_files, tar_of, tree, write_archive, zip_of
+from ham.corpora.catalogue import Catalogue
+from tests.packed import noise_files, tar_of, tree, write_archive, write_catalogue, zip_of
 
 VOX = "wav/id1{:04d}/-video_{}/00001.wav"
 CN = "CN-Celeb2_flac/data/id{:05d}/singing-01-{:03d}.flac"
@@ -27,7 +28,7 @@ def make(folder: Path, num_files: int = 30, size: int = 2000) -> list[str]:
     counts = (num_files // 5, num_files)
     dev = write_archive(folder / "archives", "vox1_dev", zip_of(vox), 4, *counts)
     cn2 = write_archive(folder / "archives", "cn2", tar_of(cn), 3, *counts)
-    dump_catalogue(Catalogue({"vox1_dev": dev, "cn2": cn2}, {}), folder / "catalogue.json")
+    write_catalogue(Catalogue({"vox1_dev": dev, "cn2": cn2}, {}), folder / "catalogue.json")
     places = ["--archives", str(folder / "archives"), "--catalogue", str(folder / "catalogue.json")]
     return ["--sets", "vox1_dev", "cn2", *places]
 
@@ -50,7 +51,7 @@ def test_sets_are_unpacked_once(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        (["--sets", "vox3"], 2, "expected some of vox1_dev, cn2; found 'vox3'"),
+        (["--sets", "vox3"], 2, "expected one of musan, rirs, vox1_dev, cn2, found 'vox3'"),
         (["--archives", "nowhere"], 2, "nowhere: expected vox1_dev_wav.zip or its parts for vox1_dev"),
         (["--keep_archives", "no"], 2, "expected true or false"),
         (["--max_missing_files", "-1"], 2, "at least 0"),
@@ -78,6 +79,19 @@ def test_too_few_files_end_in_one_line(tmp_path: Path, capsys: pytest.CaptureFix
         "or accept 3 missing files with --max_missing_files 3\n"
     )
     assert run(main, [*argv, "--max_missing_files", "3"]) == 0
+
+
+def test_an_archive_of_another_size_is_taken_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = [*make(tmp_path), "--corpora_dir", str(tmp_path / "corpora")]
+    archives = tmp_path / "archives"
+    archive = archives / "vox1_dev_wav.zip"
+    archive.write_bytes(zip_of(noise_files(VOX, 30), zipfile.ZIP_STORED))
+    size = sum(path.stat().st_size for path in archives.glob("vox1_dev_wav.zip_part*")) + 1
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text(catalogue.read_text().replace('"joined_md5": ""', f'"joined_md5": "", "joined_size": {size}'))
+    assert run(main, argv) == 1
+    assert f"expected {size} bytes, found {archive.stat().st_size}; load it again" in capsys.readouterr().err
+    assert run(main, [*argv, "--accept_repacked", "true"]) == 0
 
 
 def start(argv: list[str]) -> subprocess.Popen[bytes]:

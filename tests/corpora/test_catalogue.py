@@ -1,4 +1,4 @@
-"""The table of archives and lists, and the files that replace it."""
+"""The tables of archives of the corpora, files that replace them, and what is wrong with such a file."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 
-from ham.corpora.catalogue import BUILT_IN, LISTS, SETS, dump_catalogue, load_catalogue
+from ham.corpora.catalogue import NOISES, load_catalogue
 from ham.errors import ConfigError
+from tests.packed import CNCELEB, LISTS, SETS, VOXCELEB, write_catalogue
 
 MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def test_the_sets_and_lists_of_the_recipe_are_there() -> None:
-    assert list(SETS) == ["vox1_dev", "vox1_test", "vox2_dev", "vox2_test", "musan", "rirs", "cn1", "cn2"]
+    assert list(VOXCELEB.sets) == ["musan", "rirs", "vox1_dev", "vox1_test", "vox2_dev", "vox2_test"]
+    assert list(CNCELEB.sets) == ["musan", "rirs", "cn1", "cn2"]
     assert len(LISTS) == 6
-    assert load_catalogue(None) is BUILT_IN
+    assert VOXCELEB.key_variable == "HAM_VOXCELEB_KEY"
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -27,9 +29,9 @@ def test_a_set_hangs_together(name: str) -> None:
     assert one.name == name
     assert all(MD5.fullmatch(part.md5) and part.expected_size > 0 for part in one.parts)
     assert len({part.md5 for part in one.parts}) == len(one.parts)
-    assert one.joined_name.endswith(one.kind)
-    assert bool(one.mirror_path) == (one.source == "voxceleb")
-    assert bool(one.openslr_path) == (one.source == "openslr")
+    assert one.is_zip == (not one.joined_name.endswith(".tar.gz"))
+    assert bool(one.mirror_path) != bool(one.openslr_path)
+    assert one.layout.example.startswith(one.layout.folder)
     if len(one.parts) == 1:
         assert one.joined == one.parts[0]
         assert one.joined_md5 == one.parts[0].md5
@@ -52,7 +54,6 @@ def test_trials_of_the_lists() -> None:
     assert counts["veri_test.txt"] == 37_720
     assert counts["list_test_all.txt"] == 581_480
     assert counts["list_test_hard.txt"] == 552_536
-    assert all(one.url.endswith("/" + name) for name, one in LISTS.items())
 
 
 def test_only_compressed_speech_gets_a_copy() -> None:
@@ -64,25 +65,31 @@ def test_only_compressed_speech_gets_a_copy() -> None:
 
 
 def test_a_written_catalogue_reads_back(tmp_path: Path) -> None:
-    dump_catalogue(BUILT_IN, tmp_path / "c.json")
-    again = load_catalogue(tmp_path / "c.json")
-    assert dict(again.sets) == dict(SETS)
-    assert dict(again.lists) == dict(LISTS)
-    assert again.openslr_urls == BUILT_IN.openslr_urls
+    write_catalogue(VOXCELEB, tmp_path / "c.json")
+    assert load_catalogue(tmp_path / "c.json") == VOXCELEB
+
+
+LAYOUT = {"place": "a", "folder": "a", "example": "a/<name>.wav", "wanted": r".+\.wav"}
 
 
 def content() -> dict[str, Any]:
-    part = {"name": "a.zip", "size": 3, "md5": "0" * 32}
-    one = {"name": "a", "parts": [part], "joined_name": "a.zip", "joined_md5": None, "joined_size": None}
-    return {"sets": [{**one, "kind": "zip", "source": "openslr"}], "lists": [], "openslr_urls": ["http://h/r"]}
+    """A catalogue of one set, as short as can be."""
+    part = {"name": "a.zip", "md5": "0" * 32}
+    return {"sets": {"a": {"parts": [part], "url": "http://h/a", "layout": dict(LAYOUT)}}, "lists_url": "http://h/l"}
 
 
-def test_addresses_that_are_left_out_stay(tmp_path: Path) -> None:
+def test_what_is_left_out_has_a_default(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(json.dumps(content()))
     read = load_catalogue(tmp_path / "c.json")
-    assert list(read.sets) == ["a"]
+    assert list(read.sets) == ["musan", "rirs", "a"]
+    assert read.sets["a"].joined == read.sets["a"].parts[0]
+    assert (read.lists, read.official_url, len(read.openslr_urls)) == ({}, "", 3)
+    own = {**content(), "openslr_urls": ["http://h/r"]}
+    own["sets"]["musan"] = {**content()["sets"]["a"], "parts": [{"name": "m.tar.gz", "md5": "1" * 32}]}
+    (tmp_path / "c.json").write_text(json.dumps(own))
+    read = load_catalogue(tmp_path / "c.json")
     assert read.openslr_urls == ("http://h/r",)
-    assert read.official_url == BUILT_IN.official_url
+    assert read.sets["musan"].joined_name == "m.tar.gz"
 
 
 def changed(*path: str | int, value: object) -> dict[str, Any]:
@@ -94,38 +101,56 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
     return made
 
 
+A = ("sets", "a")
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ([], "expected an object"),
+        ([], "expected a block of keys"),
         (changed("set", value=[]), "did you mean 'sets'"),
-        ({"sets": []}, "missing: lists"),
-        (changed("sets", value={}), "sets: expected an array"),
-        (changed("sets", 0, "parts", value=[]), "at least one part"),
-        (changed("sets", 0, "kind", value="rar"), "zip, tar.gz"),
-        (changed("sets", 0, "source", value="me"), "voxceleb, openslr"),
-        (changed("sets", 0, "parts", 0, "name", value="../a.zip"), "plain file name"),
-        (changed("sets", 0, "parts", 0, "name", value="a.part"), "plain file name"),
-        (changed("sets", 0, "parts", 0, "name", value="checksums.json"), "plain file name"),
-        (changed("sets", 0, "joined_name", value="/etc/a"), "plain file name"),
-        (changed("sets", 0, "name", value="a/b"), "plain file name"),
-        (changed("sets", 0, "parts", 0, "md5", value="ABC"), "32 hexadecimal"),
-        (changed("sets", 0, "parts", 0, "size", value=-1), "whole number"),
-        (changed("sets", 0, "hours", value="long"), "finite number"),
-        (changed("sets", value=content()["sets"] * 2), "found twice: a.zip"),
+        ({"lists": {}}, "missing: sets"),
+        (changed("sets", value=[]), "sets: expected a block of names"),
+        (changed(*A, value=1), "sets.a: expected a block of keys"),
+        (changed(*A, "parts", value=[]), "sets.a.parts: expected a list of at least one part"),
+        (changed(*A, "parts", 0, "md5x", value=""), "did you mean 'md5'"),
+        (changed(*A, "joined_name", value="a.rar"), "sets.a.joined_name: expected a .zip or .tar.gz, found 'a.rar'"),
+        (changed(*A, "audio", value="mp3"), "sets.a.audio: expected one of wav, m4a, flac"),
+        (changed(*A, "openslr_path", value=82), "sets.a.openslr_path: expected a text, found 82; write it in quotes"),
+        (changed(*A, "parts", 0, "name", value="../a.zip"), "sets.a.parts[0].name: expected a plain file name"),
+        (changed(*A, "parts", 0, "name", value="a.part"), "plain file name"),
+        (changed(*A, "parts", 0, "name", value="checksums.json"), "plain file name"),
+        (changed(*A, "joined_name", value="/etc/a"), "plain file name"),
+        (changed("sets", "a/b", value=content()["sets"]["a"]), "plain file name"),
+        (changed(*A, "parts", 0, "md5", value="ABC"), "sets.a.parts[0].md5: expected 32 hexadecimal"),
+        (changed(*A, "joined_md5", value="ABC"), "sets.a.joined_md5: expected 32 hexadecimal"),
+        (changed(*A, "parts", 0, "size", value=-1), "sets.a.parts[0].size: expected a whole number"),
+        (changed(*A, "hours", value="long"), "sets.a.hours: expected a finite number"),
+        (changed(*A, "layout", value={}), "sets.a.layout: expected the keys place, folder, example, wanted"),
+        (changed(*A, "layout", "wanted", value="("), "sets.a.layout.wanted: expected a regular expression"),
+        (changed(*A, "layout", "place", value="../x"), "sets.a.layout.place: expected a path below"),
+        (changed(*A, "layout", "split", value="/etc/x"), "sets.a.layout.split: expected a path below"),
+        (changed(*A, "layout", "needed", value="x"), "sets.a.layout.needed: expected a list"),
+        (changed("openslr_urls", value=[1]), "openslr_urls: expected a text, found 1"),
+        (changed("sets", "b", value=content()["sets"]["a"]), "expected every file once, found twice: a.zip"),
+        (changed("lists", value={"l.txt": {"title": "L"}}), "lists.l.txt: expected the keys"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, wrong: object, words: str) -> None:
     (tmp_path / "c.json").write_text(json.dumps(wrong))
-    with pytest.raises(ConfigError, match=r"c\.json") as caught:
+    with pytest.raises(ConfigError, match=r"c\.json: ") as caught:
         load_catalogue(tmp_path / "c.json")
     assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text("{")
     (tmp_path / "deep.json").write_text("[" * 200_000)
-    (tmp_path / "digits.json").write_text("9" * 5000)
-    for name in ("c.json", "deep.json", "digits.json", "none.json"):
-        with pytest.raises(ConfigError, match="expected a JSON file"):
+    for name in ("c.json", "deep.json", "none.json"):
+        with pytest.raises(ConfigError, match=name):
             load_catalogue(tmp_path / name)
+
+
+def test_the_shared_archives_come_with_the_package() -> None:
+    assert NOISES.name in (Path(__file__).parents[2] / "pyproject.toml").read_text()

@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 import pytest
 
-from ham.corpora.catalogue import BLOCK_WASTE_BYTES, SETS, ArchiveSet, Part
-from ham.corpora.disk_space import Room, check_room, gigabytes
+from ham.corpora.catalogue import BLOCK_WASTE_BYTES, ArchiveSet, RemoteFile
+from ham.corpora.disk_space import SpacePlan, check_space, gigabytes
 from ham.errors import DownloadError
+from tests.packed import LAYOUT, SETS
 
 GIGA = 10**9
 
@@ -24,7 +25,7 @@ class Usage(NamedTuple):
 
 
 def archive(name: str, size: int, unpacked: int) -> ArchiveSet:
-    return ArchiveSet(name, (Part(name, size, "0" * 32),), name, None, None, "zip", "openslr", unpacked_size=unpacked)
+    return ArchiveSet(name, (RemoteFile(name, "0" * 32, size),), LAYOUT, name, unpacked_size=unpacked)
 
 
 @pytest.fixture
@@ -51,12 +52,12 @@ def test_sizes_are_written_in_powers_of_ten(size: float, text: str) -> None:
 def test_the_sum_is_the_limit(tmp_path: Path, free: list[int], keep: bool, needed: int) -> None:
     sets = [archive("a.zip", 5 * GIGA, 10 * GIGA), archive("b.zip", 7 * GIGA, 40 * GIGA)]
     missing = {"a.zip": 3 * GIGA, "b.zip": 1 * GIGA}
-    room = Room(tmp_path / "not/there/yet", keep_archives=keep)
+    plan = SpacePlan(tmp_path / "not/there/yet", keep_archives=keep)
     free[0] = needed * GIGA
-    check_room(tmp_path / "archives", missing, sets, room)
+    check_space(tmp_path / "archives", missing, sets, plan)
     free[0] -= 1
     with pytest.raises(DownloadError, match=f"expected {needed}.0 GB of free disk space, found") as caught:
-        check_room(tmp_path / "archives", missing, sets, room)
+        check_space(tmp_path / "archives", missing, sets, plan)
     assert ("--keep_archives false" in str(caught.value)) == keep
 
 
@@ -73,7 +74,7 @@ def test_the_cures_are_those_that_help(
     tmp_path: Path, free: list[int], name: str, audio_format: str, keep: bool, cures: str
 ) -> None:
     with pytest.raises(DownloadError) as caught:
-        check_room(tmp_path, {"x": GIGA}, [SETS[name]], Room(tmp_path, audio_format, keep))
+        check_space(tmp_path, {"x": GIGA}, [SETS[name]], SpacePlan(tmp_path, audio_format, keep))
     assert cures in str(caught.value)
     assert str(caught.value).endswith(cures) or cures.endswith("run.sh; ")
 
@@ -82,7 +83,7 @@ def test_the_arithmetic_is_shown(tmp_path: Path, free: list[int], caplog: pytest
     free[0] = 10**15
     caplog.set_level(logging.INFO)
     sets = [replace(SETS["vox2_dev"], num_utts=None), SETS["musan"]]
-    check_room(tmp_path, {"vox2_dev_aac_partah": 2_315_355_528, "x.txt": 1000}, sets, Room(tmp_path))
+    check_space(tmp_path, {"vox2_dev_aac_partah": 2_315_355_528, "x.txt": 1000}, sets, SpacePlan(tmp_path))
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "disk space: vox2_dev: 2.3 GB to fetch + 77.5 GB unpacked + 271.9 GB as wav"
     assert lines[1].startswith("disk space: musan: 0 B to fetch + 12.6 GB unpacked")
@@ -99,36 +100,39 @@ def test_two_disks_are_two_sums(tmp_path: Path, free: list[int], monkeypatch: py
         pytest.skip("needs a second file system")
     sets = [archive("a.zip", 5 * GIGA, 10 * GIGA)]
     free[0] = 10 * GIGA
-    check_room(tmp_path, {"a.zip": 5 * GIGA}, sets, Room(Path("/dev/shm/corpora"), keep_archives=False))
+    check_space(tmp_path, {"a.zip": 5 * GIGA}, sets, SpacePlan(Path("/dev/shm/corpora"), keep_archives=False))
     free[0] = 10 * GIGA - 1
     with pytest.raises(DownloadError, match=r"^/dev/shm: expected 10\.0 GB"):
-        check_room(tmp_path, {"a.zip": 5 * GIGA}, sets, Room(Path("/dev/shm/corpora")))
+        check_space(tmp_path, {"a.zip": 5 * GIGA}, sets, SpacePlan(Path("/dev/shm/corpora")))
 
 
-def test_nothing_to_do_needs_nothing(tmp_path: Path, free: list[int]) -> None:
-    check_room(tmp_path, {}, [], Room(tmp_path))
+def test_nothing_to_do_needs_nothing(tmp_path: Path, free: list[int], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    check_space(tmp_path, {}, [], SpacePlan(tmp_path))
+    assert free == [0]
+    assert caplog.records == []
 
 
 def test_unpacking_needs_room_where_nothing_is_fetched(tmp_path: Path, free: list[int]) -> None:
     with pytest.raises(DownloadError, match=r"expected 10\.0 GB of free disk space"):
-        check_room(tmp_path, {}, [archive("a.zip", 5, 10 * GIGA)], Room(tmp_path))
+        check_space(tmp_path, {}, [archive("a.zip", 5, 10 * GIGA)], SpacePlan(tmp_path))
 
 
 def test_the_stores_count_until_they_are_there(tmp_path: Path, free: list[int]) -> None:
     speech, musan = replace(archive("a.zip", 5 * GIGA, 10 * GIGA), hours=1000.0), SETS["musan"]
-    room = Room(tmp_path, store=tmp_path / "store", stored=(speech, musan))
+    plan = SpacePlan(tmp_path, store=tmp_path / "store", stored=(speech, musan))
     hour = 3600 * 16000 * 2
-    assert room.store_bytes == 1000 * hour + 12_600_000_000
+    assert plan.store_bytes == 1000 * hour + 12_600_000_000
     (tmp_path / "store" / "train").mkdir(parents=True)
-    assert room.store_bytes == 12_600_000_000
+    assert plan.store_bytes == 12_600_000_000
     free[0] = 5 * GIGA + 10 * GIGA + 12_600_000_000
-    check_room(tmp_path, {"a.zip": 5 * GIGA}, [speech], room)
+    check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], plan)
     free[0] -= 1
     with pytest.raises(DownloadError, match=r"expected 27\.6 GB .* --archives, --corpora_dir and --data_dir"):
-        check_room(tmp_path, {"a.zip": 5 * GIGA}, [speech], room)
+        check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], plan)
 
 
 def test_the_whole_of_voxceleb_with_its_stores(tmp_path: Path) -> None:
     sets = [SETS[name] for name in ("vox1_dev", "vox1_test", "vox2_dev", "musan", "rirs")]
     hours = 340.4 + 11.2 + 2360.2
-    assert Room(tmp_path, store=tmp_path, stored=sets).store_bytes == round(hours * 115.2e6) + 18_600_000_000
+    assert SpacePlan(tmp_path, store=tmp_path, stored=sets).store_bytes == round(hours * 115.2e6) + 18_600_000_000

@@ -8,7 +8,7 @@ import logging
 import random
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,15 +16,16 @@ from types import SimpleNamespace
 import pytest
 
 from ham.corpora import checksums, download
-from ham.corpora.catalogue import BUILT_IN, ArchiveSet, Catalogue, Part, TrialListFile
-from ham.corpora.disk_space import Room
+from ham.corpora.catalogue import ArchiveSet, Catalogue, RemoteFile, TrialListFile
+from ham.corpora.disk_space import SpacePlan
 from ham.corpora.download import Ways, mirror_address
-from ham.corpora.fetch import Limits
-from ham.corpora.unpack import Unpacked
-from ham.corpora.web import Secret
+from ham.corpora.fetch import Fetcher, Limits
+from ham.corpora.records import Unpacked
+from ham.corpora.web import Address, RefusedError, Secret
 from ham.errors import ConfigError, DataError, DownloadError
 from ham.files import lock_folder
 from tests.corpora.site import Site, cut, serve, status
+from tests.packed import LAYOUT, SETS, VOXCELEB
 
 LIMITS = Limits(3, backoff_s=0.01, max_backoff_s=0.04, stall_s=0.5, progress_bytes=10_000)
 KEY = "p3rs0nal"
@@ -40,25 +41,22 @@ def md5(content: bytes) -> str:
 
 SPEECH = ArchiveSet(
     "v",
-    tuple(Part(name, len(content), md5(content)) for name, content in PARTS.items()),
+    tuple(RemoteFile(name, md5(content), len(content)) for name, content in PARTS.items()),
+    LAYOUT,
     "v.zip",
     md5(JOINED),
     len(JOINED),
-    "zip",
-    "voxceleb",
     mirror_path="vox",
 )
 MUSIC = ArchiveSet(
     "n",
-    (Part("n.tar.gz", None, md5(NOISE), 1000),),
+    (RemoteFile("n.tar.gz", md5(NOISE), about_size=1000),),
+    SETS["musan"].layout,
     "n.tar.gz",
     md5(NOISE),
-    None,
-    "tar.gz",
-    "openslr",
     openslr_path="9",
 )
-TRIALS = TrialListFile("t.txt", "T", 50, 0, md5(LIST), "http://127.0.0.1:1/nobody/t.txt")
+TRIALS = TrialListFile("t.txt", "T", 50, 0, md5(LIST))
 
 
 @dataclass
@@ -84,10 +82,11 @@ class World:
     ) -> dict[str, tuple[Path, ...]]:
         sets = [one for one in wanted if isinstance(one, ArchiveSet)]
         lists = [one for one in wanted if isinstance(one, TrialListFile)]
-        catalogue = Catalogue({one.name: one for one in sets}, {one.name: one for one in lists})
-        room = Room(self.folder.parent / "corpora")
+        keys = {"official_page": "https://owners.example/form", "key_variable": "HAM_OWNERS_KEY"}
+        catalogue = Catalogue({one.name: one for one in sets}, {one.name: one for one in lists}, **keys)
+        plan = SpacePlan(self.folder.parent / "corpora")
         chosen = ways or self.ways()
-        return download.download(sets, lists, self.folder, chosen, room, catalogue, limits=LIMITS, **options)  # type: ignore[arg-type]
+        return download.download(sets, lists, self.folder, chosen, plan, catalogue, limits=LIMITS, **options)  # type: ignore[arg-type]
 
     def bring(self, **contents: bytes) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -177,7 +176,10 @@ def test_a_wrong_file_of_the_user_is_moved_aside(world: World) -> None:
         world(SPEECH, ways=Ways("none"))
     bad = world.folder / "bad/v_partb"
     assert f"v_partb: expected md5 {md5(PARTS['v_partb'])}, found {md5(b'x' * 39_999)}" in str(caught.value)
-    assert f"(39999 bytes of 40000); moved to {bad}; bring it again" in str(caught.value)
+    assert (
+        f"(39999 bytes of 40000); moved to {bad}; bring it again; if you have packed it anew, move it back and add"
+        in str(caught.value)
+    )
     assert bad.read_bytes() == b"x" * 39_999
     assert not (world.folder / "v_partb").exists()
 
@@ -232,11 +234,11 @@ def test_a_wrong_key_stops_at_once_and_is_not_shown(world: World) -> None:
         world(SPEECH, num_connections=1)
     assert len(world.site.requests) == 1
     assert KEY not in str(caught.value)
-    assert "https://mm.kaist.ac.kr/datasets/voxceleb" in str(caught.value)
+    assert "https://owners.example/form" in str(caught.value)
 
 
 def test_a_missing_key_is_asked_for_before_anything_happens(world: World) -> None:
-    with pytest.raises(ConfigError, match=r"HAM_VOXCELEB_KEY .* --key_file"):
+    with pytest.raises(ConfigError, match=r"HAM_OWNERS_KEY .* --key_file"):
         world(MUSIC, SPEECH, ways=world.ways(key=""))
     assert world.site.requests == []
     world.bring(**PARTS)
@@ -276,7 +278,7 @@ def test_no_room_is_said_before_anything_starts(world: World, monkeypatch: pytes
     assert world.site.requests == []
 
 
-def test_unpacked_sets_and_freed_parts_are_not_fetched_again(world: World, tmp_path: Path) -> None:
+def test_unpacked_sets_are_not_fetched_again(world: World, tmp_path: Path) -> None:
     corpora = tmp_path / "corpora"
     for folder in ("music", "speech", "noise"):
         (corpora / "musan" / folder).mkdir(parents=True)
@@ -284,12 +286,8 @@ def test_unpacked_sets_and_freed_parts_are_not_fetched_again(world: World, tmp_p
     music, path = replace(MUSIC, name="musan"), corpora / "musan.unpacked.json"
     done = Unpacked("musan", [f"{part.md5} {part.name}" for part in MUSIC.parts], 3, 0, 0, [], {})
     path.write_text(json.dumps(asdict(done)))
-    edition = [f"{part.md5} {part.name}" for part in SPEECH.parts]
-    begun = {"set": "v", "archive": edition, "sizes": [40_000] * 4, "freed": ["v_parta", "v_partb"], "stream": None}
-    (corpora / "v.unpacked.json").write_text(json.dumps({**begun, "complete": False}))
-    found = world(SPEECH, music)
-    assert found == {"v": (world.folder / "v_partc", world.folder / "v_partd"), "musan": ()}
-    assert world.names() == {"v_partc", "v_partd", checksums.BOOK}
+    assert world(SPEECH, music) == {"v": tuple(world.folder / name for name in PARTS), "musan": ()}
+    assert world.names() == {*PARTS, checksums.BOOK}
     shutil.rmtree(world.folder)
     assert world(music, ways=Ways("none")) == {"musan": ()}
     for damaged in ("", "[]", '{"complete": 1}', '{"complete": true, "archive": ["0 n.tar.gz"]}'):
@@ -346,18 +344,61 @@ def test_addresses_of_the_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
         mirror_address("a b/c/d", "vox2", "x")
 
 
-def test_addresses_of_the_built_in_catalogue(world: World) -> None:
-    work = download._Work(world.folder, world.folder, Ways("official", Secret(KEY, "t")), BUILT_IN, 1)
-    files = work.files([BUILT_IN.sets["vox2_dev"], BUILT_IN.sets["musan"]], [BUILT_IN.lists["veri_test2.txt"]])
-    found = {name: [one.url for one in addresses] for name, addresses in work.addresses(files).items()}
+def addresses(ways: Ways, folder: Path, monkeypatch: pytest.MonkeyPatch, *wanted: str) -> dict[str, list[str]]:
+    """Where files of VoxCeleb's catalogue would be fetched from; nothing is."""
+    found: dict[str, list[str]] = {}
+
+    def _fetch(self: Fetcher, where: Sequence[Address], part: Path, *_: object) -> str:
+        found[part.name.removesuffix(".part")] = [one.url for one in where]
+        raise RefusedError("asked")
+
+    monkeypatch.setattr(Fetcher, "fetch", _fetch)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**15))
+    sets, lists = ([table[name] for name in wanted if name in table] for table in (VOXCELEB.sets, VOXCELEB.lists))
+    with pytest.raises(DownloadError, match="asked"):
+        download.download(sets, lists, folder / "archives", ways, SpacePlan(folder), VOXCELEB)
+    return found
+
+
+def test_addresses_of_a_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = ("vox2_dev", "musan", "veri_test2.txt")
+    found = addresses(Ways("official", Secret(KEY, "t")), tmp_path, monkeypatch, *wanted)
     official = "https://cn01.mmai.io/download/voxceleb?key=YOUR-KEY&file=vox2_dev_aac_partah"
     assert found["vox2_dev_aac_partah"] == [official]
     assert found["musan.tar.gz"][0] == "https://www.openslr.org/resources/17/musan.tar.gz"
     assert len(found["musan.tar.gz"]) == 3
     assert found["veri_test2.txt"] == ["https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta/veri_test2.txt"]
-    mirrored = download._Work(world.folder, world.folder, replace(Ways("mirror"), endpoint="https://h"), BUILT_IN, 1)
-    url = mirrored.addresses(files)["vox2_dev_aac_partaa"][0].url
-    assert url == "https://h/datasets/ProgramComputer/voxceleb/resolve/main/vox2/vox2_dev_aac_partaa"
+    mirrored = addresses(Ways("mirror", endpoint="https://h"), tmp_path, monkeypatch, *wanted)
+    url = "https://h/datasets/ProgramComputer/voxceleb/resolve/main/vox2/vox2_dev_aac_partaa"
+    assert mirrored["vox2_dev_aac_partaa"] == [url]
+
+
+def test_a_set_without_any_address_is_named(world: World) -> None:
+    ways = replace(world.ways(), official_url="")
+    with pytest.raises(ConfigError, match="v: its catalogue has no url, openslr_path or official_url; add one"):
+        world(SPEECH, ways=ways)
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_an_archive_that_was_packed_anew_is_taken_on_request(
+    joined: bool, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"v.zip": JOINED[::-1]} if joined else {**PARTS, "v_partb": b"x" * 50_000}
+    caplog.set_level(logging.INFO)
+    world.bring(**own, **{"t.txt": b"another list"})
+    found = world(SPEECH, ways=Ways("none"), accept_repacked=True)
+    assert [path.read_bytes() for path in found["v"]] == list(own.values())
+    assert caplog.text.count("its md5 is not the owners'; taken as packed anew") == 1
+    assert "checksums as published, but for 1 packed anew" in caplog.text
+    assert "bad" not in world.names()
+    with pytest.raises(DownloadError, match=r"t\.txt: expected md5 .*; bring it again$"):  # it has no archive's guards
+        world(TRIALS, ways=Ways("none"), accept_repacked=True)
+
+
+def test_what_is_fetched_is_never_taken_with_another_checksum(world: World) -> None:
+    world.site.then("/slr/9/n.tar.gz", serve(content=NOISE[::-1]))
+    with pytest.raises(DownloadError, match=r"n\.tar\.gz: expected md5 .* the next run fetches it again"):
+        world(MUSIC, accept_repacked=True)
 
 
 def test_a_key_in_the_address_is_refused_and_not_repeated() -> None:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from ham.corpora.catalogue import SETS
-from ham.corpora.layouts import LAYOUTS, Sorter, name_problem
+from ham.corpora.layouts import Layout, Sorter, check_growth, holds_file, name_problem
 from ham.errors import DataError
+from tests.packed import SETS
 
 
 def sorter(name: str) -> Sorter:
-    return Sorter("a.zip", LAYOUTS[name])
-
-
-def test_every_set_has_a_layout() -> None:
-    assert LAYOUTS.keys() == SETS.keys()
+    return Sorter("a.zip", SETS[name].layout)
 
 
 @pytest.mark.parametrize(
     ("name", "member", "target"),
     [
         ("vox1_dev", "wav/id10001/abc/00001.wav", "vox1/wav/id10001/abc/00001.wav"),
+        ("vox1_dev", "id10001/abc/00001.wav", "vox1/wav/id10001/abc/00001.wav"),
+        ("musan", "./noise/free-sound/a.wav", "musan/noise/free-sound/a.wav"),
         ("vox1_test", "./vox1_test_wav/wav/id10270/-_c/00001.wav", "vox1/wav/id10270/-_c/00001.wav"),
         ("vox2_dev", "dev/aac/id00012/abc/00001.m4a", "vox2_dev/m4a/id00012/abc/00001.m4a"),
         ("vox2_dev", "aac/id00012/abc/00001.m4a", "vox2_dev/m4a/id00012/abc/00001.m4a"),
@@ -119,12 +119,12 @@ def test_counting() -> None:
     for member in ("data/id1/a.flac", "data/id1/b.flac", "data/id2/a.flac", "eval/test/id3-a.flac", "dev/dev.lst"):
         found.place(f"CN-Celeb_flac/{member}")
     found.place("CN-Celeb_flac/README.TXT")
-    assert (found.num_counted, found.num_placed, found.speakers) == (3, 5, {"id1", "id2"})
+    assert (found.num_counted, found.speakers) == (3, {"id1", "id2"})
     assert found.left_out == {".txt": 1}
     rooms = sorter("rirs")
     rooms.place("RIRS_NOISES/simulated_rirs/a/b.wav")
     rooms.place("RIRS_NOISES/pointsource_noises/b.wav")
-    assert (rooms.num_counted, rooms.num_placed, rooms.speakers) == (1, 2, set())
+    assert (rooms.num_counted, rooms.speakers) == (1, set())
 
 
 def test_another_archive_is_refused() -> None:
@@ -134,3 +134,25 @@ def test_another_archive_is_refused() -> None:
         found.check_found()
     with pytest.raises(DataError, match="found no file"):
         sorter("vox1_dev").check_found()
+
+
+def test_a_folder_of_the_archive_may_have_any_name() -> None:
+    found = Sorter("a.zip", Layout("x", "a.b (c)", "a.b (c)/...", r"(\w+)/\d"))
+    assert found.place("above/a.b (c)/s/1") == "x/s/1"
+    assert found.place("a+b (c)/s/1") is None
+    assert found.speakers == {"s"}
+
+
+def test_growth_is_bounded() -> None:
+    check_growth("a.zip", 20 * 10**6 + 2**16, 10**6)
+    with pytest.raises(DataError, match=r"^a\.zip: expected to grow at most 20-fold, found 1000000 bytes that become"):
+        check_growth("a.zip", 20 * 10**6 + 2**16 + 1, 10**6)
+    with pytest.raises(DataError, match="at most 3-fold"):
+        check_growth("a.zip", 4, 1, 3, 0)
+
+
+def test_a_file_counts_as_there_by_its_size(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123")
+    assert [holds_file(tmp_path / "a", size) for size in (2, 3)] == [False, True]
+    assert not holds_file(tmp_path / "a/b", 3)
+    assert not holds_file(tmp_path / "b", 0)

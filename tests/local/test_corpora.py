@@ -16,7 +16,8 @@ export lists_url=http://environment
 . "$corpus_dir/conf/corpus.sh"
 option_names=("${corpus_options[@]}")
 parse_options "${@:3}"
-ham() { [ "$1" != prepare_voxceleb ] || echo vox1_dev; printf '<%s>' "$@" >&2; echo >&2; }
+ham() { printf '<%s>' "$@" >&2; echo >&2; }
+python() { [ "$2" != --needs ] || echo vox1_dev; printf '<%s>' "${1##*/}" "${@:2}" >&2; echo >&2; }
 . "$corpus_dir/local/download.sh"
 """
 
@@ -42,6 +43,20 @@ def test_addresses_and_certificates_reach_the_download_only(corpus: str) -> None
     assert "<--openslr_urls><http://a/r><http://b/r><--" in called["download"]
     assert called["download"].count("<--insecure>") == 1
     assert "openslr" not in called["unpack"]
+
+
+@pytest.mark.parametrize("corpus", ["voxceleb", "cnceleb"])
+def test_archives_of_the_corpus_or_of_the_user(corpus: str) -> None:
+    called = commands(corpus)
+    for name in ("download", "unpack"):
+        assert f"<--catalogue><{TOP}/egs/{corpus}/conf/archives.yaml>" in called[name]
+        assert "<--accept_repacked><false>" in called[name]
+    assert "--catalogue" not in called["prepare.py"]  # which knows its own
+    called = commands(corpus, "--catalogue", "c.json", "--accept_repacked")
+    for name in ("download", "unpack", "prepare.py"):
+        assert "<--catalogue><c.json>" in called[name]
+    assert "<--accept_repacked><true>" in called["download"]
+    assert "<--accept_repacked><true>" in called["unpack"]
 
 
 def test_voxceleb_has_addresses_of_its_own() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ham.corpora.voxceleb import LISTS
 from ham.errors import DataError
 from ham.losses import LOSSES
 from ham.report.published import Published, read_published
@@ -52,7 +51,7 @@ def write(path: Path, *entries: dict[str, str]) -> Path:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.parts[-3])
 def test_a_corpus_names_what_exists(path: Path) -> None:
-    lists = {"cnceleb/eval", *(f"vox1/{name}" for name in LISTS)}
+    lists = {"cnceleb/eval", *(f"vox1/vox1_{name}{cleaned}" for name in "oeh" for cleaned in ("", "_clean"))}
     published = read_published(path)
     assert {entry.system for entry in published} <= LOSSES.keys()
     assert {entry.trial_list for entry in published} <= lists

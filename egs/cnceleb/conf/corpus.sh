@@ -9,18 +9,19 @@ openslr_urls=       # where it comes from: openslr's mirrors in the order to try
 insecure=false      # true: do not verify certificates; whoever sits in between can then exchange the files
 num_connections=4   # stage 1: files that are loaded at the same time
 archives=           # folder of the archives, also if you have them; default <data_dir>/archives
-keep_archives=true  # false: each archive is removed as it is unpacked
+keep_archives=true  # false: each archive is removed once it is unpacked
+accept_repacked=false # true: archives that you have packed anew are taken, whatever their checksum; what is in them is checked
 wav_root=           # CN-Celeb that is unpacked already; nothing of it is fetched then
 corpora_dir=        # folder to unpack into, and of the joined utterances; default <data_dir>/corpora
 max_missing_files=0 # stage 1: utterances that each set may lack, speakers of a list, undecodable short utterances
-catalogue=          # other archives, counts and addresses than the built-in ones, JSON
+catalogue=          # other archives, counts and addresses than those of conf/archives.yaml
 musan=auto          # unpacked MUSAN; auto: fetched; "": none, noise and babble are made
 rirs=auto           # unpacked RIRS_NOISES; auto: fetched; "": none, rooms are simulated
 check=header        # stage 2: header, since checksums and counts have been verified, or decode, which reads everything once more
 train_roots=        # not for this corpus, which has --train_set
 test_roots=         # not for this corpus, whose trials are CN-Celeb.E
 corpus_options=(train_set join_short_s enrol_list source openslr_urls insecure num_connections archives keep_archives
-  wav_root corpora_dir max_missing_files catalogue)
+  accept_repacked wav_root corpora_dir max_missing_files catalogue)
 
 # shellcheck source=local/corpora.sh
 . "$top/local/corpora.sh"

@@ -5,13 +5,13 @@ sets="cn1 cn2"
 way=(--source "$source")
 [ "$insecure" = false ] || way+=(--insecure)
 
-# prepare_root OPTION...: count the speech, write the root.
+# prepare_root OPTION...: count the speech, write the root; a script finds its neighbours, whatever the user's setting.
 prepare_root() {
   local train_sets
   read -ra train_sets <<<"$train_set"
-  ham prepare_cnceleb --train_set "${train_sets[@]}" --corpora_dir "$corpora_dir" --data_dir "$data_dir" \
-    --join_short_s "$join_short_s" --enrol_list "$enrol_list" --max_missing_files "$max_missing_files" \
-    --num_workers "$num_workers" ${catalogue:+--catalogue "$catalogue"} "$@"
+  PYTHONSAFEPATH='' python "$corpus_dir/local/prepare.py" --train_set "${train_sets[@]}" --corpora_dir "$corpora_dir" \
+    --data_dir "$data_dir" --join_short_s "$join_short_s" --enrol_list "$enrol_list" --num_workers "$num_workers" \
+    --max_missing_files "$max_missing_files" ${catalogue:+--catalogue "$catalogue"} "$@"
 }
 
 if [ -n "$wav_root" ]; then # what is there is counted before anything is fetched

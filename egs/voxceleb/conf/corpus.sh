@@ -12,19 +12,20 @@ openslr_urls=       # where MUSAN and RIRS_NOISES come from: openslr's mirrors i
 insecure=false      # true: do not verify certificates; whoever sits in between can then read the key
 num_connections=4   # stage 1: files that are loaded at the same time
 archives=           # folder of archives and trial lists, also if you have them; default <data_dir>/archives
-keep_archives=true  # false: each archive is removed as it is unpacked
+keep_archives=true  # false: each archive is removed once it is unpacked
+accept_repacked=false # true: archives that you have packed anew are taken, whatever their checksum; what is in them is checked
 wav_root=           # VoxCeleb that is unpacked already, in any layout; nothing of it is fetched then
 corpora_dir=        # folder to unpack into; default <data_dir>/corpora
 vox2_audio=flac     # copy of VoxCeleb2's m4a files that is trained on: flac, wav, or m4a for none
 max_missing_files=0 # stage 1: utterances that each set may lack
-catalogue=          # other archives, counts and addresses than the built-in ones, JSON
+catalogue=          # other archives, counts and addresses than those of conf/archives.yaml
 musan=auto          # unpacked MUSAN; auto: fetched; "": none, noise and babble are made
 rirs=auto           # unpacked RIRS_NOISES; auto: fetched; "": none, rooms are simulated
 check=header        # stage 2: header, since checksums and counts have been verified, or decode, which reads everything once more
 train_roots=        # not for this corpus, which has --train_set
 test_roots=         # not for this corpus, which has --trial_lists
 corpus_options=(train_set trial_lists source key_file official_url mirror_repo lists_url openslr_urls insecure
-  num_connections archives keep_archives wav_root corpora_dir vox2_audio max_missing_files catalogue)
+  num_connections archives keep_archives accept_repacked wav_root corpora_dir vox2_audio max_missing_files catalogue)
 
 # shellcheck source=local/corpora.sh
 . "$top/local/corpora.sh"

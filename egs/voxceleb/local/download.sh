@@ -4,7 +4,11 @@ read -ra train_sets <<<"$train_set"
 read -ra lists <<<"$trial_lists"
 request=(--train_set "${train_sets[@]}" --trial_lists "${lists[@]}")
 stored= # of $wav_root
-needs=$(ham prepare_voxceleb --needs "${request[@]}") || exit $?
+
+# prepare_roots OPTION...: count the speech, write the roots; a script finds its neighbours, whatever the user's setting.
+prepare_roots() { PYTHONSAFEPATH='' python "$corpus_dir/local/prepare.py" "$@"; }
+
+needs=$(prepare_roots --needs "${request[@]}") || exit $?
 sets=${needs%%$'\n'*} # first line: archives; second line: files of trial lists
 place=(--corpora_dir "$corpora_dir")
 if [ -n "$wav_root" ]; then
@@ -12,7 +16,7 @@ if [ -n "$wav_root" ]; then
   sets=
   place=(--wav_root "$wav_root")
   # Once the roots are there, the speech has been counted.
-  [ -d "$data_dir/roots/vox1" ] || ham prepare_voxceleb --count "${request[@]}" "${place[@]}" --archives "$archives" \
+  [ -d "$data_dir/roots/vox1" ] || prepare_roots --count "${request[@]}" "${place[@]}" --archives "$archives" \
     --data_dir "$data_dir" --max_missing_files "$max_missing_files" --num_workers "$num_workers" \
     ${catalogue:+--catalogue "$catalogue"}
 fi
@@ -31,6 +35,6 @@ elif [[ " $sets " == *" vox2_dev "* ]]; then
   ham convert --source "$corpora_dir/vox2_dev/m4a" --target "$corpora_dir/vox2_dev/wav" --format "$vox2_audio" \
     --num_workers "$num_workers" --max_missing_files "$max_missing_files"
 fi
-ham prepare_voxceleb "${request[@]}" "${place[@]}" --archives "$archives" --data_dir "$data_dir" \
+prepare_roots "${request[@]}" "${place[@]}" --archives "$archives" --data_dir "$data_dir" \
   --vox2_audio "$vox2_audio" --max_missing_files "$max_missing_files" --num_workers "$num_workers" \
   ${catalogue:+--catalogue "$catalogue"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import inspect_header, read_audio
 from ham.data.store import to_int16
 from ham.errors import DataError
+from ham.files import replacing
+from ham.pool import in_order
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,7 @@ def write_joints(joints: Sequence[Joint], num_workers: int) -> Iterator[Made]:
         DataError: if a part has another length than its header said.
     """
     with ThreadPoolExecutor(num_workers) as pool:
-        try:
-            yield from pool.map(_write, joints)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+        yield from in_order(pool, _write, joints, 4 * num_workers)
 
 
 def _write(joint: Joint) -> Made:
@@ -98,10 +96,8 @@ def _write(joint: Joint) -> Made:
     if not errors and len(samples) != joint.num_samples:
         found = f"{len(samples)} samples in {len(joint.parts)} recordings from {joint.parts[0]} on"
         raise DataError(f"{joint.target}: expected {joint.num_samples}, found {found}; did they change? run it again")
-    joint.target.parent.mkdir(parents=True, exist_ok=True)
-    part = joint.target.with_name(f".{joint.target.name}.part")
-    soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    os.replace(part, joint.target)  # noqa: PTH105  (the pair to the temporary name above)
+    with replacing(joint.target) as part:
+        soundfile.write(part, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return Made(len(waveforms), True, errors)
 
 

@@ -23,7 +23,7 @@ from ham.data.text_lines import read_lines
 from ham.errors import SHOWN, ConfigError, DataError, summarise
 from ham.words import count
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ham.{__name__}")  # whose messages are shown
 
 TRAIN_SETS = ("vox1_dev", "vox2_dev")
 """What can be trained on, alone or together."""

@@ -15,9 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ham.cli import Parser, at_least, run
-from ham.corpora.catalogue import Catalogue, load_catalogue
-from ham.corpora.voxceleb import (
+from voxceleb import (
     LISTS,
     TEST_SPEAKERS,
     TRAIN_SETS,
@@ -32,11 +30,16 @@ from ham.corpora.voxceleb import (
     search_places,
     unpacked_places,
 )
+
+from ham.cli import Parser, at_least, run
+from ham.corpora.catalogue import Catalogue, load_catalogue
 from ham.errors import ConfigError
 from ham.prepare.roots import write_root
 from ham.words import count
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ham.{__name__}")  # whose messages are shown
+
+ARCHIVES = Path(__file__).parents[1] / "conf" / "archives.yaml"
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,7 +72,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="ham.bin.prepare_voxceleb", description=__doc__)
+    parser = Parser(prog="prepare.py", description=__doc__)
     parser.add_argument("--train_set", nargs="+", default=["vox2_dev"], help=f"one or both of {' '.join(TRAIN_SETS)}")
     parser.add_argument(
         "--trial_lists", nargs="*", default=[], help=f"of {' '.join(LISTS)}; the cleaned ones that can be"
@@ -81,7 +84,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--vox2_audio", choices=("flac", "wav", "m4a"), default="flac", help="m4a: not converted")
     parser.add_argument("--archives", type=Path, help="folder of the trial lists, veri_test2.txt ...")
     parser.add_argument("--data_dir", type=Path, help="folder to write, egs/voxceleb/data")
-    parser.add_argument("--catalogue", type=Path, help="counts in place of the built-in ones, JSON")
+    parser.add_argument("--catalogue", type=Path, default=ARCHIVES, help="counts in place of conf/archives.yaml's")
     parser.add_argument("--max_missing_files", type=at_least(0), default=0, help="utterances that a set may lack")
     parser.add_argument("--num_workers", type=at_least(1), default=2, help="threads that list folders")
     options: argparse.Namespace = parser.parse_args(argv)

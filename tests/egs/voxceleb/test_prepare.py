@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from voxceleb import LISTS
 
-from ham.bin import prepare_data, prepare_voxceleb
+from ham.bin import prepare_data
 from ham.cli import run
-from ham.corpora.catalogue import BUILT_IN, dump_catalogue
-from ham.corpora.voxceleb import LISTS
 from ham.data.kaldi_dir import read_data_dir
+from tests.packed import VOXCELEB, write_catalogue
+
+TOP = Path(__file__).parents[3]
+Main = Callable[[Sequence[str]], None]
 
 DEV, TEST, VOX2 = ("id10001", "id10002"), ("id10270", "id10309"), ("id00012", "id00015")
 
@@ -35,8 +42,8 @@ def add(place: Path, speakers: tuple[str, ...], extension: str = "wav") -> list[
 class Corpus:
     """A small VoxCeleb with its catalogue; calls the commands."""
 
-    def __init__(self, top: Path) -> None:
-        self.top, self.data = top, top / "data"
+    def __init__(self, top: Path, main: Main) -> None:
+        self.top, self.data, self.main = top, top / "data", main
         dev, test = add(top / "corpora/vox1/wav", DEV), add(top / "corpora/vox1/wav", TEST)
         add(top / "corpora/vox2_dev/wav", VOX2, "flac")
         lists = {}
@@ -47,15 +54,15 @@ class Corpus:
             (top / "archives" / file).write_text("".join(f"{line}\n" for line in lines))
             num_target = sum(line.startswith("1") for line in lines)
             counts = {"num_target": num_target, "num_nontarget": len(lines) - num_target}
-            lists[file] = replace(BUILT_IN.lists[file], **counts)
+            lists[file] = replace(VOXCELEB.lists[file], **counts)
         sizes = {"vox1_dev": 4, "vox1_test": 4, "vox2_dev": 4}
-        sets = {name: replace(BUILT_IN.sets[name], num_speakers=2, num_utts=utts) for name, utts in sizes.items()}
-        dump_catalogue(replace(BUILT_IN, sets=sets, lists=lists), top / "catalogue.json")
+        sets = {name: replace(VOXCELEB.sets[name], num_speakers=2, num_utts=utts) for name, utts in sizes.items()}
+        write_catalogue(replace(VOXCELEB, sets=sets, lists=lists), top / "catalogue.json")
 
     def __call__(self, *argv: object, place: str = "corpora_dir", where: str = "corpora") -> int:
         options = ["--archives", self.top / "archives", "--catalogue", self.top / "catalogue.json"]
         options += [f"--{place}", self.top / where, "--data_dir", self.data, *argv]
-        return run(prepare_voxceleb.main, list(map(str, options)))
+        return run(self.main, list(map(str, options)))
 
     def stage_2(self, *roots: str) -> int:
         train = [str(self.data / "roots" / root) for root in roots]
@@ -64,8 +71,8 @@ class Corpus:
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    return Corpus(tmp_path)
+def corpus(tmp_path: Path, prepare: Main) -> Corpus:
+    return Corpus(tmp_path, prepare)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -73,11 +80,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_what_is_needed_is_said_and_nothing_is_written(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(prepare_voxceleb.main, ["--needs", "--train_set", "vox1_dev"]) == 0
+    assert run(corpus.main, ["--needs", "--train_set", "vox1_dev"]) == 0
     assert capsys.readouterr().out == "vox1_dev vox1_test\nveri_test2.txt\n"
-    assert run(prepare_voxceleb.main, ["--needs", "--train_set", "vox1_dev", "--trial_lists", "vox1_e"]) == 2
+    assert run(corpus.main, ["--needs", "--train_set", "vox1_dev", "--trial_lists", "vox1_e"]) == 2
     assert "are trained on" in capsys.readouterr().err
     assert not corpus.data.exists()
+
+
+@pytest.mark.parametrize("safe_path", ["", "1"])
+def test_it_is_a_script_that_works_anywhere(safe_path: str, tmp_path: Path) -> None:
+    """As download.sh calls it, where the user stands beside a folder of the package's name."""
+    (tmp_path / "ham").mkdir()
+    (tmp_path / "ham/__init__.py").write_text("raise RuntimeError")
+    script = 'corpus_dir=$1; eval "$(grep ^prepare_roots "$1/local/download.sh")"; prepare_roots --needs'
+    environment = {**os.environ, "PYTHONPATH": str(TOP), "PYTHONSAFEPATH": safe_path}
+    environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    command = ["bash", "-c", script, "bash", str(TOP / "egs/voxceleb")]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "vox1_dev vox1_test vox2_dev"
 
 
 def test_training_on_vox2_tests_on_all_of_vox1(corpus: Corpus) -> None:
@@ -147,10 +167,10 @@ def test_missing_files_have_a_budget(corpus: Corpus, capsys: pytest.CaptureFixtu
 def test_wrong_requests_are_one_line(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     assert corpus("--wav_root", corpus.top) == 2
     assert "one of --corpora_dir and --wav_root" in capsys.readouterr().err
-    assert run(prepare_voxceleb.main, ["--corpora_dir", "x"]) == 2
+    assert run(corpus.main, ["--corpora_dir", "x"]) == 2
     assert "expected --archives and --data_dir" in capsys.readouterr().err
     assert corpus(place="wav_root", where="nowhere") == 2
     content = json.loads((corpus.top / "catalogue.json").read_text())
-    (corpus.top / "catalogue.json").write_text(json.dumps({**content, "lists": []}))
+    (corpus.top / "catalogue.json").write_text(json.dumps({**content, "lists": {}}))
     assert corpus() == 2
     assert "--catalogue: expected the trial list veri_test2.txt" in capsys.readouterr().err

@@ -16,12 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
-from ham.bin.prepare_data import inspect
-from ham.cli import Parser, at_least, run
-from ham.corpora.catalogue import Catalogue, load_catalogue
-from ham.corpora.cnceleb import (
+from cnceleb import (
     ENROL_LISTS,
     LIST,
     NUM_TARGET,
@@ -41,12 +36,19 @@ from ham.corpora.cnceleb import (
     read_evaluation,
     train_speakers,
 )
-from ham.corpora.join import write_joints
+from join import write_joints
+from tqdm import tqdm
+
+from ham.cli import Parser, at_least, run
+from ham.corpora.catalogue import Catalogue, load_catalogue
 from ham.errors import ConfigError, DataError, summarise
+from ham.prepare.inspection import inspect
 from ham.prepare.roots import write_root
 from ham.words import count
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ham.{__name__}")  # whose messages are shown
+
+ARCHIVES = Path(__file__).parents[1] / "conf" / "archives.yaml"
 
 Data = dict[str, dict[str, str]]
 
@@ -62,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     options = _parse(argv)
     train_sets = check_train_sets(options.train_set)
     folders = _folders(options)
-    catalogue = load_catalogue(options.catalogue)
+    catalogue = load_catalogue(options.catalogue or ARCHIVES)
     cn1, trained = _list(folders, train_sets, catalogue, options.max_missing_files)
     evaluation = read_evaluation(_there(folders.cn1, "CN-Celeb_flac"), cn1, options.enrol_list)
     check_disjoint(set(trained), evaluation.speakers)
@@ -73,7 +75,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    parser = Parser(prog="ham.bin.prepare_cnceleb", description=__doc__)
+    parser = Parser(prog="prepare.py", description=__doc__)
     parser.add_argument("--train_set", nargs="+", default=list(TRAIN_SETS), help=f"of {' '.join(TRAIN_SETS)}")
     parser.add_argument("--corpora_dir", type=Path, required=True, help="unpacked archives; joined files go there too")
     parser.add_argument("--wav_root", type=Path, help="where the archives are unpacked, if not in --corpora_dir")
@@ -82,7 +84,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--enrol_list", choices=ENROL_LISTS, default="map", help="recordings of a model: several, or the joined one"
     )
-    parser.add_argument("--catalogue", type=Path, help="counts in place of the built-in ones, JSON")
+    parser.add_argument("--catalogue", type=Path, help="counts in place of those of conf/archives.yaml")
     parser.add_argument("--max_missing_files", type=at_least(0), default=0, help=_BUDGET_HELP)
     parser.add_argument("--num_workers", type=at_least(1), default=2, help="threads that read and join")
     options: argparse.Namespace = parser.parse_args(argv)

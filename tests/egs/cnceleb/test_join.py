@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from join import Joint, Made, group_short, write_joints
 
-from ham.corpora.join import Joint, Made, group_short, write_joints
 from ham.errors import DataError
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from ham.bin import prepare_cnceleb, prepare_data
+from ham.bin import prepare_data
 from ham.cli import run
-from ham.corpora.catalogue import BUILT_IN, dump_catalogue
 from ham.data.kaldi_dir import read_data_dir
+from tests.packed import CNCELEB, write_catalogue
+
+Main = Callable[[Sequence[str]], None]
 
 LENGTHS_S = {"singing-01-001": 0.2, "singing-01-002": 0.2, "singing-01-003": 0.7, "vlog-01-001": 0.3}
 
@@ -37,7 +40,8 @@ def write(path: Path, *lines: str) -> None:
 class Corpus:
     """A small CN-Celeb with its catalogue; calls the commands."""
 
-    def __init__(self, top: Path) -> None:
+    def __init__(self, top: Path, main: Main) -> None:
+        self.main = main
         self.data, self.corpora, self.catalogue = top / "data", top / "corpora", top / "catalogue.json"
         self.cn1, self.cn2 = self.corpora / "CN-Celeb_flac", self.corpora / "CN-Celeb2_flac"
         add_data(self.cn1, "id00000", "id00001", "id00800", "id00801")
@@ -53,13 +57,13 @@ class Corpus:
         rows = [f"{a}-enroll test/{b}-play-01-001.wav {int(a == b)}" for a in speakers for b in speakers]
         write(lists / "trials.lst", *rows)
         counts = {"cn1": (4, 16), "cn2": (2, 8)}
-        sets = {name: replace(BUILT_IN.sets[name], num_speakers=s, num_utts=u) for name, (s, u) in counts.items()}
-        dump_catalogue(replace(BUILT_IN, sets=sets), self.catalogue)
+        sets = {name: replace(CNCELEB.sets[name], num_speakers=s, num_utts=u) for name, (s, u) in counts.items()}
+        write_catalogue(replace(CNCELEB, sets=sets), self.catalogue)
 
     def __call__(self, *argv: object, known: bool = True) -> int:
         options = ["--corpora_dir", self.corpora, "--data_dir", self.data, "--join_short_s", 0.5]
         options += [*(["--catalogue", self.catalogue] if known else []), *argv]
-        return run(prepare_cnceleb.main, list(map(str, options)))
+        return run(self.main, list(map(str, options)))
 
     def stage_2(self) -> int:
         root = str(self.data / "roots/cnceleb")
@@ -68,8 +72,8 @@ class Corpus:
 
 
 @pytest.fixture
-def corpus(tmp_path: Path) -> Corpus:
-    return Corpus(tmp_path)
+def corpus(tmp_path: Path, prepare: Main) -> Corpus:
+    return Corpus(tmp_path, prepare)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

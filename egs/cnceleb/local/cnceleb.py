@@ -15,15 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from join import Joint, group_short
+
 from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import EXTENSIONS, AudioInfo
 from ham.corpora.catalogue import ArchiveSet
-from ham.corpora.join import Joint, group_short
 from ham.data.text_lines import read_lines
 from ham.errors import SHOWN, ConfigError, DataError, summarise
 from ham.words import count
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"ham.{__name__}")  # whose messages are shown
 
 ROOT = "cnceleb"
 LIST = "eval"

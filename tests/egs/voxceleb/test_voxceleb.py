@@ -7,9 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from ham.corpora.catalogue import BUILT_IN, Catalogue, TrialListFile
-from ham.corpora.voxceleb import (
+from voxceleb import (
     LISTS,
     Request,
     check_counts,
@@ -22,7 +20,10 @@ from ham.corpora.voxceleb import (
     search_places,
     unpacked_places,
 )
+
+from ham.corpora.catalogue import Catalogue, TrialListFile
 from ham.errors import ConfigError, DataError
+from tests.packed import VOXCELEB
 
 DEV, TEST = ("id10001", "id10002", "id10003"), ("id10270", "id10309")
 VOX2, VOX2_TEST = ("id00012", "id00015", "id09272"), ("id00017",)
@@ -44,10 +45,10 @@ def paths(*speakers: str) -> list[str]:
 def counted(**counts: tuple[int, int]) -> Catalogue:
     """The built-in catalogue with other counts."""
     sets = {
-        name: replace(BUILT_IN.sets[name], num_speakers=speakers, num_utts=utts)
+        name: replace(VOXCELEB.sets[name], num_speakers=speakers, num_utts=utts)
         for name, (speakers, utts) in counts.items()
     }
-    return replace(BUILT_IN, sets=sets)
+    return replace(VOXCELEB, sets=sets)
 
 
 MINI = counted(vox1_dev=(3, 12), vox1_test=(2, 8), vox2_dev=(3, 12))
@@ -68,8 +69,8 @@ def test_what_a_request_needs(train: list[str], lists: list[str], sets: str, cho
     assert " ".join(request.sets) == sets
     assert " ".join(request.lists) == chosen
     assert request.files == tuple(LISTS[name] for name in request.lists)
-    assert set(request.sets) <= set(BUILT_IN.sets)
-    assert set(request.files) <= set(BUILT_IN.lists)
+    assert set(request.sets) <= set(VOXCELEB.sets)
+    assert set(request.files) <= set(VOXCELEB.lists)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_parts_that_no_list_tells_apart_are_counted_together(caplog: pytest.LogC
 
 
 def test_a_trial_list_is_counted(tmp_path: Path) -> None:
-    entry = TrialListFile("veri_test2.txt", "Vox1-O (cleaned)", 1, 2, "0" * 32, "")
+    entry = TrialListFile("veri_test2.txt", "Vox1-O (cleaned)", 1, 2, "0" * 32)
     with pytest.raises(DataError, match=r"veri_test2.txt: expected the trial list vox1_o_clean \(Vox1-O"):
         read_list(tmp_path, "vox1_o_clean", entry)
     a, b = paths("id10270")[0], paths("id10309")[0]

@@ -6,10 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-from ham.audio.decoding import AudioInfo
-from ham.corpora.catalogue import SETS
-from ham.corpora.cnceleb import (
+from cnceleb import (
     Folders,
     check_counts,
     check_disjoint,
@@ -21,7 +18,10 @@ from ham.corpora.cnceleb import (
     read_evaluation,
     train_speakers,
 )
+
+from ham.audio.decoding import AudioInfo
 from ham.errors import ConfigError, DataError
+from tests.packed import SETS
 
 NAMES = ("live_broadcast-01-001", "live_broadcast-02-001", "singing-01-001", "singing-01-002")
 
