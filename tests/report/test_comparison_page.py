@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.bin import table
+from ham.bin import compare
 from tests.comparisons import PUBLISHED, write_lists, write_system
 from tests.report.test_experiment_page import Checker
 
@@ -21,7 +21,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
     (folder / "published.yaml").write_text(PUBLISHED.replace("system: b", "system: am_softmax"))
     experiments = [write_system(folder, "a", seed, ("cosine", "hyperbolic")) for seed in (1, 2)]
     systems = [f"a={experiments[0]},{experiments[1]}", f"{EVIL}={write_system(folder, 'b', 1)}"]
-    table.main([
+    compare.main([
         "--data_dir", f"{folder}/data", "--out", f"{folder}/out", "--systems", *systems,
         "--backends", "cosine", "hyperbolic", "--title", EVIL,
         "--published", f"{folder}/published.yaml", "--published_config", "big",
