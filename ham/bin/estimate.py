@@ -5,7 +5,6 @@ Prints one line: seconds, gigabytes, and what they were computed from.
 
 from __future__ import annotations
 
-import argparse
 import logging
 import sys
 import time
@@ -17,15 +16,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ham.augment.speed import SpeedPerturbation
 from ham.bin._system_options import add_config, read_config
-from ham.bin.train import build_step
 from ham.cli import Parser, at_least, run
 from ham.config import Config
 from ham.data.batches import Batch
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.errors import ConfigError, DataError
-from ham.model.build import build_optimiser, pick_device
+from ham.model.build import pick_device
+from ham.train.experiment import build_speed, build_step
+from ham.train.optimisers import build_optimiser
 from ham.train.step import TrainingStep
 
 logger = logging.getLogger(__name__)
@@ -80,12 +79,8 @@ def main(argv: Sequence[str]) -> None:
     config = read_config(options)
     sizes = _sizes(options)
     device = pick_device(options.device)
-    speed = None
-    if config.data.speed_perturb:
-        speed = SpeedPerturbation(sizes.num_speakers, speeds=config.data.speed_perturb)
-    num_classes = speed.num_classes if speed else sizes.num_speakers
-    nothing = argparse.Namespace(data_dir=Path(), musan="", rirs="")
-    step = build_step(config, nothing, num_classes, speed, device)
+    speed, num_classes = build_speed(config, sizes.num_speakers)
+    step = build_step(config, num_classes, speed, device)
     timing = time_steps(step, config, num_classes, device)
     seconds, steps = training_seconds(config, sizes.num_utts, timing)
     disk = disk_bytes(config, step, sizes, options.num_backends, 6 if options.crops else 1)
