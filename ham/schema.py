@@ -6,7 +6,6 @@ import difflib
 import inspect
 import math
 import numbers
-import re
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -241,23 +240,6 @@ def take_options(
             raise ConfigError(unknown_key(block, option, [key, *types]))
     values = {option: accept(f"{block}.{option}", value, types[option]) for option, value in found.items()}
     return {option: values.get(option, default) for option, default in own.items()}
-
-
-def explanations(part: type | Callable[..., object]) -> dict[str, str]:
-    """What the docstring of a class or function says of each parameter or attribute.
-
-    Args:
-        part: documented under ``Args:`` or ``Attributes:``; a class also by its bases, where it says nothing itself.
-
-    Returns:
-        The sentences by name, each in one line.
-    """
-    found: dict[str, str] = {}
-    for one in reversed(part.__mro__ if isinstance(part, type) else [part]):
-        for section in re.findall(r"^(?:Args|Attributes):\n((?: +.*\n?|\n)+)", inspect.getdoc(one) or "", re.M):
-            for name, text in re.findall(r"^ {4}(\w+): ((?:.*\n?)(?: {5,}.*\n?)*)", section, re.M):
-                found[name] = " ".join(text.split())
-    return found
 
 
 def check_options(place: str, found: Iterable[str], known: Mapping[str, Any]) -> None:
