@@ -52,7 +52,7 @@ from ham.train.crops import TrainingCrops
 from ham.train.experiment import build_step
 from ham.train.loop import Loop
 from ham.train.optimisers import build_optimiser
-from ham.train.schedules import ConstantRate, Schedules
+from ham.train.schedules import Schedules, constant_rate
 
 RATE = 16000
 NUM_SAMPLES = 200 * 160 + 240
@@ -311,7 +311,7 @@ def training_wait(config: Config, corpus: Corpus, options: argparse.Namespace, n
     loop = Loop(
         step=step,
         optimiser=build_optimiser(config.optimiser, [*step.backbone.parameters(), *step.loss.parameters()]),
-        schedules=Schedules(ConstantRate(1e-3, 2)),
+        schedules=Schedules(constant_rate(1e-3, 2)),
         crops=TrainingCrops(store, data, sampling, num_rows=step.crop_samples, seed=1, pinned=pinned),
         training=replace(config.train, epochs=2, average_last=1, clip_grad_norm=0.0),
         seed=1,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from ham.errors import ConfigError
-from ham.schema import Range, accept, take_options, unknown_key
+from ham.schema import Range, accept, choose, keyword_options, option_types, unknown_key
 from ham.words import clip, quote
 from ham.yaml_core import parse_yaml, read_yaml
 
@@ -193,19 +193,26 @@ Choice = TypeVar("Choice", Block, AugmentConfig)
 def complete(kind: str, table: Mapping[str, Callable[..., object]], block: Choice) -> Choice:
     """Check a block that chooses from a table, and spell out every option of its choice.
 
+    An option of another choice of the table is checked and left out: to edit the name is enough.
+
     Args:
         kind: name of the block: ``schedule``.
-        table: the choices.
+        table: the choices; an option means the same in all that take it.
         block: what was asked for.
 
     Returns:
-        The block with the options of its choice; those of others are left out.
+        The block with all options of its choice.
 
     Raises:
-        ConfigError: if there is no such choice, or an option or a value is wrong.
+        ConfigError: if there is no such choice, no choice takes an option, or a value is wrong.
     """
     key = dataclasses.fields(block)[0].name
-    return dataclasses.replace(block, options=take_options(kind, table, getattr(block, key), block.options, key))
+    own = keyword_options(table[choose(f"{kind}.{key}", getattr(block, key), table)])
+    types: dict[str, Any] = {option: hint for part in table.values() for option, hint in option_types(part).items()}
+    if unknown := [option for option in block.options if option not in types]:
+        raise ConfigError(unknown_key(kind, unknown[0], [key, *types]))
+    values = {option: accept(f"{kind}.{option}", value, types[option]) for option, value in block.options.items()}
+    return dataclasses.replace(block, options={**own, **{key: values[key] for key in own if key in values}})
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), loss: str | None = None) -> Config:

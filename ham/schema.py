@@ -33,15 +33,7 @@ class Range:
     above: float = -math.inf
 
     def check(self, place: str, number: float) -> None:
-        """Refuse a number that is too small or too large.
-
-        Args:
-            place: the option, the beginning of the message.
-            number: its value.
-
-        Raises:
-            ConfigError: saying what was expected.
-        """
+        """Refuse a number that is too small or too large; ``place`` begins the message."""
         if number <= self.above:
             raise ConfigError(f"{place}: expected a number above {self.above:g}, found {number:g}")
         if not self.least <= number <= self.most:
@@ -211,35 +203,6 @@ def unknown_key(block: str, key: object, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(str(key), names, n=1)
     hint = f"; did you mean '{prefix}{near[0]}'?" if near else ";"
     return f"unknown key {quote(f'{prefix}{key}')}{hint} the keys here are: {', '.join(names)}"
-
-
-def take_options(
-    block: str, table: Mapping[str, Callable[..., object]], name: str, found: Mapping[str, Any], key: str = "name"
-) -> dict[str, Any]:
-    """Check a block that chooses from a table, and give all options of its choice.
-
-    An option of another choice of the table is checked and left out: to edit the name is enough.
-
-    Args:
-        block: name of the block: ``schedule``.
-        table: the choices; an option means the same in all that take it.
-        name: the one asked for.
-        found: options asked for.
-        key: the key of the name.
-
-    Returns:
-        Every option of the choice, at its default where it was not asked for.
-
-    Raises:
-        ConfigError: if there is no such choice, no choice takes an option, or a value is wrong.
-    """
-    own = keyword_options(table[choose(f"{block}.{key}", name, table)])
-    types = {option: hint for part in table.values() for option, hint in option_types(part).items()}
-    for option in found:
-        if option not in types:
-            raise ConfigError(unknown_key(block, option, [key, *types]))
-    values = {option: accept(f"{block}.{option}", value, types[option]) for option, value in found.items()}
-    return {option: values.get(option, default) for option, default in own.items()}
 
 
 def check_options(place: str, found: Iterable[str], known: Mapping[str, Any]) -> None:

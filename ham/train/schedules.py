@@ -1,17 +1,16 @@
 """The tables of schedules: learning rate, margin and curvature as functions of the time, in epochs and parts of them.
 
-Each class is one choice of a block of the configuration (``schedule:``, ``margin:``, ``curvature:``): its keyword-only
-parameters are the block's keys. An object of it is called with the epochs that are done.
+Each function makes one choice of a block of the configuration (``schedule:``, ``margin:``, ``curvature:``); its
+keyword-only parameters are the block's keys.
 """
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 from ham.config import Config, complete
 from ham.errors import ConfigError
@@ -22,196 +21,147 @@ Schedule = Callable[[float], float]
 """A value as a function of the epochs that are done."""
 
 Epochs = Annotated[float, Range(0, 1e6)]
+Steps = Annotated[int, Range(1, 1e6)]
 
 
-@dataclass(frozen=True)
-class ConstantRate:
-    r"""The optimiser's rate all the time: :math:`\eta`.
+def constant_rate(lr: float, num_epochs: int, *, warmup_epochs: Epochs = 0.0) -> Schedule:  # noqa: ARG001
+    r"""The optimiser's rate all the time: :math:`\eta`. After a warm-up, as every rate is.
 
-    Every schedule is multiplied by :math:`\min(1, t / \mathrm{warmup\_epochs})`.
-
-    Attributes:
+    Args:
         lr: the optimiser's rate, the highest.
         num_epochs: length of training.
-        warmup_epochs: length of the linear rise from 0 at the beginning, in epochs; 0 for none.
+        warmup_epochs: length of the warm-up: at the beginning a rate is multiplied by the share of it that is done.
     """
-
-    lr: float
-    num_epochs: int
-    _: KW_ONLY
-    warmup_epochs: Epochs = 0.0
-
-    def __call__(self, epoch: float) -> float:
-        """Learning rate after ``epoch`` epochs."""
-        value = self._rate(epoch)
-        return value * min(1.0, epoch / self.warmup_epochs) if self.warmup_epochs > 0 else value
-
-    def _rate(self, epoch: float) -> float:  # noqa: ARG002
-        """Without the warm-up."""
-        return self.lr
-
-    def _share(self, epoch: float) -> float:
-        """How much of the training is done."""
-        return min(1.0, epoch / self.num_epochs)
+    return _warmed(lambda _: lr, warmup_epochs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepRate(ConstantRate):
+def step_rate(
+    lr: float,
+    num_epochs: int,  # noqa: ARG001
+    *,
+    warmup_epochs: Epochs = 0.0,
+    gamma: Positive = 0.97,
+    step_epochs: Steps = 1,
+) -> Schedule:
     r"""A factor after every few epochs: :math:`\eta \gamma^{\lfloor t / \mathrm{step\_epochs} \rfloor}`.
 
-    Attributes:
+    Args:
+        lr: the optimiser's rate.
+        num_epochs: length of training.
+        warmup_epochs: as of :func:`constant_rate`.
         gamma: factor of a step.
         step_epochs: epochs from one step to the next.
     """
-
-    gamma: Positive = 0.97
-    step_epochs: Annotated[int, Range(1, 1e6)] = 1
-
-    def _rate(self, epoch: float) -> float:
-        return float(self.lr * self.gamma ** (epoch // self.step_epochs))
+    return _warmed(lambda epoch: lr * gamma ** (epoch // step_epochs), warmup_epochs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExponentialRate(ConstantRate):
+def exponential_rate(lr: float, num_epochs: int, *, warmup_epochs: Epochs = 0.0, final_lr: Positive = 5e-5) -> Schedule:
     r"""The same factor all along: :math:`\eta (\eta_T / \eta)^{t / T}`.
 
-    Attributes:
+    Args:
+        lr: the optimiser's rate.
+        num_epochs: length of training.
+        warmup_epochs: as of :func:`constant_rate`.
         final_lr: the rate at the end of training.
     """
-
-    final_lr: Positive = 5e-5
-
-    def _rate(self, epoch: float) -> float:
-        return float(self.lr * (self.final_lr / self.lr) ** self._share(epoch))
+    return _warmed(lambda epoch: lr * (final_lr / lr) ** min(1.0, epoch / num_epochs), warmup_epochs)
 
 
-@dataclass(frozen=True, kw_only=True)
-class CosineRate(ConstantRate):
-    r"""Half a wave of the cosine: :math:`\eta_T + (\eta - \eta_T)(1 + \cos(\pi t / T)) / 2`.
+def cosine_rate(lr: float, num_epochs: int, *, warmup_epochs: Epochs = 0.0, final_lr: Positive = 5e-5) -> Schedule:
+    r"""Half a wave of the cosine: :math:`\eta_T + (\eta - \eta_T)(1 + \cos(\pi t / T)) / 2`."""
 
-    Attributes:
-        final_lr: the rate at the end of training.
-    """
+    def _rate(epoch: float) -> float:
+        return final_lr + (lr - final_lr) * (1.0 + math.cos(math.pi * min(1.0, epoch / num_epochs))) / 2.0
 
-    final_lr: Positive = 5e-5
-
-    def _rate(self, epoch: float) -> float:
-        return self.final_lr + (self.lr - self.final_lr) * (1.0 + math.cos(math.pi * self._share(epoch))) / 2.0
+    return _warmed(_rate, warmup_epochs)
 
 
-@dataclass(frozen=True)
-class Constant:
+def _warmed(rate: Schedule, warmup_epochs: float) -> Schedule:
+    """A rate after a linear rise from 0."""
+    return lambda epoch: rate(epoch) * min(1.0, epoch / warmup_epochs) if warmup_epochs > 0 else rate(epoch)
+
+
+def constant(final: float) -> Schedule:
     """The loss's own value all the time."""
-
-    final: float
-
-    def __call__(self, epoch: float) -> float:  # noqa: ARG002
-        """The value."""
-        return self.final
+    return lambda _: final
 
 
-@dataclass(frozen=True)
-class _Change(ABC):
-    """From one value before ``start_epoch`` to the loss's own from ``end_epoch`` on."""
-
-    block: ClassVar[str]
-
-    final: float
-    _: KW_ONLY
-    start_epoch: Epochs = 0.0
-    end_epoch: Epochs = 0.0
-
-    def __post_init__(self) -> None:
-        if self.end_epoch < self.start_epoch:
-            found = f"{self.end_epoch:g}, and {self.block}.start_epoch is {self.start_epoch:g}"
-            raise ConfigError(f"{self.block}.end_epoch: expected at least {self.block}.start_epoch, found {found}")
-
-    def __call__(self, epoch: float) -> float:
-        """The value after ``epoch`` epochs."""
-        if epoch >= self.end_epoch:
-            return self.final
-        waited = max(0.0, epoch - self.start_epoch)
-        return self._between(waited / (self.end_epoch - self.start_epoch) if waited else 0.0)
-
-    @abstractmethod
-    def _between(self, share: float) -> float:
-        """The value when a share of the way is done."""
-
-
-@dataclass(frozen=True)
-class LinearMargin(_Change):
+def linear_margin(final: float, *, start_epoch: Epochs = 0.0, end_epoch: Epochs = 0.0) -> Schedule:
     """From 0 to the loss's own margin, by the same amount in every epoch.
 
-    Attributes:
+    Args:
         final: the loss's own margin.
         start_epoch: epochs done when it begins to rise from 0.
         end_epoch: epochs done when it has risen.
     """
-
-    block: ClassVar[str] = "margin"
-
-    def _between(self, share: float) -> float:
-        return self.final * share
+    return _change("margin", final, start_epoch, end_epoch, lambda share: final * share)
 
 
-@dataclass(frozen=True)
-class ExponentialMargin(LinearMargin):
+def exponential_margin(final: float, *, start_epoch: Epochs = 0.0, end_epoch: Epochs = 0.0) -> Schedule:
     r"""Fast at first, then settling: :math:`m (1 - 0.001^p) / (1 - 0.001)`, which is 0.97 m at half way (p = 0.5)."""
-
-    def _between(self, share: float) -> float:
-        return float(self.final * (1.0 - 0.001**share) / (1.0 - 0.001))
+    return _change("margin", final, start_epoch, end_epoch, lambda share: final * (1.0 - 0.001**share) / (1.0 - 0.001))
 
 
-@dataclass(frozen=True)
-class LinearCurvature(_Change):
+def linear_curvature(
+    final: float, num_epochs: int, *, start: Positive = 1.0, start_epoch: Epochs = 0.0, end_epoch: Epochs = 0.0
+) -> Schedule:
     """From ``start`` to the loss's own curvature, by the same amount in every epoch.
 
-    Attributes:
+    Args:
         final: the loss's own curvature.
         num_epochs: length of training.
         start: curvature at the beginning of training.
         start_epoch: epochs done when it begins to change.
         end_epoch: epochs done when it has changed; at most ``train.epochs``.
     """
-
-    block: ClassVar[str] = "curvature"
-
-    num_epochs: int
-    _: KW_ONLY
-    start: Positive = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.end_epoch > self.num_epochs:
-            raise ConfigError(
-                f"curvature.end_epoch: expected at most train.epochs ({self.num_epochs}), so that scoring finds the "
-                f"loss's own curvature, found {self.end_epoch:g}"
-            )
-
-    def _between(self, share: float) -> float:
-        return self.start + (self.final - self.start) * share
+    _check_end(end_epoch, num_epochs)
+    return _change("curvature", final, start_epoch, end_epoch, lambda share: start + (final - start) * share)
 
 
-@dataclass(frozen=True)
-class ExponentialCurvature(LinearCurvature):
+def exponential_curvature(
+    final: float, num_epochs: int, *, start: Positive = 1.0, start_epoch: Epochs = 0.0, end_epoch: Epochs = 0.0
+) -> Schedule:
     """From ``start`` to the loss's own curvature, by the same factor in every epoch."""
+    _check_end(end_epoch, num_epochs)
+    return _change("curvature", final, start_epoch, end_epoch, lambda share: start * (final / start) ** share)
 
-    def _between(self, share: float) -> float:
-        return float(self.start * (self.final / self.start) ** share)
+
+def _check_end(end_epoch: float, num_epochs: int) -> None:
+    """Refuse a curvature that still changes when the training ends."""
+    if end_epoch > num_epochs:
+        raise ConfigError(
+            f"curvature.end_epoch: expected at most train.epochs ({num_epochs}), so that scoring finds the loss's own "
+            f"curvature, found {end_epoch:g}"
+        )
 
 
-RATES: Mapping[str, type[ConstantRate]] = MappingProxyType(
-    {"constant": ConstantRate, "step": StepRate, "exponential": ExponentialRate, "cosine": CosineRate}
+def _change(block: str, final: float, start_epoch: float, end_epoch: float, between: Schedule) -> Schedule:
+    """``final`` from ``end_epoch`` on, and before that what is ``between`` at the share of the way that is done."""
+    if end_epoch < start_epoch:
+        found = f"{end_epoch:g}, and {block}.start_epoch is {start_epoch:g}"
+        raise ConfigError(f"{block}.end_epoch: expected at least {block}.start_epoch, found {found}")
+
+    def _value(epoch: float) -> float:
+        if epoch >= end_epoch:
+            return final
+        waited = max(0.0, epoch - start_epoch)
+        return between(waited / (end_epoch - start_epoch) if waited else 0.0)
+
+    return _value
+
+
+RATES: Mapping[str, Callable[..., Schedule]] = MappingProxyType(
+    {"constant": constant_rate, "step": step_rate, "exponential": exponential_rate, "cosine": cosine_rate}
 )
 """Learning rates by name, the block ``schedule:``; made from the optimiser's rate and the number of epochs."""
 
 MARGINS: Mapping[str, Callable[..., Schedule]] = MappingProxyType(
-    {"constant": Constant, "linear": LinearMargin, "exponential": ExponentialMargin}
+    {"constant": constant, "linear": linear_margin, "exponential": exponential_margin}
 )
 """Margins by name, made from the loss's own."""
 
 CURVATURES: Mapping[str, Callable[..., Schedule]] = MappingProxyType(
-    {"constant": Constant, "linear": LinearCurvature, "exponential": ExponentialCurvature}
+    {"constant": constant, "linear": linear_curvature, "exponential": exponential_curvature}
 )
 """Curvatures by name, made from the loss's own and, where they change, the number of epochs."""
 
@@ -250,14 +200,9 @@ def build_schedules(config: Config, loss: SpeakerLoss, lr: float) -> Schedules:
     Raises:
         ConfigError: if a table lacks a name, an option or a value is wrong, or the loss lacks what is scheduled.
     """
-    rate, margin, curvature = (
-        complete(kind, table, block)
-        for kind, table, block in (
-            ("schedule", RATES, config.schedule),
-            ("margin", MARGINS, config.margin),
-            ("curvature", CURVATURES, config.curvature),
-        )
-    )
+    rate = complete("schedule", RATES, config.schedule)
+    margin = complete("margin", MARGINS, config.margin)
+    curvature = complete("curvature", CURVATURES, config.curvature)
     if margin.name != "constant" and not loss.has_margin:
         raise ConfigError(f"margin.name: {margin.name}: the loss {config.loss.name} has no margin; use constant")
     margin_at = MARGINS[margin.name](loss.margin, **margin.options) if loss.has_margin else None

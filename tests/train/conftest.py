@@ -19,7 +19,7 @@ from ham.data.store import ArrayStore, write_store
 from ham.frontends import SpecAugment
 from ham.train.crops import TrainingCrops
 from ham.train.loop import Loop
-from ham.train.schedules import CosineRate, Schedules
+from ham.train.schedules import Schedules, cosine_rate
 from ham.train.step import TrainingStep
 
 NUM_SAMPLES = 4000
@@ -90,7 +90,7 @@ def make_loop(store: ArrayStore, data: TrainingSet, tmp_path: Path) -> Callable[
         return Loop(
             step=step,
             optimiser=torch.optim.Adam([*step.backbone.parameters(), *step.loss.parameters()], lr=lr),
-            schedules=schedules or Schedules(CosineRate(lr, epochs, warmup_epochs=0.5)),
+            schedules=schedules or Schedules(cosine_rate(lr, epochs, warmup_epochs=0.5)),
             crops=crops,
             training=TrainConfig(epochs, average_last=2, clip_grad_norm=5.0, checkpoint_steps=checkpoint_steps),
             seed=seed,

@@ -13,7 +13,7 @@ from ham.errors import DataError
 from ham.losses.base import LossOutput
 from ham.model import checkpoint
 from ham.train.loop import DivergedError, Loop
-from ham.train.schedules import ConstantRate, Schedules
+from ham.train.schedules import Schedules, constant_rate
 from ham.train.step import TrainingStep
 from ham.train.tally import Tally
 
@@ -59,7 +59,7 @@ def test_every_epoch_tells_what_the_geometry_does(loss: str, make_step: Make, ma
 
 
 def test_the_curvature_follows_its_schedule(make_step: Make, make_loop: Callable[..., Loop]) -> None:
-    schedules = Schedules(ConstantRate(1e-2, 3), curvature=lambda epoch: 2.0 + epoch)
+    schedules = Schedules(constant_rate(1e-2, 3), curvature=lambda epoch: 2.0 + epoch)
     loop = make_loop(make_step(loss="ham_softmax"), schedules=schedules)
     loop.run()
     steps = loop.steps_per_epoch
