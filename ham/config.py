@@ -162,13 +162,14 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One system, a block for each of its parts.
+    r"""One system, a block for each of its parts.
 
     Attributes:
         features: computed on the device from audio crops, or read as stored filterbanks, which need
             ``augment.mode: off``.
         optimiser: what turns gradients into steps.
-        schedule: the learning rate over the epochs.
+        schedule: the learning rate over the epochs. :math:`\eta` is ``optimiser.lr``, :math:`\eta_T` is ``final_lr``,
+            :math:`t` the epochs that are done, :math:`T` is ``train.epochs``.
         margin: the loss's margin over the epochs.
         curvature: the loss's curvature over the epochs.
     """

@@ -280,51 +280,6 @@ def test_a_missing_file_names_the_others(tmp_path: Path) -> None:
         load_config(tmp_path / "other.yaml")
 
 
-@pytest.mark.parametrize(
-    ("tree", "word"),
-    [
-        ({"loss": {"name": "ham_sofmax"}}, "ham_softmax"),
-        ({"loss": {"name": "ham_softmax", "magrin": 0.2}}, "margin"),
-        ({"backbone": {"name": "ecapa"}}, "ecapa_tdnn"),
-        ({"frontend": {"name": "mels"}}, "mel"),
-        ({"loss": {"name": "softmax"}, "margin": {"name": "linear"}}, "no margin"),
-        ({"loss": {"name": "am_softmax"}, "curvature": {"name": "linear"}}, "has no curvature to set"),
-        ({"loss": {"name": "ham_softmax"}, "curvature": {"name": "linear", "start": 0.5}}, "no meaning"),
-        (
-            {
-                "loss": {"name": "ham_softmax", "geometry": "lorentz", "learn_curvature": True},
-                "curvature": {"name": "linear"},
-            },
-            "is learnt",
-        ),
-    ],
-)
-def test_the_parts_refuse_what_they_do_not_know(tree: dict[str, object], word: str) -> None:
-    with pytest.raises(ConfigError, match=word):
-        resolve(from_dict(tree))
-
-
-def test_to_edit_a_name_is_enough_and_what_it_does_not_take_is_said() -> None:
-    asked = system("resnet34", None, "margin.name=constant", "schedule.name=step", "optimiser.name=adam")
-    full = resolve(asked)
-    assert full.margin.options == {}
-    assert full.schedule.options == {"warmup_epochs": 6, "gamma": 0.97, "step_epochs": 1}
-    assert sorted(remarks(asked, full)) == [
-        "margin.end_epoch: left out, constant does not take it",
-        "margin.start_epoch: left out, constant does not take it",
-        "optimiser.momentum: left out, adam does not take it",
-        "schedule.final_lr: left out, step does not take it",
-    ]
-    assert remarks(full, resolve(full)) == []
-
-
-def test_no_more_epochs_are_averaged_than_there_are() -> None:
-    asked = system("mini", None, "train.epochs=1")
-    full = resolve(asked)
-    assert full.train.average_last == 1
-    assert remarks(asked, full) == ["train.average_last: 2 cut to train.epochs, 1"]
-
-
 def test_the_saved_configuration_of_an_experiment_is_a_configuration(tmp_path: Path) -> None:
     full = resolve(system("mini", "am_softmax"))
     saved = {**to_dict(full), "seed": 3, "fingerprint": {"ids": "ab"}, "materials": {}}

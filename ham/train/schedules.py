@@ -25,12 +25,12 @@ Steps = Annotated[int, Range(1, 1e6)]
 
 
 def constant_rate(lr: float, num_epochs: int, *, warmup_epochs: Epochs = 0.0) -> Schedule:  # noqa: ARG001
-    r"""The optimiser's rate all the time: :math:`\eta`. After a warm-up, as every rate is.
+    r"""The optimiser's rate all the time: :math:`\eta`.
 
     Args:
         lr: the optimiser's rate, the highest.
         num_epochs: length of training.
-        warmup_epochs: length of the warm-up: at the beginning a rate is multiplied by the share of it that is done.
+        warmup_epochs: length, in epochs, of the linear rise from 0 that every rate begins with; 0 for none.
     """
     return _warmed(lambda _: lr, warmup_epochs)
 
