@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader
@@ -24,10 +25,11 @@ def steps_per_epoch(sampling: DataConfig, num_utts: int) -> int:
     return num_batches(num_utts * sampling.crops_per_utterance, sampling.batch_size)
 
 
+@dataclass(frozen=True)
 class TrainingCrops:
     """The batches of each epoch, in an order that the seed and the epoch determine.
 
-    Args:
+    Attributes:
         store: where the crops are read.
         data: the training utterances.
         sampling: what a batch and an epoch are.
@@ -36,23 +38,17 @@ class TrainingCrops:
         pinned: gather into memory that an accelerator reads fast.
     """
 
-    def __init__(
-        self,
-        store: ArrayStore,
-        data: TrainingSet,
-        sampling: DataConfig,
-        *,
-        num_rows: int,
-        seed: int,
-        pinned: bool = False,
-    ) -> None:
-        self.store = store
-        self.data = data
-        self.sampling = sampling
-        self.num_rows = num_rows
-        self.seed = seed
-        self.pinned = pinned
-        self.steps_per_epoch = steps_per_epoch(sampling, len(data.indices))
+    store: ArrayStore
+    data: TrainingSet
+    sampling: DataConfig
+    num_rows: int
+    seed: int
+    pinned: bool = False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of an epoch."""
+        return steps_per_epoch(self.sampling, len(self.data.indices))
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
         """The batches of an epoch.
@@ -93,13 +89,7 @@ class TrainingCrops:
 
     def _plan(self, epoch: int) -> EpochPlan:
         """The crops of an epoch."""
-        passes = self.sampling.crops_per_utterance
+        shared = {"seed": self.seed, "epoch": epoch, "crops_per_utterance": self.sampling.crops_per_utterance}
         if self.sampling.order == "balanced":
-            return plan_balanced(
-                self.data.labels,
-                batch_size=self.sampling.batch_size,
-                seed=self.seed,
-                epoch=epoch,
-                crops_per_utterance=passes,
-            )
-        return plan_epoch(len(self.data.indices), seed=self.seed, epoch=epoch, crops_per_utterance=passes)
+            return plan_balanced(self.data.labels, batch_size=self.sampling.batch_size, **shared)
+        return plan_epoch(len(self.data.indices), **shared)

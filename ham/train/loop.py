@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,11 @@ class DivergedError(HamError):
     """The loss is not finite any more."""
 
 
+@dataclass(kw_only=True, eq=False)
 class Loop:
     """Trains one system.
 
-    Args:
+    Attributes:
         step: forward pass; its backbone and loss are trained.
         optimiser: over their parameters.
         schedules: learning rate, margin, curvature.
@@ -43,43 +45,36 @@ class Loop:
         described: what every checkpoint holds beside the weights: configuration, speakers, versions.
         validate: gives the validation EER after an epoch; None for none.
         facts: what the log says first, such as the hardware.
-
-    Attributes:
         done: steps of the whole training that are done.
     """
 
-    def __init__(
-        self,
-        *,
-        step: TrainingStep,
-        optimiser: torch.optim.Optimizer,
-        schedules: Schedules,
-        crops: TrainingCrops,
-        training: TrainConfig,
-        seed: int,
-        device: torch.device,
-        folder: Path,
-        described: Mapping[str, Any],
-        validate: Callable[[], float] | None = None,
-        facts: Mapping[str, str] | None = None,
-    ) -> None:
-        self.step = step
-        self.optimiser = optimiser
-        self.schedules = schedules
-        self.crops = crops
-        self.training = training
-        self.seed = seed
-        self.device = device
-        self.folder = folder
-        self.validate = validate
-        self.facts = facts or {}
-        self.steps_per_epoch = crops.steps_per_epoch
-        self.parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    step: TrainingStep
+    optimiser: torch.optim.Optimizer
+    schedules: Schedules
+    crops: TrainingCrops
+    training: TrainConfig
+    seed: int
+    device: torch.device
+    folder: Path
+    described: Mapping[str, Any]
+    validate: Callable[[], float] | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    done: int = field(default=0, init=False)
+    _tally_before: Mapping[str, Any] = field(default_factory=dict, init=False)  # of the epoch that a stopped run began
+
+    def __post_init__(self) -> None:
+        self.steps_per_epoch = self.crops.steps_per_epoch
+        self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
         self.checkpoints = Checkpoints(
-            folder / "checkpoints", training, self.steps_per_epoch, step, optimiser, schedules, device, described
+            self.folder / "checkpoints",
+            self.training,
+            self.steps_per_epoch,
+            self.step,
+            self.optimiser,
+            self.schedules,
+            self.device,
+            self.described,
         )
-        self.done = 0
-        self._tally_before: Mapping[str, Any] = {}  # of the epoch that a stopped run began
 
     def run(self) -> None:
         """Train to the end.
