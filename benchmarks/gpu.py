@@ -120,7 +120,7 @@ def make_stores(folder: Path, quick: bool) -> None:
 def read_config(name: str, quick: bool, **train: Any) -> Any:
     """A published configuration; a narrow network and small batches where it is only tried."""
     from ham.config import load_config
-    from ham.model.build import resolve
+    from ham.train.blocks import resolve
 
     config = resolve(load_config(TOP / f"conf/{name}.yaml"))
     config = replace(config, train=replace(config.train, **train))
@@ -162,20 +162,18 @@ def median_s(work: Callable[[], object], device: torch.device, repeats: int) -> 
 
 def build(config: Any, device: torch.device, folder: Path) -> tuple[Any, int]:
     """The training step as stage 4 builds it, and the classes of its loss."""
-    from ham.augment.speed import SpeedPerturbation
-    from ham.bin.train import build_step
+    from ham.data.store import ArrayStore
+    from ham.train.experiment import build_speed, build_step
 
-    speeds = config.data.speed_perturb
-    speed = SpeedPerturbation(NUM_SPEAKERS, speeds=speeds) if speeds else None
-    num_classes = speed.num_classes if speed else NUM_SPEAKERS
-    options = argparse.Namespace(data_dir=folder, musan="yes", rirs="yes")
-    return build_step(config, options, num_classes, speed, device), num_classes
+    speed, num_classes = build_speed(config, NUM_SPEAKERS)
+    materials = {name: ArrayStore(folder / "store" / name) for name in ("musan", "rirs")}
+    return build_step(config, num_classes, speed, device, materials), num_classes
 
 
 def measure_step(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Crops a second and memory of a whole step on one batch, and the time of its parts."""
     from ham.data.batches import Batch
-    from ham.model.build import build_optimiser
+    from ham.train.optimisers import build_optimiser
 
     device = torch.device(options.device)
     config = read_config(options.config, options.quick, precision=set_precision(options.precision))
@@ -263,22 +261,18 @@ def step_parts(
 
 def measure_waiting(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Two epochs of the true loop over a store, with workers; the second one's figures."""
-    from ham.bin.train import Prepared, build_loop
     from ham.data.batches import training_set
     from ham.data.store import ArrayStore
+    from ham.train.experiment import Prepared, build_loop
 
     (folder / "exp").mkdir()
     config = read_config("ecapa_tdnn", options.quick, precision=set_precision("bfloat16"), epochs=2)
     store = ArrayStore(folder / "store/train")
     utt2spk = {utt: utt.split("-")[0] for utt in store.utts}
-    prepared = Prepared(store, utt2spk, training_set(store, utt2spk), (), "generated")
-    names = {"musan": "yes", "rirs": "yes", "seed": 1, "command": "benchmarks.gpu", "resume": False}
-    loop = build_loop(
-        prepared,
-        config,
-        argparse.Namespace(data_dir=folder, exp_dir=folder / "exp", **names),
-        torch.device(options.device),
-    )
+    materials = {name: ArrayStore(folder / "store" / name) for name in ("musan", "rirs")}
+    prepared = Prepared(store, utt2spk, training_set(store, utt2spk), (), {}, materials)
+    device = torch.device(options.device)
+    loop = build_loop(prepared, config, folder / "exp", seed=1, device=device, command="benchmarks.gpu")
     loop.run()
     lines = [json.loads(line) for line in (folder / "exp/train.jsonl").read_text().splitlines()]
     last = [line for line in lines if "data_wait" in line][-1]

@@ -26,7 +26,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -41,16 +41,18 @@ from scipy import signal
 from ham.augment.augmenter import Augmenter, Materials, build_kinds
 from ham.augment.noise import MUSIC_SNR_DB, NOISE_SNR_DB, SPEECH_NUM_FILES, SPEECH_SNR_DB
 from ham.config import Config, load_config
-from ham.data.batches import Batch, CropBatches, TrainingSet, training_set
+from ham.data.batches import Batch, CropBatches, training_set
 from ham.data.pack import pack_audio
 from ham.data.sampler import plan_epoch
 from ham.data.store import INT16_SCALE, ArrayStore
 from ham.embeddings.extract import extract
-from ham.frontends import SpecAugment
-from ham.model.build import build_backbone, build_frontend, build_loss, build_optimiser, pick_device
+from ham.model.build import build_backbone, build_frontend, pick_device
 from ham.provenance import git_commit, hardware
-from ham.train.loop import Loop, LoopSettings
-from ham.train.step import TrainingStep
+from ham.train.crops import TrainingCrops
+from ham.train.experiment import build_step
+from ham.train.loop import Loop
+from ham.train.optimisers import build_optimiser
+from ham.train.schedules import Schedules, constant_rate
 
 RATE = 16000
 NUM_SAMPLES = 200 * 160 + 240
@@ -299,55 +301,28 @@ def training_wait(config: Config, corpus: Corpus, options: argparse.Namespace, n
     device = pick_device(options.device)
     store = corpus.store("speech")
     data = training_set(store, {utt: utt.split("-")[0] for utt in store.utts})
-    step = make_step(config, data, corpus, device)
+    materials = {"musan": corpus.store("noises"), "rirs": corpus.store("rooms")}
+    step = build_step(config, len(data.speakers), None, device, materials)
     folder = corpus.stores.parent / f"exp_{num_workers}"
     folder.mkdir()
     passes = max(1, round(options.steps * config.data.batch_size / len(store)))
+    sampling = replace(config.data, crops_per_utterance=passes, num_workers=num_workers)
+    pinned = device.type == "cuda"
     loop = Loop(
         step=step,
         optimiser=build_optimiser(config.optimiser, [*step.backbone.parameters(), *step.loss.parameters()]),
-        store=store,
-        data=data,
-        settings=LoopSettings(
-            epochs=2,
-            batch_size=config.data.batch_size,
-            crops_per_utterance=passes,
-            crop_rows=step.crop_samples,
-            num_workers=num_workers,
-            seed=1,
-            clip_grad_norm=0.0,
-            keep_checkpoints=1,
-            lr_at=lambda _: 1e-3,
-            margin_at=None,
-        ),
+        schedules=Schedules(constant_rate(1e-3, 2)),
+        crops=TrainingCrops(store, data, sampling, num_rows=step.crop_samples, seed=1, pinned=pinned),
+        training=replace(config.train, epochs=2, average_last=1, clip_grad_norm=0.0),
+        seed=1,
         device=device,
         folder=folder,
         described={},
-        validate=None,
-        facts={},
     )
     loop.run()
     events = [json.loads(line) for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
     last = next(event for event in reversed(events) if event["event"] == "epoch")  # the first one warms up
     return {"data_wait": last["data_wait"], "crops_per_s": last["crops_per_s"], "steps": loop.steps_per_epoch}
-
-
-def make_step(config: Config, data: TrainingSet, corpus: Corpus, device: torch.device) -> TrainingStep:
-    """The training step of a configuration, with MUSAN and room responses."""
-    frontend = build_frontend(config).to(device)
-    materials = Materials(RATE, corpus.store("noises"), corpus.store("rooms"))
-    return TrainingStep(
-        frontend=frontend,
-        backbone=build_backbone(config).to(device),
-        loss=build_loss(config, len(data.speakers)).to(device),
-        mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
-        augmenter=Augmenter(build_kinds(KINDS, materials), probability=config.augment.probability),
-        keep_clean=config.augment.mode == "clean_plus_augmented",
-        joint_pass=config.augment.joint_pass,
-        speed=None,
-        crop_samples=frontend.crop_samples(config.data.crop_frames),
-        precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,
-    )
 
 
 def loader_table(rows: list[dict[str, Any]], suffix: str) -> str:

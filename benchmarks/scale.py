@@ -163,10 +163,10 @@ def plan_by_speaker(options: argparse.Namespace) -> dict[str, Any]:
 
 def prepare_training(options: argparse.Namespace) -> dict[str, Any]:
     """All that stage 4 does before its first step: manifest, store, checks, labels, fingerprint, order of an epoch."""
-    from ham.bin.train import prepare
     from ham.config import Config
     from ham.data.batches import CropBatches
     from ham.data.sampler import plan_epoch
+    from ham.train.experiment import prepare
 
     prepared = prepare(options.folder, Config(), seed=1)
     plan = plan_epoch(len(prepared.data.indices), seed=1, epoch=1)

@@ -24,7 +24,8 @@ from ham.data.batches import CropBatches, training_set
 from ham.data.sampler import plan_epoch
 from ham.data.store import INT16_SCALE, ArrayStore, write_store
 from ham.embeddings.extract import extract
-from ham.model.build import build_augmenter, build_backbone, build_frontend, build_loss, pick_device
+from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
+from ham.train.augmentation import build_augmentation
 
 NUM_UTTS = 512
 NUM_SPEAKERS = 64
@@ -61,7 +62,7 @@ def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats:
     samples = frontend.crop_samples(config.data.crop_frames)
     batches = CropBatches(store, data, plan_epoch(NUM_UTTS, seed=1, epoch=1), config.data.batch_size, samples)
     backbone, loss = build_backbone(config).to(device), build_loss(config, NUM_SPEAKERS).to(device)
-    augmenter = build_augmenter(config.augment, None, None)
+    augmenter = build_augmentation(config.augment).augmenter()
     generator = torch.Generator(device).manual_seed(0)
     batch = batches[0]
     waveforms, labels = batch.rows.to(device).float() / INT16_SCALE, batch.labels.to(device)

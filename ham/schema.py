@@ -6,11 +6,44 @@ import difflib
 import inspect
 import math
 import numbers
+import typing
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 from ham.errors import ConfigError
 from ham.words import quote
+
+KINDS = {int: "a whole number", float: "a number", str: "a word", bool: "true or false"}
+"""Types in a user's words."""
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a number may be, as a part of its type: ``Annotated[float, Range(0, 1)]``.
+
+    Attributes:
+        least: the smallest value.
+        most: the largest value.
+        above: the value must be greater than this.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+
+    def check(self, place: str, number: float) -> None:
+        """Refuse a number that is too small or too large; ``place`` begins the message."""
+        if number <= self.above:
+            raise ConfigError(f"{place}: expected a number above {self.above:g}, found {number:g}")
+        if not self.least <= number <= self.most:
+            both = self.least <= number and self.most < math.inf
+            expected = f"{self.least:g} to {self.most:g}" if both else f"at least {self.least:g}"
+            raise ConfigError(f"{place}: expected {expected}, found {number:g}")
+
+
+Positive = Annotated[float, Range(above=0)]
+Share = Annotated[float, Range(0, 1)]
 
 
 def closest(value: object, names: Iterable[str]) -> str:
@@ -25,6 +58,39 @@ def closest(value: object, names: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(value, list(names), n=1) if isinstance(value, str) else []
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def accept(place: str, value: object, hint: Any) -> Any:
+    """Check a value against the type of a field or parameter, and give it that type.
+
+    Args:
+        place: the option, the beginning of the message: ``"conf/mini.yaml: train.epochs"``.
+        value: the value asked for.
+        hint: ``int``, ``float`` (which takes whole numbers too), ``str``, ``bool``, ``Literal`` words,
+            ``tuple[X, ...]`` for a list, or a number with its :class:`Range`.
+
+    Returns:
+        The value: whole numbers as floats where a float is asked for, lists as tuples.
+
+    Raises:
+        ConfigError: if it is something else, or not finite, or out of range.
+    """
+    kind, inner = typing.get_origin(hint), typing.get_args(hint)
+    if kind is Annotated:
+        number = accept(place, value, inner[0])
+        inner[1].check(place, number)
+        return number
+    if kind is Literal:
+        return choose(place, value, inner)
+    if kind is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{place}: expected a list such as [a, b], found {quote(value)}")
+        return tuple(accept(f"{place}[{i}]", item, inner[0]) for i, item in enumerate(value))
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    if hint is not float and type(value) is hint:
+        return value
+    raise ConfigError(f"{place}: expected {KINDS[hint]}, found {quote(value)}")
 
 
 def choose(place: str, value: object, choices: Iterable[str]) -> str:
@@ -107,6 +173,36 @@ def keyword_options(cls: Callable[..., object]) -> dict[str, Any]:
     """
     parameters = inspect.signature(cls).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def option_types(part: Callable[..., object]) -> dict[str, Any]:
+    """Types of the options that a constructor takes.
+
+    Args:
+        part: a class of a table of names, or a function that builds one.
+
+    Returns:
+        The annotations of its keyword-only parameters, in order, each :class:`Range` included.
+    """
+    parameters = inspect.signature(part, eval_str=True).parameters.values()
+    return {p.name: p.annotation for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def unknown_key(block: str, key: object, known: Iterable[str]) -> str:
+    """The sentence for a key that does not exist.
+
+    Args:
+        block: dotted name of its block; empty for the top level.
+        key: what was found.
+        known: the keys of the block.
+
+    Returns:
+        What was found, the closest key, and all of them.
+    """
+    prefix, names = f"{block}." if block else "", list(known)
+    near = difflib.get_close_matches(str(key), names, n=1)
+    hint = f"; did you mean '{prefix}{near[0]}'?" if near else ";"
+    return f"unknown key {quote(f'{prefix}{key}')}{hint} the keys here are: {', '.join(names)}"
 
 
 def check_options(place: str, found: Iterable[str], known: Mapping[str, Any]) -> None:

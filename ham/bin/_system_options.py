@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from ham.cli import Parser, boolean
 from ham.config import Config, load_config, origin
 from ham.errors import ConfigError
 from ham.losses import LOSSES
-from ham.model.build import resolve
+from ham.train.blocks import remarks, resolve
 from ham.words import clip
 
 __all__ = ["CHANGE", "add_config", "boolean", "read_config", "top_n"]
+
+logger = logging.getLogger(__name__)
 
 CHANGE = re.compile(r"\s+(?=[A-Za-z_.]+=)")
 """White space between two changes; a value such as ``[0.9, 1.1]`` may hold some too."""
@@ -39,13 +42,15 @@ def top_n(text: str) -> int:
 
 def add_config(parser: Parser) -> None:
     """Add ``--config``, ``--loss`` and ``--set``."""
-    parser.add_argument("--config", type=Path, required=True, help="the system: a YAML file of conf/")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="the system: a YAML file of conf/, or an experiment's config.yaml"
+    )
     parser.add_argument("--loss", default="", help="name of a loss that replaces the configuration's")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes, as train.epochs=3")
 
 
 def read_config(options: Any) -> Config:
-    """Load the configuration that the options name, every option of its parts spelt out.
+    """Load the configuration that the options name, every option of its parts spelt out; say what was not taken.
 
     Raises:
         ConfigError: naming the file, if it, a key, a value, the loss or another part is wrong.
@@ -54,4 +59,7 @@ def read_config(options: Any) -> Config:
         raise ConfigError(f"--loss {clip(options.loss)}: no such loss; choose one of {', '.join(LOSSES)}")
     changes = [change for text in options.set for change in CHANGE.split(text.strip()) if change]
     config = load_config(options.config, changes, options.loss or None)
-    return resolve(config, origin(options.config, changes, options.loss))
+    full = resolve(config, origin(options.config, changes, options.loss))
+    for remark in remarks(config, full):
+        logger.info("%s", remark)
+    return full

@@ -6,19 +6,17 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 
-from ham.augment.speed import SpeedPerturbation
 from ham.config import Config
 from ham.data.batches import Batch
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
-from ham.data.sampler import num_batches
 from ham.embeddings.extract import NUM_CROPS
-from ham.model.build import build_optimiser
-from ham.train.experiment import build_step
+from ham.train.crops import steps_per_epoch
+from ham.train.experiment import build_speed, build_step
+from ham.train.optimisers import build_optimiser
 from ham.train.step import TrainingStep
 
 FIRST_CROPS = 8
@@ -117,11 +115,8 @@ def estimate(
     Returns:
         The estimate.
     """
-    speed = None
-    if config.data.speed_perturb:
-        speed = SpeedPerturbation(sizes.num_speakers, speeds=config.data.speed_perturb)
-    num_classes = speed.num_classes if speed else sizes.num_speakers
-    step = build_step(config, SimpleNamespace(data_dir=Path(), musan="", rirs=""), num_classes, speed, device)
+    speed, num_classes = build_speed(config, sizes.num_speakers)
+    step = build_step(config, num_classes, speed, device)
     timing = time_steps(step, config, num_classes, device)
     steps, batch_size = epoch_steps(config, sizes.num_utts)
     where = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
@@ -144,7 +139,7 @@ def epoch_steps(config: Config, num_utts: int) -> tuple[int, int]:
         Both; fewer crops than ``data.batch_size`` where all of an epoch do not fill a batch.
     """
     crops = num_utts * config.data.crops_per_utterance
-    return num_batches(crops, config.data.batch_size), min(crops, config.data.batch_size)
+    return steps_per_epoch(config.data, num_utts), min(crops, config.data.batch_size)
 
 
 def time_steps(step: TrainingStep, config: Config, num_classes: int, device: torch.device) -> Timing:

@@ -1,10 +1,9 @@
-"""What a training run tells: a JSONL log, TensorBoard, a progress bar."""
+"""What a training writes down and shows while it runs: a log in JSON lines, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from ham.errors import naming
+from ham.files import write_text
 
 
 class Monitor:
@@ -119,10 +119,7 @@ def drop_from(path: Path, epoch: int, step: int = 0) -> None:
         own = int(record.get("epoch", 0))
         if own < epoch or (own == epoch and record.get("event") == "step" and int(record.get("step", 0)) <= step):
             kept.append(line + "\n")
-    part = path.with_name(f".{path.name}.part")
-    with naming(path):
-        part.write_text("".join(kept), encoding="utf-8")
-    os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
+    write_text(path, "".join(kept))
 
 
 def _json_number(value: Any) -> Any:

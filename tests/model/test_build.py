@@ -1,70 +1,56 @@
-"""From the augmentation block of a configuration to an augmenter."""
+"""From a configuration to the parts of a model: options spelt out, impossible ones refused."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from ham.config import AugmentConfig, from_dict
-from ham.data.store import write_store
+from ham.backbones import BACKBONES
+from ham.config import from_dict
 from ham.errors import ConfigError
-from ham.model.build import build_augmenter, check_parts
-
-KINDS = ("reverb", "noise", "music", "voice")
-WESPEAKER = AugmentConfig("replace", probability=0.6, kinds=KINDS, weights=(2016, 930, 660, 426), peak_normalise=True)
-
-
-@pytest.fixture
-def musan(tmp_path: Path) -> Path:
-    """Quiet recordings, all of one level."""
-    sign = np.where(np.arange(2000) % 2, 1, -1).astype(np.int16)
-    write_store(
-        tmp_path / "musan", [(f"{kind}-0", 40 * sign) for kind in ("music", "noise", "speech")], {"sample_rate": 16000}
-    )
-    return tmp_path / "musan"
+from ham.frontends import FRONTENDS
+from ham.losses import LOSSES
+from ham.model.build import build_backbone, build_frontend, build_loss, pick_device, resolve_model
 
 
-def test_weights_stay_with_their_kinds(musan: Path, caplog: pytest.LogCaptureFixture) -> None:
-    whole = build_augmenter(WESPEAKER, musan, None)
-    assert whole is not None
-    assert dict(zip(whole.names, whole.weights, strict=True)) == dict(zip(KINDS, WESPEAKER.weights, strict=True))
-    assert (whole.probability, whole.peak_normalise) == (0.6, True)
-    with caplog.at_level("INFO"):
-        without = build_augmenter(WESPEAKER, None, None)
-    assert without is not None
-    assert "no music" in caplog.text
-    assert dict(zip(without.names, without.weights, strict=True)) == {"reverb": 2016, "noise": 930, "voice": 426}
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (kind, name)
+        for kind, table in (("frontend", FRONTENDS), ("backbone", BACKBONES), ("loss", LOSSES))
+        for name in table
+    ],
+)
+def test_every_part_is_resolved_to_all_its_options_and_built(kind: str, name: str) -> None:
+    table: Any = {"frontend": FRONTENDS, "backbone": BACKBONES, "loss": LOSSES}[kind]
+    full = resolve_model(from_dict({kind: {"name": name}}))
+    assert getattr(full, kind).options == table[name].options()
+    with torch.device("meta" if kind == "backbone" else "cpu"):
+        built = {"frontend": build_frontend, "backbone": build_backbone}.get(kind, lambda one: build_loss(one, 3))(full)
+    assert isinstance(built, table[name])
 
 
-def test_all_kinds_are_drawn_equally_often_by_default(musan: Path) -> None:
-    augmenter = build_augmenter(AugmentConfig(), musan, None)
-    assert augmenter is not None
-    assert augmenter.names == ("reverb", "music", "speech", "noise")
-    assert (augmenter.weights, augmenter.probability, augmenter.peak_normalise) == ((), 1.0, False)
-    assert build_augmenter(AugmentConfig("off"), musan, None) is None
+def test_what_was_asked_for_stays() -> None:
+    full = resolve_model(from_dict({"loss": {"name": "am_softmax", "margin": 0.3}}))
+    assert full.loss.options == {**LOSSES["am_softmax"].options(), "margin": 0.3}
 
 
-def test_the_rule_of_the_ratio_reaches_the_recordings(musan: Path) -> None:
-    """Loud speech over quiet noise: the published rule lowers the noise by what 1e-4 is above it."""
-    power = (40 / 32768) ** 2
-    shift_db = 10 * np.log10((power + 1e-4) / power)
-    waves = torch.randn(300, 800, generator=torch.Generator().manual_seed(0))
-    lowest = {}
-    for rule in ("exact", "published"):
-        augmenter = build_augmenter(AugmentConfig("replace", kinds=("noise",), snr=rule), musan, None)
-        assert augmenter is not None
-        added = augmenter(waves, torch.arange(300), torch.Generator().manual_seed(1)) - waves
-        lowest[rule] = (10 * torch.log10(waves.square().sum(1) / added.square().sum(1))).min().item()
-    assert lowest["exact"] == pytest.approx(0.0, abs=0.2)
-    assert lowest["published"] - lowest["exact"] == pytest.approx(shift_db, abs=0.1)
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"loss": {"name": "ham"}}, r"loss\.name: expected one of softmax"),
+        ({"loss": {"num_speakers": 3}}, r"loss ham_softmax: expected one of the options .* found 'num_speakers'"),
+        ({"backbone": {"channels": 10**12}}, r"backbone ecapa_tdnn: cannot be built with channels: 10+ \("),
+    ],
+)
+def test_a_part_refuses_what_it_cannot_be(tree: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        resolve_model(from_dict(tree))
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1, 1, 1], [0, 0], [1, -1]])
-def test_weights_are_checked_before_any_work(weights: list[float]) -> None:
-    tree = {"augment": {"kinds": ["reverb", "noise"], "weights": weights}}
-    with pytest.raises(ConfigError, match=r"weights: expected a number of at least 0 for each of reverb, noise"):
-        check_parts(from_dict(tree))
-    check_parts(from_dict({"augment": {**tree["augment"], "mode": "off"}}))
+def test_a_device_must_exist() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+    with pytest.raises(ConfigError, match="--device abacus: not usable"):
+        pick_device("abacus")

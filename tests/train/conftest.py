@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +13,13 @@ import torch
 from ham import backbones, frontends, losses
 from ham.augment.augmenter import Augmenter, Materials, build_kinds
 from ham.augment.speed import SpeedPerturbation
+from ham.config import DataConfig, TrainConfig
 from ham.data.batches import TrainingSet, training_set
 from ham.data.store import ArrayStore, write_store
 from ham.frontends import SpecAugment
-from ham.train.loop import Loop, LoopSettings
-from ham.train.schedules import learning_rate
+from ham.train.crops import TrainingCrops
+from ham.train.loop import Loop
+from ham.train.schedules import Schedules, cosine_rate
 from ham.train.step import TrainingStep
 
 NUM_SAMPLES = 4000
@@ -72,31 +74,29 @@ def make_step() -> Callable[..., TrainingStep]:
 
 @pytest.fixture
 def make_loop(store: ArrayStore, data: TrainingSet, tmp_path: Path) -> Callable[..., Loop]:
-    def make(step: TrainingStep, folder: str = "exp", epochs: int = 3, lr: float = 1e-2) -> Loop:
-        settings = LoopSettings(
-            epochs=epochs,
-            batch_size=8,
-            crops_per_utterance=1,
-            crop_rows=4400,
-            num_workers=0,
-            seed=5,
-            clip_grad_norm=5.0,
-            keep_checkpoints=2,
-            lr_at=partial(learning_rate, name="cosine", lr=lr, num_epochs=epochs, warmup_epochs=0.5),
-            margin_at=None,
-        )
+    def make(
+        step: TrainingStep,
+        folder: str = "exp",
+        epochs: int = 3,
+        *,
+        seed: int = 5,
+        checkpoint_steps: int = 0,
+        schedules: Schedules | None = None,
+        **sampling: Any,
+    ) -> Loop:
+        lr = 1e-2
         (tmp_path / folder).mkdir(exist_ok=True)
+        crops = TrainingCrops(store, data, DataConfig(**{"batch_size": 8, **sampling}), num_rows=4400, seed=seed)
         return Loop(
             step=step,
             optimiser=torch.optim.Adam([*step.backbone.parameters(), *step.loss.parameters()], lr=lr),
-            store=store,
-            data=data,
-            settings=settings,
+            schedules=schedules or Schedules(cosine_rate(lr, epochs, warmup_epochs=0.5)),
+            crops=crops,
+            training=TrainConfig(epochs, average_last=2, clip_grad_norm=5.0, checkpoint_steps=checkpoint_steps),
+            seed=seed,
             device=torch.device("cpu"),
             folder=tmp_path / folder,
-            described={"seed": 5},
-            validate=None,
-            facts={},
+            described={"seed": seed},
         )
 
     return make

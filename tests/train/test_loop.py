@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,9 +12,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from ham.errors import DataError
 from ham.losses.base import LossOutput
 from ham.model import checkpoint
-from ham.train import loop as loop_module
 from ham.train.loop import DivergedError, Loop
+from ham.train.schedules import Schedules, constant_rate
 from ham.train.step import TrainingStep
+from ham.train.tally import Tally
 
 Make = Callable[..., TrainingStep]
 
@@ -33,7 +33,7 @@ def test_it_learns_and_tells(make_step: Make, make_loop: Callable[..., Loop]) ->
     assert epochs[-1]["loss"] < 0.5 * epochs[0]["loss"]
     assert epochs[-1]["accuracy"] > 0.9
     assert {"lr", "crops_per_s", "data_wait", "seconds"} <= set(epochs[-1])
-    assert checkpoint.saved_epochs(loop.checkpoints) == [11, 12]
+    assert checkpoint.saved_epochs(loop.folder / "checkpoints") == [11, 12]
 
 
 def epoch_events(loop: Loop) -> list[dict[str, float]]:
@@ -59,8 +59,8 @@ def test_every_epoch_tells_what_the_geometry_does(loss: str, make_step: Make, ma
 
 
 def test_the_curvature_follows_its_schedule(make_step: Make, make_loop: Callable[..., Loop]) -> None:
-    loop = make_loop(make_step(loss="ham_softmax"), epochs=3)
-    loop.settings = replace(loop.settings, curvature_at=lambda epoch: 2.0 + epoch)
+    schedules = Schedules(constant_rate(1e-2, 3), curvature=lambda epoch: 2.0 + epoch)
+    loop = make_loop(make_step(loss="ham_softmax"), schedules=schedules)
     loop.run()
     steps = loop.steps_per_epoch
     expected = [2.0 + (steps * epoch - 1) / steps for epoch in (1, 2, 3)]
@@ -73,9 +73,7 @@ def test_a_resumed_run_is_the_run_that_was_not_stopped(make_step: Make, make_loo
     whole = make_loop(make_step(augment=True, speed=True), "whole")
     whole.run()
     stopped = make_loop(make_step(augment=True, speed=True), "stopped")
-    stopped._save = lambda epoch: (Loop._save(stopped, epoch), (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        stopped.run()
+    stop_after(stopped, whole.steps_per_epoch + 1)
     resumed = make_loop(make_step(augment=True, speed=True), "stopped")
     torch.manual_seed(99)
     resumed.resume(1)
@@ -99,7 +97,7 @@ def test_crops_a_second_count_every_view_and_the_loss_is_that_of_a_crop(
         loop = make_loop(step, name, epochs=1)
         loop.run()
         told[name] = epoch_events(loop)[0]
-        crops = loop.steps_per_epoch * loop.settings.batch_size * step.views
+        crops = loop.steps_per_epoch * 8 * step.views
         assert told[name]["crops_per_s"] * told[name]["seconds"] == pytest.approx(crops)
         first = next(json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()[1:])
         assert first["event"] == "step"
@@ -129,13 +127,11 @@ def test_randomness_is_a_function_of_seed_epoch_and_step(
     recorders = {}
     for name, seed in (("one", 5), ("again", 5), ("other", 6), ("zero", 0)):
         recorders[name] = Recorder()
-        loop = make_loop(make_step(mask=recorders[name]), name)
-        loop.settings = replace(loop.settings, seed=seed, order=order)
+        loop = make_loop(make_step(mask=recorders[name]), name, seed=seed, order=order)
         loop.run()
     one, again = recorders["one"], recorders["again"]
     resumed = Recorder()
-    loop = make_loop(make_step(mask=resumed), "one")
-    loop.settings = replace(loop.settings, order=order)
+    loop = make_loop(make_step(mask=resumed), "one", order=order)
     loop.resume(2)
     loop.run()
     steps = 3 * loop.steps_per_epoch
@@ -151,16 +147,14 @@ class KilledError(Exception):
     """Stands for the end of the process."""
 
 
-def stop_after(loop: Loop, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def stop_after(loop: Loop, step: int) -> None:
     """Run until ``step`` steps of the whole training are done."""
-    original = loop._train
 
-    def train(batch: object, done: int, tally: object) -> None:
-        if done == step:
+    def kill(*_: object) -> None:
+        if loop.done == step:
             raise KilledError
-        original(batch, done, tally)
 
-    monkeypatch.setattr(loop, "_train", train)
+    loop.step.backbone.register_forward_pre_hook(kill)
     with pytest.raises(KilledError):
         loop.run()
 
@@ -168,29 +162,25 @@ def stop_after(loop: Loop, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("order", ["shuffle", "balanced"])
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_a_run_resumed_within_an_epoch_is_the_run_that_was_not_stopped(
-    order: str, num_workers: int, make_step: Make, make_loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+    order: str, num_workers: int, make_step: Make, make_loop: Callable[..., Loop]
 ) -> None:
     def make(folder: str) -> Loop:
-        loop = make_loop(make_step(augment=True, speed=True), folder)
-        loop.settings = replace(
-            loop.settings, order=order, checkpoint_steps=5, crops_per_utterance=3, num_workers=num_workers
-        )
-        loop.steps_per_epoch = 9
-        return loop
+        sampling = {"order": order, "crops_per_utterance": 3, "num_workers": num_workers}
+        return make_loop(make_step(augment=True, speed=True), folder, checkpoint_steps=5, **sampling)
 
     whole = make("whole")
     whole.run()
-    stop_after(make("stopped"), 13, monkeypatch)  # 10 steps have a checkpoint: the first one of epoch 2
+    stop_after(make("stopped"), 13)  # 10 steps have a checkpoint: the first one of epoch 2
     assert checkpoint.saved_steps(whole.folder.parent / "stopped/checkpoints") == [(2, 10)]
     resumed = make("stopped")
     torch.manual_seed(99)
     resumed.resume(2, 10)
-    stop_after(resumed, 17, monkeypatch)
+    stop_after(resumed, 17)
     again = make("stopped")
     again.resume(2, 15)
     again.run()
     assert torch.equal(weights(again), weights(whole))
-    assert checkpoint.saved_steps(again.checkpoints) == []
+    assert checkpoint.saved_steps(again.folder / "checkpoints") == []
     times = {"crops_per_s", "seconds", "data_wait"}
     logs = [
         [json.loads(line) for line in (loop.folder / "train.jsonl").read_text().splitlines()] for loop in (again, whole)
@@ -199,21 +189,17 @@ def test_a_run_resumed_within_an_epoch_is_the_run_that_was_not_stopped(
     assert told[0] == told[1]
 
 
-def test_within_an_epoch_only_the_last_checkpoint_stays(
-    make_step: Make, make_loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loop = make_loop(make_step())
-    loop.settings = replace(loop.settings, checkpoint_steps=2, crops_per_utterance=3)
-    loop.steps_per_epoch = 9
-    stop_after(loop, 7, monkeypatch)
-    assert checkpoint.saved_steps(loop.checkpoints) == [(1, 6)]
+def test_within_an_epoch_only_the_last_checkpoint_stays(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(), checkpoint_steps=2, crops_per_utterance=3)
+    assert loop.steps_per_epoch == 9
+    stop_after(loop, 7)
+    assert checkpoint.saved_steps(loop.folder / "checkpoints") == [(1, 6)]
 
 
 def test_the_rate_of_a_step_is_that_of_its_beginning_but_for_the_first_of_a_warm_up(
     make_step: Make, make_loop: Callable[..., Loop]
 ) -> None:
-    loop = make_loop(make_step(), epochs=2)
-    loop.settings = replace(loop.settings, lr_at=lambda epoch: epoch / 100)
+    loop = make_loop(make_step(), epochs=2, schedules=Schedules(lambda epoch: epoch / 100))
     rates: list[float] = []
     loop.optimiser.register_step_pre_hook(lambda optimiser, *_: rates.append(optimiser.param_groups[0]["lr"]))
     loop.run()
@@ -224,30 +210,38 @@ def test_the_rate_of_a_step_is_that_of_its_beginning_but_for_the_first_of_a_warm
 class TestLossesReadAFewStepsAtATime:
     """As on an accelerator, which would have to be waited for."""
 
-    @pytest.fixture(autouse=True)
-    def _two_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        class Slow(loop_module._Tally):
-            def __init__(self, device: torch.device, told: Mapping[str, object]) -> None:
-                super().__init__(device, told)
-                self.interval = 2
+    @pytest.fixture
+    def two_at_a_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def slow(self: Tally, device: torch.device, before: Mapping[str, object]) -> None:
+            original(self, device, before)
+            self.interval = 2
 
-        self.slow = Slow
-        self.monkeypatch = monkeypatch
+        original = Tally.__init__
+        monkeypatch.setattr(Tally, "__init__", slow)
 
-    def test_the_log_is_the_same(self, make_step: Make, make_loop: Callable[..., Loop]) -> None:
-        told = []
-        for name, tally in (("each", loop_module._Tally), ("two", self.slow)):
-            self.monkeypatch.setattr(loop_module, "_Tally", tally)
-            loop = make_loop(make_step(), name)
-            loop.run()
-            told.append([(event["loss"], event["accuracy"]) for event in epoch_events(loop)])
-        assert told[0] == told[1]
+    @pytest.fixture
+    def events_of_each(self, make_step: Make, make_loop: Callable[..., Loop]) -> list[dict[str, float]]:
+        loop = make_loop(make_step(), "each")
+        loop.run()
+        return epoch_events(loop)
+
+    def test_the_log_is_the_same(
+        self,
+        events_of_each: list[dict[str, float]],
+        two_at_a_time: None,
+        make_step: Make,
+        make_loop: Callable[..., Loop],
+    ) -> None:
+        loop = make_loop(make_step(), "two")
+        loop.run()
+        assert [(e["loss"], e["accuracy"]) for e in epoch_events(loop)] == [
+            (e["loss"], e["accuracy"]) for e in events_of_each
+        ]
 
     def test_a_loss_that_is_not_finite_is_found_with_its_step(
-        self, make_step: Make, make_loop: Callable[..., Loop]
+        self, two_at_a_time: None, make_step: Make, make_loop: Callable[..., Loop]
     ) -> None:
         """After the second step of each two, and at the end of the epoch: before anything is saved."""
-        self.monkeypatch.setattr(loop_module, "_Tally", self.slow)
         for bad, seen in ((1, 2), (2, 2), (3, 3)):
             loop = make_loop(make_step(), f"bad{bad}")
             steps: list[int] = []
@@ -262,28 +256,27 @@ class TestLossesReadAFewStepsAtATime:
             with pytest.raises(DivergedError, match=rf"at step {bad}, batch of"):
                 loop.run()
             assert len(steps) == seen
-            assert checkpoint.saved_epochs(loop.checkpoints) == []
+            assert checkpoint.saved_epochs(loop.folder / "checkpoints") == []
 
 
 def lose(loop: Loop, utts: list[str]) -> None:
     """Make the reads of some utterances fail."""
-    original = loop.store.read_wrapped
+    original = loop.crops.store.read_wrapped
 
     def read(index: int, start: int, num_rows: int) -> object:
-        if loop.store.utts[index] in utts:
-            raise DataError(f"{loop.store.shard_path(index)}: {loop.store.utts[index]} is lost")
+        if loop.crops.store.utts[index] in utts:
+            raise DataError(f"{loop.crops.store.shard_path(index)}: {loop.crops.store.utts[index]} is lost")
         return original(index, start, num_rows)
 
-    loop.store.read_wrapped = read
+    loop.crops.store.read_wrapped = read
 
 
 def test_unreadable_crops_are_counted_up_to_the_budget(
     make_step: Make, make_loop: Callable[..., Loop], caplog: pytest.LogCaptureFixture
 ) -> None:
-    loop = make_loop(make_step(), epochs=2)
-    lost = [loop.store.utts[3], loop.store.utts[20]]
+    loop = make_loop(make_step(), epochs=2, max_bad_crops=2)
+    lost = [loop.crops.store.utts[3], loop.crops.store.utts[20]]
     lose(loop, lost)
-    loop.settings = replace(loop.settings, max_bad_crops=2)
     loop.run()
     assert [event["bad_crops"] for event in epoch_events(loop)] == [2, 2]
     assert caplog.text.count("crops that could not be read and were replaced: 2 problems: ") == 2
@@ -298,9 +291,8 @@ def test_beyond_the_budget_the_run_stops_and_names_the_file(
         (0, r"^[^ ]*shard-00000\.npy: s0-u00 is lost$"),
         (1, r"epoch 1: expected at most 1 crops"),
     ):
-        loop = make_loop(make_step())
+        loop = make_loop(make_step(), max_bad_crops=budget, num_workers=num_workers)
         lose(loop, ["s0-u00", "s1-u01"][: budget + 1])
-        loop.settings = replace(loop.settings, max_bad_crops=budget, num_workers=num_workers)
         with pytest.raises(DataError, match=expected) as caught:
             loop.run()
         assert "shard-00000.npy" in str(caught.value)
@@ -320,6 +312,6 @@ def test_a_loss_that_is_not_finite_stops_it_and_names_the_batch(
 def test_a_checkpoint_holds_everything(make_step: Make, make_loop: Callable[..., Loop]) -> None:
     loop = make_loop(make_step(), epochs=1)
     loop.run()
-    state = checkpoint.load(checkpoint.epoch_path(loop.checkpoints, 1))
+    state = checkpoint.load(checkpoint.epoch_path(loop.folder / "checkpoints", 1))
     assert {"backbone", "loss", "optimiser", "schedules", "rng", "epoch", "step", "seed"} <= set(state)
     assert state["step"] == 3

@@ -1,0 +1,83 @@
+"""From what a configuration asks for to what it means: every part checked, every option spelt out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+
+import torch
+
+from ham.augment.speed import SpeedPerturbation
+from ham.config import Config, complete, to_dict
+from ham.errors import ConfigError
+from ham.model.build import build_loss, resolve_model
+from ham.train.augmentation import AUGMENTATIONS, build_augmentation
+from ham.train.optimisers import OPTIMISERS
+from ham.train.schedules import CURVATURES, MARGINS, RATES, build_schedules
+
+TABLES: Mapping[str, Mapping[str, Callable[..., object]]] = MappingProxyType(
+    {
+        "augment": AUGMENTATIONS,
+        "optimiser": OPTIMISERS,
+        "schedule": RATES,
+        "margin": MARGINS,
+        "curvature": CURVATURES,
+    }
+)
+"""The tables of the training's parts by their block; front ends, backbones and losses have theirs in their rooms."""
+
+
+def resolve(config: Config, place: str = "") -> Config:
+    """Check all parts and spell out every option's default, so that an experiment outlives a change of defaults.
+
+    Options of other choices of a block are left out, and ``train.average_last`` is cut to the epochs that there are.
+
+    Args:
+        config: what was asked for.
+        place: where it comes from, for errors.
+
+    Raises:
+        ConfigError: from the part concerned, or if a schedule meets a loss without what it changes.
+    """
+    try:
+        full = resolve_model(config)
+        blocks = {kind: complete(kind, table, getattr(config, kind)) for kind, table in TABLES.items()}
+        last = min(config.train.average_last, config.train.epochs)
+        full = replace(full, **blocks, train=replace(config.train, average_last=last))
+        _check_together(full)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}" if place else str(error)) from None
+    return full
+
+
+def _check_together(config: Config) -> None:
+    """Refuse options that do not fit each other."""
+    build_augmentation(config.augment)
+    SpeedPerturbation(2, speeds=config.data.speed_perturb)
+    with torch.random.fork_rng(devices=[]):
+        loss = build_loss(config, 2)
+    if config.curvature.name != "constant":
+        loss.set_curvature(config.curvature.options["start"])
+    build_schedules(config, loss, config.optimiser.options["lr"])
+
+
+def remarks(asked: Config, full: Config) -> list[str]:
+    """What :func:`resolve` did not take as it was asked for.
+
+    Args:
+        asked: what was asked for.
+        full: what came of it.
+
+    Returns:
+        A sentence for each.
+    """
+    found = []
+    for kind in TABLES:
+        taken = to_dict(full)[kind]
+        choice = next(iter(taken.values()))
+        left = [option for option in to_dict(asked)[kind] if option not in taken]
+        found += [f"{kind}.{option}: left out, {choice} does not take it" for option in left]
+    if asked.train.average_last > full.train.average_last:
+        found.append(f"train.average_last: {asked.train.average_last} cut to train.epochs, {full.train.epochs}")
+    return found

@@ -1,0 +1,95 @@
+"""What an epoch's steps gave: losses, accuracies, times, crops that could not be read."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ham.data.batches import Batch
+
+LOG_STEPS = 10
+"""A step event is written this often; on an accelerator the loss is also only read then, to keep it busy."""
+
+
+class Tally:
+    """Losses and accuracies of an epoch's steps; they are read from the device a few steps at a time.
+
+    Args:
+        device: where the steps are computed.
+        before: what :meth:`saved` gave of the same epoch, when a checkpoint was written within it.
+
+    Attributes:
+        interval: the losses are to be read every this many steps.
+        bad: one line for each crop that could not be read.
+        waited_s: seconds spent waiting for batches.
+    """
+
+    def __init__(self, device: torch.device, before: Mapping[str, Any]) -> None:
+        self.interval = 1 if device.type == "cpu" else LOG_STEPS
+        self.waited_s = float(before.get("waited_s", 0.0))
+        self.bad: tuple[str, ...] = tuple(before.get("bad", ()))
+        self._pending: list[tuple[int, Batch, Tensor, Tensor]] = []
+        self._losses: list[float] = list(before.get("losses", ()))
+        self._accuracies: list[float] = list(before.get("accuracies", ()))
+        self._crops = 0
+        self._started = time.perf_counter() - float(before.get("elapsed_s", 0.0))
+        self._since = time.perf_counter()
+
+    def saved(self) -> dict[str, Any]:
+        """All of it as plain values, once nothing is pending."""
+        return {
+            "losses": list(self._losses),
+            "accuracies": list(self._accuracies),
+            "bad": list(self.bad),
+            "waited_s": self.waited_s,
+            "elapsed_s": self.elapsed_s(),
+        }
+
+    def elapsed_s(self) -> float:
+        """Seconds since the epoch began, those of stopped runs up to their checkpoint included."""
+        return time.perf_counter() - self._started
+
+    def watch(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """Hand batches on; count the time spent waiting for them, and the crops that could not be read."""
+        waiting = iter(batches)
+        while True:
+            started = time.perf_counter()
+            batch = next(waiting, None)
+            self.waited_s += time.perf_counter() - started
+            if batch is None:
+                return
+            self.bad += batch.bad
+            yield batch
+
+    def add(self, step: int, batch: Batch, loss: Tensor, accuracy: Tensor, num_crops: int) -> None:
+        """Remember a step without waiting for the device."""
+        self._pending.append((step, batch, loss, accuracy))
+        self._crops += num_crops
+
+    def read(self) -> list[tuple[int, Batch, float]]:
+        """Wait for the steps remembered and give their losses."""
+        read = [(step, batch, float(loss)) for step, batch, loss, _ in self._pending]
+        self._losses += [loss for _, _, loss in read]
+        self._accuracies += [float(accuracy) for *_, accuracy in self._pending]
+        self._pending = []
+        return read
+
+    def recent(self) -> dict[str, float]:
+        """Means over the last steps, and the speed since this was last asked."""
+        now = time.perf_counter()
+        values = {
+            "loss": float(np.mean(self._losses[-LOG_STEPS:])),
+            "accuracy": float(np.mean(self._accuracies[-LOG_STEPS:])),
+            "crops_per_s": self._crops / max(1e-9, now - self._since),
+        }
+        self._crops, self._since = 0, now
+        return values
+
+    def means(self) -> dict[str, float]:
+        """Means over the epoch."""
+        return {"loss": float(np.mean(self._losses)), "accuracy": float(np.mean(self._accuracies))}

@@ -1,0 +1,67 @@
+"""The page of all keys: it is current, and it says what the code does."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from typing import Annotated, Literal
+
+import pytest
+
+from docs import make_config
+from ham.config import Config, from_dict, to_dict
+from ham.losses import LOSSES
+from ham.schema import Range
+from ham.train.blocks import resolve
+
+PAGE = make_config.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_is_current() -> None:
+    assert make_config.page() == PAGE, "run python docs/make_config.py"
+
+
+def section(kind: str) -> str:
+    return PAGE.partition(f"\n## `{kind}`\n")[2].partition("\n## ")[0]
+
+
+def keys(kind: str) -> set[str]:
+    return set(re.findall(r"^\| `(\w+)` \|", section(kind), re.MULTILINE))
+
+
+@pytest.mark.parametrize("kind", [f.name for f in fields(Config) if f.name != "features"])
+def test_every_key_of_a_resolved_configuration_stands_in_its_block(kind: str) -> None:
+    tables = {**make_config.ALL_TABLES, "augment": {"replace": 0, "clean_plus_augmented": 0}}
+    for name in tables.get(kind, [""]):
+        tree = {"train": {"epochs": 3}}
+        if name:
+            tree[kind] = {"mode" if kind == "augment" else "name": name}
+        if kind == "curvature":
+            tree["loss"] = {"name": "ham_softmax"}
+        block = to_dict(resolve(from_dict(tree)))[kind]
+        assert set(list(block)[1 if name else 0 :]) <= keys(kind)
+
+
+def test_a_choice_and_its_options_are_there_with_their_defaults() -> None:
+    loss = section("loss")
+    assert all(f"| `{name}` |" in loss for name in LOSSES)
+    assert "| `curvature` | number | `5.0` | `h_softmax` |" in loss
+    assert "| `geometry` | word | `published` |" in loss  # of a function that the constructor hands it on to
+    assert "| `final_lr` | number above 0 | `5e-05` | `exponential`, `cosine` |" in section("schedule")
+    assert "`hamming`, `hanning`, `povey`, `rectangular`" in section("frontend")
+
+
+@pytest.mark.parametrize(
+    ("hint", "words"),
+    [
+        (int, "whole number"),
+        (Annotated[float, Range(0, 1)], "number, 0 to 1"),
+        (Annotated[int, Range(2)], "whole number, 2 or more"),
+        (Annotated[float, Range(above=0)], "number above 0"),
+        (Literal["a", "b"], "`a` or `b`"),
+        (float | None, "number or `null`"),
+        (tuple[str, ...], "list of words"),
+    ],
+)
+def test_types_in_words(hint: object, words: str) -> None:
+    assert make_config.value(hint) == words

@@ -1,0 +1,52 @@
+"""The state of a training on disk: when it is written, what stays, and that it is taken up again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from ham.model import checkpoint
+from ham.train.loop import Loop
+from ham.train.step import TrainingStep
+
+Make = Callable[..., TrainingStep]
+
+
+@pytest.mark.parametrize(("every", "due"), [(0, []), (2, [2, 4, 8, 10]), (3, []), (4, [4, 8])])
+def test_a_checkpoint_within_an_epoch_is_never_at_its_end(
+    every: int, due: list[int], make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    loop = make_loop(make_step(), checkpoint_steps=every)
+    assert loop.steps_per_epoch == 3
+    assert [done for done in range(1, 12) if loop.checkpoints.is_due(done)] == due
+
+
+def test_the_last_ones_stay(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    checkpoints = make_loop(make_step()).checkpoints
+    for done in (3, 6):
+        checkpoints.save(done)
+    checkpoints.save_within(7, {"losses": [1.0]})
+    checkpoints.save_within(8, {"losses": [1.0, 2.0]})
+    assert checkpoint.saved_epochs(checkpoints.folder) == [1, 2]
+    assert checkpoint.saved_steps(checkpoints.folder) == [(3, 8)]
+    assert checkpoints.restore(3, 8) == (8, {"losses": [1.0, 2.0]})
+    checkpoints.save(9)
+    assert checkpoint.saved_epochs(checkpoints.folder) == [2, 3]
+    assert checkpoint.saved_steps(checkpoints.folder) == []
+
+
+def test_weights_optimiser_and_random_numbers_come_back(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(), epochs=1)
+    loop.run()
+    torch.manual_seed(11)
+    loop.checkpoints.save(3)
+    drawn = torch.rand(3)
+    other = make_loop(make_step(), epochs=1)
+    assert other.checkpoints.restore(1) == (3, {})
+    assert torch.equal(torch.rand(3), drawn)
+    for one, again in zip(loop.parameters, other.parameters, strict=True):
+        assert torch.equal(one, again)
+        state, copy = loop.optimiser.state[one], other.optimiser.state[again]
+        assert all(torch.equal(torch.as_tensor(state[key]), torch.as_tensor(copy[key])) for key in state)
