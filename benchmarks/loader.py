@@ -48,6 +48,7 @@ from ham.data.store import INT16_SCALE, ArrayStore
 from ham.embeddings.extract import extract
 from ham.frontends import SpecAugment
 from ham.model.build import build_backbone, build_frontend, build_loss, build_optimiser, pick_device
+from ham.model.encoder import Network
 from ham.provenance import git_commit, hardware
 from ham.train.loop import Loop, LoopSettings
 from ham.train.step import TrainingStep
@@ -271,7 +272,7 @@ def compare_extraction(config: Config, corpus: Corpus, options: argparse.Namespa
     """Seconds to embed utterances one by one from their files, one by one from the store, in batches."""
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
-    backbone, frontend = build_backbone(config).to(device).eval(), build_frontend(config).to(device)
+    network = Network(build_frontend(config), build_backbone(config)).to(device).eval()
     store = corpus.store("speech")
     indices = np.arange(min(len(store), options.num_embedded))
     paths = [corpus.speech[store.utts[i]] for i in indices]
@@ -280,10 +281,10 @@ def compare_extraction(config: Config, corpus: Corpus, options: argparse.Namespa
     def from_files() -> None:
         for path in paths:
             samples, _ = soundfile.read(path, dtype="float32")
-            backbone(frontend(torch.from_numpy(samples).to(device)[None])).cpu()
+            network(torch.from_numpy(samples).to(device)[None]).cpu()
 
     def from_store(size: int) -> None:
-        extract(backbone, frontend, store, indices, device=device, batch_size=size)
+        extract(network, store, indices, device=device, batch_size=size)
 
     works: dict[str, Callable[[], object]] = {
         "one by one, from the files": from_files,
@@ -334,11 +335,10 @@ def training_wait(config: Config, corpus: Corpus, options: argparse.Namespace, n
 
 def make_step(config: Config, data: TrainingSet, corpus: Corpus, device: torch.device) -> TrainingStep:
     """The training step of a configuration, with MUSAN and room responses."""
-    frontend = build_frontend(config).to(device)
+    frontend = build_frontend(config)
     materials = Materials(RATE, corpus.store("noises"), corpus.store("rooms"))
     return TrainingStep(
-        frontend=frontend,
-        backbone=build_backbone(config).to(device),
+        network=Network(frontend, build_backbone(config)).to(device),
         loss=build_loss(config, len(data.speakers)).to(device),
         mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
         augmenter=Augmenter(build_kinds(KINDS, materials), probability=config.augment.probability),

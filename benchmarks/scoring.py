@@ -32,11 +32,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ham.losses
 from ham.data.kaldi_dir import Trials
+from ham.embeddings.table import EmbeddingTable
 from ham.provenance import hardware
 from ham.score import metrics
 from ham.score.backends import Scorer, Side, Training, parse_backend
 from ham.score.intervals import eer_interval
-from ham.score.measures import EmbeddingTable, cosine_scores, distance_scores
+from ham.score.measures import cosine_scores, distance_scores
 from ham.score.results import text_table
 from ham.score.score_file import Scores, read_scores, write_scores
 

@@ -22,11 +22,11 @@ from ham.cli import Parser, run
 from ham.data.kaldi_dir import DataDir, Trials, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore
 from ham.data.trial_remarks import NO_RATES
-from ham.embeddings.extract import ENROL, read_source
-from ham.errors import CheckpointError, ConfigError, DataError
+from ham.embeddings.recordings import ENROL
+from ham.embeddings.table import read_embeddings, read_source
+from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
-from ham.model import checkpoint
-from ham.model.checkpoint import weights_digest
+from ham.model.encoder import SpeakerEncoder
 from ham.provenance import git_commit, versions
 from ham.score.backends import (
     DEFAULT,
@@ -45,7 +45,6 @@ from ham.score.cohort import FOLDER as TRAINING_FOLDER
 from ham.score.cohort import read_training
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.intervals import few_speakers
-from ham.score.measures import read_embeddings
 from ham.score.normalisation import TOP_N
 from ham.score.results import ListResult, Results, evaluate, table, text_table, write_results
 from ham.score.score_file import Scores, write_scores
@@ -99,8 +98,9 @@ def main(argv: Sequence[str]) -> None:
     notes = {trial_list.name: trial_list.notes for trial_list in lists if trial_list.notes}
     for name, found in notes.items():
         logger.warning("%s: %s", name, "; ".join(found))
-    seed, command, loss = read_trained(options.exp_dir / "average.pt")
-    check_sources(options.exp_dir, options.data_dir, wanted)
+    encoder = SpeakerEncoder.load(options.exp_dir, "cpu")
+    check_sources(encoder, options.data_dir, wanted)
+    loss = encoder.loss
     backends = _possible(wanted, loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     sides = _sides(lists, options, any(backend.crops for plan in plans for backend in plan))
@@ -132,10 +132,10 @@ def main(argv: Sequence[str]) -> None:
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     results = Results(
         name=options.exp_dir.resolve().name,
-        seed=seed,
+        seed=encoder.seed,
         commit=git_commit(Path(ham.__file__).parent),
         versions=versions(),
-        command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
+        command=encoder.command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
         results=tuple(numbers),
         settings=_settings(options, lists, backends, scorer),
         notes={**notes, **_with_few_speakers(lists, notes)},
@@ -254,56 +254,26 @@ def rated_lists(data_dir: Path, wanted: Sequence[str]) -> list[TrialList]:
     return kept
 
 
-def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
-    """Read what scoring needs of a trained system.
-
-    Args:
-        place: ``average.pt``.
-
-    Returns:
-        Seed and command of the training, and the loss with its trained centres and its options.
-
-    Raises:
-        CheckpointError: if an entry is missing or the loss does not fit its configuration.
-    """
-    state = checkpoint.load(place)
-    try:
-        seed = int(state["seed"])
-        options = dict(state["config"]["loss"])
-        dim, num_speakers = state["config"]["backbone"]["embedding_dim"], state["num_speakers"]
-        loss = ham.losses.build(options.pop("name"), dim, num_speakers, **options)
-        loss.load_state_dict(state["loss"])
-    except KeyError as error:
-        raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{place}: the loss does not fit its configuration ({reason}); train under another --exp_name"
-        ) from error
-    return seed, str(state.get("command", "")), loss.eval()
-
-
-def check_sources(exp_dir: Path, data_dir: Path, backends: Sequence[Backend]) -> None:
+def check_sources(encoder: SpeakerEncoder, data_dir: Path, backends: Sequence[Backend]) -> None:
     """Refuse embeddings that were not made by the model and from the audio that are there now.
 
     A file that does not say what it was made from is believed, and so is one whose audio store is gone.
 
     Args:
-        exp_dir: the experiment's folder.
+        encoder: the model.
         data_dir: folder that holds ``store/``.
         backends: what will be scored.
 
     Raises:
         DataError: naming the file.
     """
-    names = ["embeddings.npz"]
+    exp_dir, names = encoder.folder, ["embeddings.npz"]
     names += ["crops.npz"] if any(backend.crops for backend in backends) and (exp_dir / "crops.npz").exists() else []
     names += [f"{TRAINING_FOLDER}/cohort.npz"] if any(backend.needs_training for backend in backends) else []
     names += [f"{TRAINING_FOLDER}/calibration.npz"] if any(backend.calibrated for backend in backends) else []
-    digest = weights_digest(checkpoint.load(exp_dir / "average.pt"))
     said = {name: read_source(exp_dir / name) for name in names}
     for name, source in said.items():
-        if source and source.split()[0] != digest:
+        if source and source.split()[0] != encoder.digest:
             raise DataError(f"{exp_dir / name}: made by another model than average.pt is now; extract again (stage 5)")
         store = data_dir / "store" / ("train" if name.startswith(TRAINING_FOLDER) else "test")
         if source and (store / "meta.json").exists() and source.split()[1] != ArrayStore(store).digest:

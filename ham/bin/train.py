@@ -36,6 +36,7 @@ from ham.model.build import (
     pick_device,
     resolve,
 )
+from ham.model.encoder import Network
 from ham.provenance import hardware, versions
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
@@ -193,7 +194,7 @@ def build_loop(prepared: Prepared, config: Config, options: Any, device: torch.d
             **_described(prepared, config, options.seed, num_speakers),
             "command": options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]]),
         },
-        validate=_validation(prepared, config, step, device),
+        validate=_validation(prepared, step, device),
         facts={"hardware": hardware()},
     )
 
@@ -202,11 +203,10 @@ def build_step(
     config: Config, options: Any, num_speakers: int, speed: SpeedPerturbation | None, device: torch.device
 ) -> TrainingStep:
     """The forward pass with fresh weights on the device."""
-    frontend = build_frontend(config).to(device)
+    frontend = build_frontend(config)
     stores = options.data_dir / "store"
     return TrainingStep(
-        frontend=frontend if config.features == "computed" else None,
-        backbone=build_backbone(config).to(device),
+        network=Network(frontend, build_backbone(config)).to(device),
         loss=build_loss(config, num_speakers).to(device),
         mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
         augmenter=build_augmenter(
@@ -287,15 +287,12 @@ def _curvature_schedule(config: Config) -> Callable[[float], float] | None:
     )
 
 
-def _validation(
-    prepared: Prepared, config: Config, step: TrainingStep, device: torch.device
-) -> Callable[[], float] | None:
+def _validation(prepared: Prepared, step: TrainingStep, device: torch.device) -> Callable[[], float] | None:
     """The EER on the speakers kept aside; None if there are too few of them to form both kinds of trial."""
     if len(prepared.aside) < 2:
         return None
     valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)
-    frontend = build_frontend(config).to(device)
-    return partial(validation_eer, step.backbone, frontend, prepared.store, valid, device=device)
+    return partial(validation_eer, step.network, prepared.store, valid, device=device)
 
 
 def _described(prepared: Prepared, config: Config, seed: int, num_speakers: int) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ham.data.kaldi_dir import Trials
+from ham.embeddings.table import EmbeddingTable, with_models
 from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.calibration import (
@@ -42,7 +43,7 @@ from ham.score.calibration import (
     hyperbolic_radii,
     quality_columns,
 )
-from ham.score.measures import Distance, EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
+from ham.score.measures import Distance, cosine_scores, crop_scores, distance_scores
 from ham.score.normalisation import (
     NORMS,
     TOP_N,

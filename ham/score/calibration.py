@@ -32,9 +32,10 @@ from scipy.special import expit
 
 from ham.data.kaldi_dir import Trials, invert
 from ham.data.trial_generation import MAX_TRIALS, generate_trials
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
 from ham.files import write_text
-from ham.score.measures import Distance, EmbeddingTable, distance_scores
+from ham.score.measures import Distance, distance_scores
 from ham.score.metrics import Numbers, validated
 
 RIDGE = 1e-8

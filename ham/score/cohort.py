@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ham.data.kaldi_dir import DataDir, Trials, invert, read_trials, write_trials
+from ham.embeddings.table import EmbeddingTable, read_embeddings
 from ham.errors import ConfigError, DataError
 from ham.score.backends import Backend, Side, Training, check_top_n
 from ham.score.calibration import calibration_trials
-from ham.score.measures import EmbeddingTable, read_embeddings
 
 FOLDER = "training"
 """Below the experiment's folder."""

@@ -13,11 +13,11 @@ from scipy.optimize import minimize
 
 import ham.losses
 from ham.data.kaldi_dir import Trials
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import ConfigError, DataError
 from ham.score import backends
 from ham.score.backends import EVERY, Measure, Scorer, Side, Training, parse_backend, parse_backends
 from ham.score.calibration import choose_ridge, fit
-from ham.score.measures import EmbeddingTable
 
 DIM, TOP_N, P_TARGET = 6, 4, 0.05
 Row = NDArray[np.float64]

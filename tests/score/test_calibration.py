@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 
 import ham.losses
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
 from ham.score import calibration
 from ham.score.calibration import (
@@ -30,7 +31,6 @@ from ham.score.calibration import (
     read_calibration,
     write_calibration,
 )
-from ham.score.measures import EmbeddingTable
 from ham.score.metrics import act_dcf, cllr, min_cllr, min_dcf
 
 Numbers = NDArray[np.float64]

@@ -16,6 +16,7 @@ from ham.augment.speed import SpeedPerturbation
 from ham.data.batches import TrainingSet, training_set
 from ham.data.store import ArrayStore, write_store
 from ham.frontends import SpecAugment
+from ham.model.encoder import Network
 from ham.train.loop import Loop, LoopSettings
 from ham.train.schedules import learning_rate
 from ham.train.step import TrainingStep
@@ -56,8 +57,7 @@ def make_step() -> Callable[..., TrainingStep]:
         perturbation = SpeedPerturbation(4) if speed else None
         kinds = build_kinds(["noise", "speech"], Materials())
         return TrainingStep(
-            frontend=frontends.build("mel", num_mel_bins=24),
-            backbone=backbones.build("resnet18", 24, 16, width=4),
+            network=Network(frontends.build("mel", num_mel_bins=24), backbones.build("resnet18", 24, 16, width=4)),
             loss=losses.build(loss, 16, perturbation.num_classes if perturbation else 4),
             mask=mask,
             augmenter=Augmenter(kinds, probability=1.0) if augment else None,
