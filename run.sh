@@ -189,7 +189,7 @@ fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   log "stage 6: score the trials, in $exp_dir/scores"
-  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --backends "$backends" --top_n "$top_n" --command "$command"
+  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --backends "$backends" --top_n "$top_n"
 fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then

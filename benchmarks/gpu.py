@@ -284,17 +284,18 @@ def measure_extraction(options: argparse.Namespace, folder: Path) -> dict[str, A
     from ham.data.store import ArrayStore
     from ham.embeddings.extract import extract
     from ham.model.build import build_backbone, build_frontend
+    from ham.model.encoder import Network
 
     config, device = read_config("ecapa_tdnn", options.quick), torch.device(options.device)
-    backbone, frontend = build_backbone(config).to(device), build_frontend(config).to(device)
+    network = Network(build_frontend(config), build_backbone(config)).to(device)
     store = ArrayStore(folder / "store/train")
     indices = np.arange(len(store))[: 16 if options.quick else 2000]
     rates = {}
     for size in (1, 16, 64):
         chosen = indices[:200] if size == 1 else indices
-        extract(backbone, frontend, store, chosen[:size], device=device, batch_size=size)
+        extract(network, store, chosen[:size], device=device, batch_size=size)
         started = time.perf_counter()
-        extract(backbone, frontend, store, chosen, device=device, batch_size=size)
+        extract(network, store, chosen, device=device, batch_size=size)
         rates[f"batch {size}"] = len(chosen) / (time.perf_counter() - started)
     return {"utterances_per_s": rates}
 

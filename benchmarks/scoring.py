@@ -32,12 +32,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ham.losses
 from ham.data.trials import Trials
+from ham.embeddings.table import EmbeddingTable
 from ham.provenance import hardware
 from ham.report.text_tables import text_table
 from ham.score import metrics
 from ham.score.backends import parse_backend
 from ham.score.intervals import eer_interval
-from ham.score.measures import EmbeddingTable, cosine_scores, distance_scores
+from ham.score.measures import cosine_scores, distance_scores
 from ham.score.score_file import Scores, read_scores, write_scores
 from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
 

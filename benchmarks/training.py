@@ -25,6 +25,7 @@ from ham.data.sampler import plan_epoch
 from ham.data.store import INT16_SCALE, ArrayStore, write_store
 from ham.embeddings.extract import extract
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
+from ham.model.encoder import Network
 from ham.train.augmentation import build_augmentation
 
 NUM_UTTS = 512
@@ -92,11 +93,11 @@ def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats:
 
 def extraction(config: Config, store: ArrayStore, device: torch.device) -> dict[str, float]:
     """Seconds to embed all utterances, one by one and in batches of 16."""
-    backbone, frontend = build_backbone(config).to(device), build_frontend(config).to(device)
+    network = Network(build_frontend(config), build_backbone(config)).to(device)
     indices = np.arange(len(store))[:128]
     return {
         f"batches of {size}": median_s(
-            lambda size=size: extract(backbone, frontend, store, indices, device=device, batch_size=size), 3
+            lambda size=size: extract(network, store, indices, device=device, batch_size=size), 3
         )
         for size in (1, 16)
     }

@@ -16,6 +16,7 @@ from ham.data.batches import Batch
 from ham.data.store import ArrayStore, write_store
 from ham.embeddings.extract import extract
 from ham.frontends import SpecAugment
+from ham.model.encoder import Network
 from ham.train.step import TrainingStep
 
 pytestmark = pytest.mark.gpu
@@ -30,11 +31,10 @@ def make_step(device: str, precision: torch.dtype | None = None, *, augment: boo
         backbones.build("ecapa_tdnn", 40, 32, channels=64, mfa_channels=96, attention_channels=16, se_channels=16),
         losses.build("ham_softmax", 32, 10),
     ]
-    frontend, backbone, loss = (part.to(device) for part in parts)
+    network, loss = Network(*parts[:2]).to(device), parts[2].to(device)
     kinds = build_kinds(["reverb", "noise", "speech"], Materials())
     return TrainingStep(
-        frontend=frontend,
-        backbone=backbone,
+        network=network,
         loss=loss,
         mask=SpecAugment(0, 0),
         augmenter=Augmenter(kinds, probability=1.0) if augment else None,
@@ -77,9 +77,9 @@ def test_embeddings_are_those_of_the_cpu(tmp_path: Path, monkeypatch: pytest.Mon
     items = [(f"u{i}", rng.normal(0, 2000, 8000 + 1000 * i).astype(np.int16)) for i in range(6)]
     write_store(tmp_path / "store", items, {"sample_rate": 16000})
     store, step = ArrayStore(tmp_path / "store"), make_step("cpu")
-    there = copy.deepcopy(step.backbone).cuda(), copy.deepcopy(step.frontend).cuda()
-    ours = extract(*there, store, range(6), device=torch.device("cuda"), batch_size=4)
-    theirs = extract(step.backbone, step.frontend, store, range(6), device=torch.device("cpu"), batch_size=4)
+    there = copy.deepcopy(step.network).cuda()
+    ours = extract(there, store, device=torch.device("cuda"), batch_size=4)
+    theirs = extract(step.network, store, device=torch.device("cpu"), batch_size=4)
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 

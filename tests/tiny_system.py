@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import ham.losses
 from ham.config import BackboneConfig, Config, LossConfig, to_dict
 from ham.data.kaldi_dir import write_data_dir
 from ham.data.store import ArrayStore, write_store
 from ham.data.trials import Trials
-from ham.embeddings.extract import extract, write_embeddings
-from ham.model.build import build_backbone, build_frontend
+from ham.embeddings.table import write_embeddings
+from ham.losses.base import SpeakerLoss
+from ham.model.build import build_backbone, build_loss
+from ham.model.encoder import SpeakerEncoder
 
 SPEAKERS = {"p1": ("f", "us"), "p2": ("f", "us"), "p3": ("f", "gb"), "p4": ("m", "us"), "p5": ("m", "us")}
-RATE, DIM = 16000, 8
+RATE, DIM, NUM_SPEAKERS = 16000, 8, 6
 
 
 def write_corpus(data_dir: Path) -> None:
@@ -42,14 +43,19 @@ def write_corpus(data_dir: Path) -> None:
     write_store(data_dir / "store/test", audio.items(), {"sample_rate": RATE, "files": "x"})
 
 
-def write_experiment(exp_dir: Path, data_dir: Path, loss_name: str) -> None:
-    """An untrained system with the embeddings that it gives."""
+def write_model(exp_dir: Path, loss_name: str, seed: int = 3) -> SpeakerLoss:
+    """``average.pt`` of an untrained system; its loss."""
     torch.manual_seed(1)
     config = Config(backbone=BackboneConfig("resnet18", DIM, {"width": 4}), loss=LossConfig(loss_name))
-    backbone, loss = build_backbone(config), ham.losses.build(loss_name, DIM, 6)
-    state = {"config": to_dict(config), "num_speakers": 6, "seed": 3, "backbone": backbone.state_dict()}
-    exp_dir.mkdir(parents=True)
-    torch.save({**state, "loss": loss.state_dict()}, exp_dir / "average.pt")
+    backbone, loss = build_backbone(config), build_loss(config, NUM_SPEAKERS)
+    state = {"config": to_dict(config), "num_speakers": NUM_SPEAKERS, "seed": seed, "command": "", "valid_speakers": []}
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    torch.save({**state, "backbone": backbone.state_dict(), "loss": loss.state_dict()}, exp_dir / "average.pt")
+    return loss
+
+
+def write_experiment(exp_dir: Path, data_dir: Path, loss_name: str) -> None:
+    """An untrained system with the embeddings that it gives."""
+    write_model(exp_dir, loss_name)
     store = ArrayStore(data_dir / "store/test")
-    found = extract(backbone, build_frontend(config), store, range(len(store)), device=torch.device("cpu"))
-    write_embeddings(exp_dir / "embeddings.npz", store.utts, found)
+    write_embeddings(exp_dir / "embeddings.npz", store.utts, SpeakerEncoder.load(exp_dir, "cpu").embed(store))

@@ -8,34 +8,37 @@ directions, which is what a cosine sees. Tree and delta always use the chord, as
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ham.analysis.hierarchy import (
-    LEAST_POINTS,
-    SEED,
-    Purity,
-    Radius,
-    average_tree,
-    condensed,
-    measure_radius,
-    purity,
-    speaker_means,
-    spearman,
-    unit_rows,
-)
+import ham
+from ham.analysis.hierarchy import LEAST_POINTS
+from ham.analysis.labels import TestSpeech
+from ham.analysis.radius import Radius, centre_quantiles, measure_radii, measure_radius, quantiles
+from ham.analysis.tree import SEED, Purity, average_tree, condensed, purity, speaker_means, spearman, unit_rows
+from ham.data.kaldi_dir import invert
+from ham.data.store import ArrayStore
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
 from ham.files import write_text
 from ham.geometry import poincare
 from ham.geometry.delta import chord_distances, gaussian_baseline, relative_delta
 from ham.geometry.projection import project_to_disk, project_to_plane
+from ham.losses.base import SpeakerLoss
+from ham.model.encoder import SpeakerEncoder
+from ham.provenance import git_commit, versions
 from ham.score.measures import Distance
+from ham.words import count
+
+logger = logging.getLogger(__name__)
 
 MOST_SHOWN = 20
 """Utterances of a speaker in the picture."""
@@ -46,6 +49,9 @@ MOST_LEAVES = 60
 MOST_POINTS = 1000
 """Utterances behind delta, whose time grows with their third power: for 1,000 of them and the baseline, with ten base
 points each, a few seconds on one core."""
+
+RADIUS_SPEAKERS = 50
+"""Most speakers whose utterances are embedded again, cropped and noisy: about a minute on a laptop."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """Of a radius in one condition."""
@@ -110,7 +116,7 @@ class SpeakerTree:
     Attributes:
         speakers: the leaves.
         labels: sex and accent of each; empty where they are not known.
-        merges: as :class:`ham.analysis.hierarchy.Tree` has them.
+        merges: as :class:`ham.analysis.tree.Tree` has them.
         heights: chords of the merges.
         num_speakers: speakers behind ``purity``; more than the leaves where not all can be drawn.
         purity: dendrogram purity for each of ``LEVELS`` that is known and has two speakers in a class.
@@ -146,8 +152,7 @@ class RadiusBands:
     """A radius in every condition.
 
     Attributes:
-        quantiles: condition to quantile (``p05`` to ``p95``) to value; conditions as in
-            :func:`ham.analysis.hierarchy.conditions`.
+        quantiles: condition (of :data:`ham.analysis.radius.CONDITIONS`) to quantile (``p05`` to ``p95``) to value.
         trends: medians and rank correlations.
     """
 
@@ -195,6 +200,7 @@ class Geometry:
         num_radius_utterances: utterances behind ``radii``.
         radii: ``norm`` and, if the loss has a distance, ``hyperbolic radius``; empty if no utterance is long enough.
         centres: the training speakers' centres.
+        source: digest of all that it was made from: it is up to date while that is the same.
     """
 
     name: str
@@ -210,6 +216,7 @@ class Geometry:
     num_radius_utterances: int
     radii: Mapping[str, RadiusBands]
     centres: Centres
+    source: str
 
 
 def choose_speakers(speakers: Sequence[str], labels: Labels, num_speakers: int) -> list[str]:
@@ -395,10 +402,8 @@ def measure_bands(radii: Mapping[str, NDArray[np.float64]], durations_s: NDArray
     Returns:
         Quantiles and trends.
     """
-    quantiles = {
-        name: {f"p{100 * q:02.0f}": float(np.quantile(values, q)) for q in QUANTILES} for name, values in radii.items()
-    }
-    return RadiusBands(quantiles, measure_radius(radii, durations_s))
+    bands = {name: quantiles(values, QUANTILES) for name, values in radii.items()}
+    return RadiusBands(bands, measure_radius(radii, durations_s))
 
 
 def write_geometry(path: Path, geometry: Geometry) -> None:
@@ -409,3 +414,101 @@ def write_geometry(path: Path, geometry: Geometry) -> None:
         geometry: what to write.
     """
     write_text(path, json.dumps(asdict(geometry), indent=1, ensure_ascii=False) + "\n")
+
+
+def read_source(path: Path) -> str | None:
+    """What a ``geometry.json`` was made from.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Its ``source``; None if there is no file, or one that does not say.
+    """
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["source"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def measure_geometry(
+    encoder: SpeakerEncoder,
+    table: EmbeddingTable,
+    speech: TestSpeech,
+    store: ArrayStore,
+    *,
+    curvature: float,
+    num_speakers: int,
+    logged: Callable[[str], tuple[list[float], list[float]]],
+    command: str,
+    source: str,
+) -> Geometry:
+    """Measure everything that the page shows.
+
+    Args:
+        encoder: what to measure.
+        table: its embeddings of the test utterances.
+        speech: the test utterances.
+        store: their audio.
+        curvature: ``c`` of the space that the loss's distance is of; 0 for a loss whose speakers are shown on a plane.
+        num_speakers: speakers on the disk.
+        logged: epochs and values of a quantity that the training logged.
+        command: what gives these numbers.
+        source: digest of all that they are made from.
+
+    Returns:
+        All measures.
+
+    Raises:
+        DataError: if table, lists and audio do not belong together, or are too small for a measure.
+    """
+    speakers = list(speech.utt2spk.values())
+    embeddings = table.embeddings[table.rows(tuple(speech.utt2spk), "the test lists")]
+    some = choose_speakers(speakers, speech.labels, RADIUS_SPEAKERS)
+    utt2spk = {utt: spk for utt, spk in speech.utt2spk.items() if spk in some}
+    radii, durations_s = measure_radii(encoder, table, utt2spk, store)
+    logger.info(
+        "measuring the tree of %s and delta of %s",
+        *(count(len(set(speakers)), "speaker"), count(len(speakers), "utterance")),
+    )
+    return Geometry(
+        name=encoder.folder.resolve().name,
+        seed=encoder.seed,
+        loss=encoder.loss.name,
+        commit=git_commit(Path(ham.__file__).parent),
+        versions={**versions(), "scipy": scipy.__version__},
+        command=command,
+        roots=speech.roots,
+        picture=_picture(encoder.loss, table, speech, num_speakers, curvature),
+        tree=measure_tree(embeddings, speakers, speech.labels),
+        delta=measure_delta(embeddings),
+        num_radius_utterances=len(durations_s),
+        radii={name: measure_bands(values, durations_s) for name, values in radii.items()},
+        centres=_centres(encoder.loss, logged),
+        source=source,
+    )
+
+
+def _picture(
+    loss: SpeakerLoss, table: EmbeddingTable, speech: TestSpeech, num_speakers: int, curvature: float
+) -> Picture:
+    """Place the chosen speakers' utterances."""
+    by_speaker = invert(speech.utt2spk)
+    chosen = choose_speakers(list(by_speaker), speech.labels, num_speakers)
+    utts = {name: spread(by_speaker[name], MOST_SHOWN) for name in chosen}
+    rows = {name: table.embeddings[table.rows(utts[name], "the test lists")] for name in chosen}
+    return measure_picture(rows, utts, speech.labels, loss.distance if curvature else None, curvature)
+
+
+def _centres(loss: SpeakerLoss, logged: Callable[[str], tuple[list[float], list[float]]]) -> Centres:
+    """Radii at the end, and those that the training logged."""
+    kind = "centre_radius" if loss.has_distance else "centre_norm"
+    found = {name: logged(f"diag/{kind}/{name}") for name in ("q05", "q50", "q95")}
+    epochs = found["q50"][0]
+    whole = all(places == epochs for places, _ in found.values())
+    return Centres(
+        kind=kind,
+        final=centre_quantiles(loss),
+        epochs=tuple(epochs) if whole else (),
+        logged={name: tuple(values) for name, (_, values) in found.items()} if epochs and whole else {},
+    )

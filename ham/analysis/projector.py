@@ -25,6 +25,11 @@ MOST_ROWS = 10_000
 """Points that the projector in a browser still turns smoothly; of more, that many are taken evenly."""
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder holds a run of the projector."""
+    return (folder / _CONFIG).is_file()
+
+
 def write_projector(
     board: Path, embeddings: NDArray[np.float32], columns: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> Path:
@@ -47,7 +52,7 @@ def write_projector(
         logger.info("%s: %d of %d embeddings, evenly taken", board / RUN, MOST_ROWS, len(embeddings))
         chosen = [at * len(embeddings) // MOST_ROWS for at in range(MOST_ROWS)]
     part, target = board / f".{RUN}.part", board / RUN
-    if target.exists() and not (target / _CONFIG).is_file():
+    if target.exists() and not is_run(target):
         raise DataError(f"{target}: expected a run with {_CONFIG} to replace, found something else; move it away")
     shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
     with naming(part), SummaryWriter(str(part)) as writer:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,11 +17,9 @@ import ham.losses
 from ham.bin._system_options import top_n
 from ham.cli import Parser, run
 from ham.data.kaldi_dir import read_data_dir
-from ham.embeddings.extract import ENROL
-from ham.errors import CheckpointError
+from ham.embeddings.recordings import ENROL
 from ham.losses.base import SpeakerLoss
-from ham.model import checkpoint
-from ham.model.checkpoint import weights_digest
+from ham.model.encoder import SpeakerEncoder
 from ham.provenance import git_commit, versions
 from ham.report.text_tables import table, text_table
 from ham.score.backends import DEFAULT, FORM, Backend, fitting_backends, parse_backends, possible_backends
@@ -53,14 +50,13 @@ def main(argv: Sequence[str]) -> None:
     notes = {trial_list.name: trial_list.notes for trial_list in lists if trial_list.notes}
     for name, found in notes.items():
         logger.warning("%s: %s", name, "; ".join(found))
-    seed, command, loss = read_trained(options.exp_dir / "average.pt")
-    digest = weights_digest(checkpoint.load(options.exp_dir / "average.pt"))
-    check_sources(options.exp_dir, options.data_dir, wanted, digest)
-    backends = _possible(wanted, loss)
+    encoder = SpeakerEncoder.load(options.exp_dir, "cpu")
+    check_sources(options.exp_dir, options.data_dir, wanted, encoder.digest)
+    backends = _possible(wanted, encoder.loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     crops = any(backend.crops for plan in plans for backend in plan)
     embedded = read_embedded(lists, options.exp_dir, average=options.enrol == "average", crops=crops)
-    scorer = Scorer(loss, _training(options, backends), top_n=options.top_n, p_target=options.p_target)
+    scorer = Scorer(encoder.loss, _training(options, backends), top_n=options.top_n, p_target=options.p_target)
     for backend in backends:  # before anything is written
         scorer.check(backend)
     numbers, curves = _score(lists, embedded, plans, scorer, options.exp_dir)
@@ -69,10 +65,10 @@ def main(argv: Sequence[str]) -> None:
     has_models = any(trial_list.trials.models for trial_list in lists)
     results = Results(
         name=options.exp_dir.resolve().name,
-        seed=seed,
+        seed=encoder.seed,
         commit=git_commit(Path(ham.__file__).parent),
         versions=versions(),
-        command=command or options.command or shlex.join(["python", "-m", "ham.bin.score", *argv]),
+        command=encoder.command,
         results=tuple(numbers),
         settings=({"enrol": options.enrol} if has_models else {}) | scorer.settings(backends),
         notes={**notes, **_with_few_speakers(lists, notes)},
@@ -144,9 +140,6 @@ def _parser() -> Parser:
         help="highest cohort scores that as_norm keeps; 0: of a third of the speakers",
     )
     parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
-    parser.add_argument(
-        "--command", default="", help="command that results.json names if the model does not say how it was trained"
-    )
     return parser
 
 
@@ -155,35 +148,6 @@ def _prior(text: str) -> float:
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"expected a probability between 0 and 1, found {text}")
     return value
-
-
-def read_trained(place: Path) -> tuple[int, str, SpeakerLoss]:
-    """Read what scoring needs of a trained system.
-
-    Args:
-        place: ``average.pt``.
-
-    Returns:
-        Seed and command of the training, and the loss with its trained centres and its options.
-
-    Raises:
-        CheckpointError: if an entry is missing or the loss does not fit its configuration.
-    """
-    state = checkpoint.load(place)
-    try:
-        seed = int(state["seed"])
-        options = dict(state["config"]["loss"])
-        dim, num_speakers = state["config"]["backbone"]["embedding_dim"], state["num_speakers"]
-        loss = ham.losses.build(options.pop("name"), dim, num_speakers, **options)
-        loss.load_state_dict(state["loss"])
-    except KeyError as error:
-        raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from error
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(
-            f"{place}: the loss does not fit its configuration ({reason}); train under another --exp_name"
-        ) from error
-    return seed, str(state.get("command", "")), loss.eval()
 
 
 def _possible(backends: Sequence[Backend], loss: SpeakerLoss) -> list[Backend]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ham.errors import CheckpointError
+from ham.files import replacing
 
 PATTERN = "epoch_*.pt"
 
@@ -23,16 +23,12 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: if it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
     try:
-        torch.save(dict(state), part)
-        os.replace(part, path)  # noqa: PTH105 - the pair to the temporary name above
+        with replacing(path) as part:
+            torch.save(dict(state), part)
     except RuntimeError as error:  # torch's writer says so when the disk is full
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); is the disk full?") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def load(path: Path) -> dict[str, Any]:

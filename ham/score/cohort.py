@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from ham.data.kaldi_dir import DataDir, invert
 from ham.data.trial_generation import MAX_TRIALS, evenly_spaced, generate_trials
 from ham.data.trials import Trials, read_trials, write_trials
+from ham.embeddings.table import EmbeddingTable, read_embeddings
 from ham.errors import ConfigError, DataError
 from ham.score.backends import Backend, check_top_n
-from ham.score.measures import EmbeddingTable, read_embeddings
 from ham.score.scorer import EmbeddedTrials, TrainingSpeakers
 
 FOLDER = "training"

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ham.data.store import ArrayStore
-from ham.embeddings.extract import read_source
+from ham.embeddings.table import read_embeddings, read_source
 from ham.errors import DataError
 from ham.score.backends import Backend
 from ham.score.cohort import FOLDER
-from ham.score.measures import read_embeddings
 from ham.score.scorer import EmbeddedTrials
 from ham.score.trial_lists import TrialList
 

@@ -33,9 +33,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import SHOWN, ConfigError, DataError
 from ham.schema import check_count, choose
-from ham.score.measures import EmbeddingTable
 
 TOP_N = 300
 """Highest cohort scores that as_norm keeps: usual for VoxCeleb2's 5,994 speakers (wespeaker's recipes)."""

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
-from ham.score.measures import Distance, EmbeddingTable, distance_scores
+from ham.score.measures import Distance, distance_scores
 
 Rows = NDArray[np.int64]
 

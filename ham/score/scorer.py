@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ham.data.trials import Trials
+from ham.embeddings.table import EmbeddingTable, with_models
 from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backends import WESPEAKER, Backend, check_top_n
 from ham.score.calibration import Calibration, Columns, choose_ridge, fit
-from ham.score.measures import EmbeddingTable, cosine_scores, crop_scores, distance_scores, with_models
+from ham.score.measures import cosine_scores, crop_scores, distance_scores
 from ham.score.normalisation import (
     NORMS,
     TOP_N,

@@ -13,7 +13,7 @@ from torch import Tensor
 from ham.config import Config
 from ham.data.batches import Batch
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
-from ham.embeddings.extract import NUM_CROPS
+from ham.embeddings.recordings import NUM_CROPS
 from ham.train.crops import steps_per_epoch
 from ham.train.experiment import build_speed, build_step
 from ham.train.optimisers import build_optimiser

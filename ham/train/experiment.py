@@ -19,6 +19,7 @@ from ham.data.store import ArrayStore, check_current
 from ham.errors import DataError
 from ham.frontends import SpecAugment
 from ham.model.build import build_backbone, build_frontend, build_loss
+from ham.model.encoder import Network
 from ham.provenance import hardware, versions
 from ham.train.augmentation import build_augmentation
 from ham.train.crops import TrainingCrops
@@ -121,12 +122,11 @@ def build_step(
         device: where to compute.
         materials: as of :class:`Prepared`.
     """
-    frontend = build_frontend(config).to(device)
+    frontend = build_frontend(config)
     stores = materials or {}
     augmentation = build_augmentation(config.augment, stores.get("musan"), stores.get("rirs"))
     return TrainingStep(
-        frontend=frontend if config.features == "computed" else None,
-        backbone=build_backbone(config).to(device),
+        network=Network(frontend, build_backbone(config)).to(device),
         loss=build_loss(config, num_classes).to(device),
         mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
         augmenter=augmentation.augmenter(),
@@ -178,7 +178,7 @@ def build_loop(
             "versions": versions(),
             "command": command,
         },
-        validate=_validation(prepared, config, step, device),
+        validate=_validation(prepared, step, device),
         facts={"hardware": hardware()},
     )
 
@@ -200,15 +200,12 @@ def _build_crops(
     return TrainingCrops(store, prepared.data, config.data, num_rows=num_rows, seed=seed, pinned=pinned)
 
 
-def _validation(
-    prepared: Prepared, config: Config, step: TrainingStep, device: torch.device
-) -> Callable[[], float] | None:
+def _validation(prepared: Prepared, step: TrainingStep, device: torch.device) -> Callable[[], float] | None:
     """The EER on the speakers kept aside; None if there are too few of them to form both kinds of trial."""
     if len(prepared.aside) < 2:
         return None
     valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)
-    frontend = build_frontend(config).to(device)
-    return partial(validation_eer, step.backbone, frontend, prepared.store, valid, device=device)
+    return partial(validation_eer, step.network, prepared.store, valid, device=device)
 
 
 def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_classes: int, device: torch.device) -> None:

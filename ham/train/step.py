@@ -1,11 +1,11 @@
-"""From a batch of crops to a loss: speed, augmentation, features, backbone, loss, all on the device."""
+"""From a batch of crops to a loss: speed, augmentation, network, loss, all on the device."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ham.augment.augmenter import Augmenter
 from ham.augment.speed import SpeedPerturbation
@@ -13,6 +13,7 @@ from ham.backbones.base import Backbone
 from ham.data.batches import Batch
 from ham.data.store import INT16_SCALE
 from ham.losses.base import LossOutput, SpeakerLoss
+from ham.model.encoder import Network
 
 FeatureMask = Callable[[Tensor, torch.Generator], Tensor]
 """Masks training features ``(B, T, F)``, as SpecAugment does."""
@@ -22,8 +23,8 @@ class TrainingStep:
     """The forward pass of a training step.
 
     Args:
-        frontend: ``(B, N)`` samples to ``(B, T, F)`` features; None if the batches hold features already.
-        backbone: features to embeddings.
+        network: front end and backbone. Where the batches hold features ``(B, T, F)`` already, not samples ``(B, N)``,
+            speed and augmentation have no say, and the mean over the crop is subtracted in place of the front end.
         loss: embeddings and labels to a loss.
         mask: applied to the features.
         augmenter: applied to the waveforms; None for none.
@@ -40,8 +41,7 @@ class TrainingStep:
     def __init__(
         self,
         *,
-        frontend: nn.Module | None,
-        backbone: Backbone,
+        network: Network,
         loss: SpeakerLoss,
         mask: FeatureMask,
         augmenter: Augmenter | None,
@@ -51,8 +51,7 @@ class TrainingStep:
         crop_samples: int,
         precision: torch.dtype | None = None,
     ) -> None:
-        self.frontend = frontend
-        self.backbone = backbone
+        self.network = network
         self.loss = loss
         self.mask = mask
         self.augmenter = augmenter
@@ -62,6 +61,11 @@ class TrainingStep:
         self.crop_samples = crop_samples
         self.precision = precision
         self._latest: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def backbone(self) -> Backbone:
+        """The part of the network that is trained."""
+        return self.network.backbone
 
     @property
     def views(self) -> int:
@@ -82,7 +86,7 @@ class TrainingStep:
         rows = batch.rows.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True)
         inputs = [rows]
-        if self.frontend is not None:
+        if rows.ndim == 2:
             inputs, labels = self._waveforms(batch, rows, labels, generator)
         passes = [self._pass(one, labels, generator) for one in inputs]
         outs = [out for out, _ in passes]
@@ -102,10 +106,10 @@ class TrainingStep:
 
     def _pass(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[LossOutput, Tensor]:
         """One forward pass: the loss, and the embeddings without gradient."""
-        features = rows - rows.mean(1, keepdim=True) if self.frontend is None else self.frontend(rows)
+        features = self.network.frontend(rows) if rows.ndim == 2 else rows - rows.mean(1, keepdim=True)
         features = self.mask(features, generator)
         with torch.autocast(features.device.type, self.precision, enabled=self.precision is not None):
-            embeddings = self.backbone(features)
+            embeddings = self.network(features)
         return self.loss(embeddings.float(), labels), embeddings.detach().float()
 
     def _waveforms(

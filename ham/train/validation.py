@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from ham.backbones.base import Backbone
 from ham.data.store import ArrayStore
 from ham.data.trial_generation import evenly_spaced
 from ham.embeddings.extract import extract
+from ham.model.encoder import Network
 from ham.score.metrics import eer
 
 MAX_UTTERANCES = 600
@@ -76,11 +75,9 @@ def validation_set(store: ArrayStore, utt2spk: Mapping[str, str], names: tuple[s
     return ValidationSet(np.array(kept, np.int64), np.array(speakers, np.int64), names)
 
 
-def validation_eer(
-    backbone: Backbone, frontend: nn.Module, store: ArrayStore, valid: ValidationSet, *, device: torch.device
-) -> float:
+def validation_eer(network: Network, store: ArrayStore, valid: ValidationSet, *, device: torch.device) -> float:
     """EER (a fraction) of the cosine over all pairs of the validation utterances."""
-    embeddings = extract(backbone, frontend, store, valid.indices, device=device)
+    embeddings = extract(network, store, valid.indices, device=device)
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     rows, columns = np.triu_indices(len(unit), k=1)
     same = valid.speakers[rows] == valid.speakers[columns]

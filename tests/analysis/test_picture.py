@@ -13,8 +13,8 @@ from scipy.spatial.distance import pdist, squareform
 
 import ham.losses
 from ham.analysis import picture as geometry
-from ham.analysis.hierarchy import CROPS_S, SNRS_DB
 from ham.analysis.picture import Centres, Geometry
+from ham.analysis.radius import CONDITIONS
 from ham.errors import DataError
 from ham.geometry.delta import chord_distances, gaussian_baseline, relative_delta
 
@@ -45,10 +45,10 @@ def whole(labels: geometry.Labels, loss_name: str = "ham_softmax") -> Geometry:
     rows, speakers = np.concatenate(list(found.values())), [name for name, x in found.items() for _ in x]
     generator = np.random.default_rng(1)
     durations = generator.uniform(2, 5, len(rows))
-    radii = {name: generator.normal(10, 1, len(rows)) for name in conditions()}
+    radii = {name: generator.normal(10, 1, len(rows)) for name in CONDITIONS}
     bands = {"norm": geometry.measure_bands(radii, durations)}
     if distance is not None:
-        flat = {name: np.full(len(rows), 1.3) for name in conditions()}
+        flat = {name: np.full(len(rows), 1.3) for name in CONDITIONS}
         bands["hyperbolic radius"] = geometry.measure_bands(flat, durations)
     logged = dict.fromkeys(("q05", "q50", "q95"), (0.1, 0.2, 0.4))
     centres = Centres("centre_radius", {"p05": 0.3, "p50": 0.4, "p95": 0.5}, (1.0, 2.0, 3.0), logged)
@@ -66,11 +66,8 @@ def whole(labels: geometry.Labels, loss_name: str = "ham_softmax") -> Geometry:
         num_radius_utterances=len(rows),
         radii=bands,
         centres=centres,
+        source="0123",
     )
-
-
-def conditions() -> list[str]:
-    return [*(f"{crop:g} s" for crop in CROPS_S), "full", *(f"{snr:g} dB" for snr in SNRS_DB)]
 
 
 def test_speakers_are_taken_evenly_from_the_ordered_list() -> None:
@@ -179,7 +176,7 @@ def test_delta_of_many_is_that_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bands_are_quantiles() -> None:
     generator = np.random.default_rng(4)
-    radii = {name: generator.normal(size=50) for name in conditions()}
+    radii = {name: generator.normal(size=50) for name in CONDITIONS}
     found = geometry.measure_bands(radii, np.full(50, 3.0))
     assert found.quantiles["1 s"]["p25"] == np.quantile(radii["1 s"], 0.25)
     assert found.quantiles["0 dB"]["p50"] == found.trends.snr.median["0 dB"]

@@ -1,4 +1,4 @@
-"""Stage 5: the mean of the last epochs, and training speech whole or in pieces."""
+"""Stage 5: training speech whole or in pieces, and what is up to date."""
 
 from __future__ import annotations
 
@@ -9,63 +9,14 @@ import pytest
 import torch
 
 from ham.bin import extract
-from ham.bin.extract import average_checkpoints
 from ham.cli import run
 from ham.config import from_dict, to_dict
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.extract import RandomChunks
-from ham.embeddings.extract import extract as embed
-from ham.errors import CheckpointError
+from ham.embeddings.recordings import RandomChunks
+from ham.embeddings.table import read_embeddings
 from ham.model import checkpoint
-from ham.model.build import build_backbone, build_frontend
-from ham.model.checkpoint import weights_digest
-from ham.score.measures import read_embeddings
-
-
-def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
-    for epoch in epochs:
-        state = {
-            "config": {"train": {"epochs": total, "average_last": average_last}},
-            "backbone": {"w": torch.full((2,), float(epoch))},
-            "loss": {"weight": torch.full((3,), 10.0 * epoch)},
-            **dict.fromkeys(
-                (
-                    "seed",
-                    "fingerprint",
-                    "num_speakers",
-                    "speakers",
-                    "valid_speakers",
-                    "versions",
-                    "schedules",
-                    "command",
-                ),
-                1,
-            ),
-        }
-        checkpoint.save(checkpoint.epoch_path(folder / "checkpoints", epoch), state)
-
-
-def test_the_last_epochs_are_averaged(tmp_path: Path) -> None:
-    write(tmp_path, range(3, 8), total=7, average_last=3)
-    model = average_checkpoints(tmp_path)
-    assert model["epochs"] == [5, 6, 7]
-    assert model["backbone"]["w"].tolist() == [6.0, 6.0]
-    assert model["loss"]["weight"].tolist() == [60.0] * 3
-    assert checkpoint.load(tmp_path / "average.pt")["backbone"]["w"].tolist() == [6.0, 6.0]
-
-
-def test_a_missing_epoch_is_named(tmp_path: Path) -> None:
-    write(tmp_path, range(7, 8), total=7, average_last=2)
-    with pytest.raises(CheckpointError, match="epoch_0006"):
-        average_checkpoints(tmp_path)
-
-
-def test_the_digest_follows_the_weights() -> None:
-    model = {"backbone": {"w": torch.zeros(3)}}
-    same = {"backbone": {"w": torch.zeros(3)}, "other": 1}
-    moved = {"backbone": {"w": torch.tensor([0.0, 0.0, 1e-7])}}
-    assert weights_digest(model) == weights_digest(same) != weights_digest(moved)
-
+from ham.model.build import build_backbone, build_loss
+from ham.model.encoder import SpeakerEncoder
 
 NUM_SPEAKERS, UTTS = 4, 3
 TINY = {
@@ -101,7 +52,8 @@ def trained(tmp_path: Path) -> Path:
     config = from_dict(TINY)
     state = {
         "config": to_dict(config), "seed": 7, "fingerprint": "", "num_speakers": NUM_SPEAKERS, "speakers": [*speakers],
-        "valid_speakers": [], "versions": {}, "schedules": {}, "command": "", "loss": {},
+        "valid_speakers": [], "versions": {}, "schedules": {}, "command": "",
+        "loss": build_loss(config, NUM_SPEAKERS).state_dict(),
         "backbone": build_backbone(config).eval().state_dict(),
     }  # fmt: skip
     checkpoint.save(checkpoint.epoch_path(tmp_path / "exp/checkpoints", 1), state)
@@ -121,16 +73,14 @@ def extract_training(folder: Path, *options: str) -> tuple[np.ndarray, dict[str,
 def test_training_speech_is_embedded_whole_or_from_random_pieces(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config, store = from_dict(TINY), ArrayStore(trained / "data/store/train")
+    store = ArrayStore(trained / "data/store/train")
     whole, of_whole, seconds = extract_training(trained)
     assert seconds == 0
     pieces, of_pieces, seconds = extract_training(trained, "--train_chunk_s", "0.5")
     assert seconds == 0.5
-    backbone = build_backbone(config)
-    backbone.load_state_dict(torch.load(trained / "exp/average.pt", weights_only=True)["backbone"])
-    frontend, cpu, every = build_frontend(config), torch.device("cpu"), range(len(store))
+    encoder = SpeakerEncoder.load(trained / "exp", "cpu")
     for recordings, mean, of_utts in ((store, whole, of_whole), (RandomChunks(store, 8000, 7), pieces, of_pieces)):
-        rows = embed(backbone, frontend, recordings, every, device=cpu)
+        rows = encoder.embed(recordings)
         np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-5)
         for utt, row in of_utts.items():
             np.testing.assert_allclose(row, rows[list(store.utts).index(utt)], atol=1e-5)

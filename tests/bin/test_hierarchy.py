@@ -14,7 +14,7 @@ import ham.losses
 from ham.bin import hierarchy
 from ham.cli import run
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.extract import write_embeddings
+from ham.embeddings.table import write_embeddings
 from tests.tiny_system import DIM, write_corpus, write_experiment
 
 
@@ -67,29 +67,14 @@ def test_radii_are_those_of_the_stored_embeddings(root: Path) -> None:
     assert found["hyperbolic_radius"]["duration"]["median"]["full"] == pytest.approx(np.median(radius), rel=1e-5)
 
 
-def test_leaves_come_from_the_tables(made: Path) -> None:
-    leaves = hierarchy.read_leaves(made / "data", "tiny")
-    assert len(leaves) == 30
-    assert leaves["tiny-p3-s2-1"] == ("f", "gb", "tiny-p3", "s2")
-    assert list(leaves) == sorted(leaves)
-
-
-def test_long_utterances_are_drawn_the_same_for_everyone(made: Path) -> None:
-    leaves, store = hierarchy.read_leaves(made / "data", "tiny"), ArrayStore(made / "data/store/test")
-    utt2spk = {utt: leaf.speaker for utt, leaf in leaves.items()}
-    chosen = hierarchy.choose_utterances(utt2spk, store)
-    assert chosen == hierarchy.choose_utterances(utt2spk, store)
-    assert len(set(chosen)) == len(chosen) == 20
-    assert min(store.lengths[chosen]) == 33000
-
-
 def refused(root: Path, capsys: pytest.CaptureFixture[str], status: int, *names: str, corpus: str = "tiny") -> str:
     """Run, expect one line on standard error and nothing written; return the line."""
     assert measure_it(root, *names, corpus=corpus) == status
     captured = capsys.readouterr()
-    assert (captured.out, len(captured.err.splitlines())) == ("", 1)
+    said = [line for line in captured.err.splitlines() if line and "utt/s" not in line]  # a slow machine shows progress
+    assert (captured.out, len(said)) == ("", 1)
     assert not list(root.rglob("hierarchy.json"))
-    return captured.err
+    return said[0]
 
 
 def test_a_root_without_lists_or_tree(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

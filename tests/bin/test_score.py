@@ -15,17 +15,17 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-import ham.losses
 from ham.bin import compare, report, score
 from ham.cli import run
 from ham.data.kaldi_dir import read_data_dir
-from ham.embeddings import extract
+from ham.embeddings import table as tables
+from ham.embeddings.table import read_embeddings
 from ham.model.checkpoint import weights_digest
 from ham.score import cohort, metrics
-from ham.score.measures import read_embeddings
 from ham.score.score_file import read_scores
+from tests.tiny_system import DIM, NUM_SPEAKERS, write_model
 
-DIM, NUM_SPEAKERS, UTTS = 8, 6, 4
+UTTS = 4
 
 
 def write_list(folder: Path, seed: int) -> list[tuple[str, str, str]]:
@@ -49,14 +49,6 @@ def write_list(folder: Path, seed: int) -> list[tuple[str, str, str]]:
     return trials
 
 
-def write_model(exp_dir: Path, name: str) -> ham.losses.SpeakerLoss:
-    loss = ham.losses.build(name, DIM, NUM_SPEAKERS)
-    config = {"loss": {"name": name}, "backbone": {"name": "x", "embedding_dim": DIM}}
-    state = {"config": config, "num_speakers": NUM_SPEAKERS, "loss": loss.state_dict(), "backbone": {}, "seed": 5}
-    torch.save(state, exp_dir / "average.pt")
-    return loss
-
-
 def write_embeddings(exp_dir: Path, scale: float = 0.1) -> tuple[list[str], NDArray[np.float32]]:
     utts = [f"s{s}-{u}" for s in range(NUM_SPEAKERS) for u in range(UTTS)]
     generator = np.random.default_rng(0)
@@ -73,7 +65,7 @@ def root(tmp_path: Path) -> Path:
     exp_dir = tmp_path / "exp" / "run1"
     exp_dir.mkdir(parents=True)
     write_embeddings(exp_dir)
-    write_model(exp_dir, "ham_softmax")
+    write_model(exp_dir, "ham_softmax", seed=5)
     return tmp_path
 
 
@@ -101,7 +93,7 @@ def test_everything_is_scored_and_measured(root: Path, capsys: pytest.CaptureFix
 
 def test_numbers_come_from_the_score_files_and_these_from_the_embeddings(root: Path) -> None:
     exp_dir = root / "exp" / "run1"
-    loss = write_model(exp_dir, "ham_softmax")
+    loss = write_model(exp_dir, "ham_softmax", seed=5)
     utts, embeddings = write_embeddings(exp_dir)
     assert score_it(root) == 0
     row = {utt: x.astype(np.float64) for utt, x in zip(utts, embeddings, strict=True)}
@@ -212,7 +204,7 @@ def test_models_are_scored_by_the_mean_of_their_recordings(root: Path) -> None:
     pairs = enrol_models(root, "real/dev")
     exp_dir = root / "exp" / "run1"
     _, embeddings = write_embeddings(exp_dir)
-    loss = write_model(exp_dir, "ham_softmax")
+    loss = write_model(exp_dir, "ham_softmax", seed=5)
     assert score_it(root, "--test_sets", "real") == 0
     rows = embeddings.reshape(NUM_SPEAKERS, UTTS, DIM).astype(np.float64)
     unit = rows / np.linalg.norm(rows, axis=2, keepdims=True)
@@ -236,7 +228,7 @@ def test_crops_are_left_out_where_there_are_models(root: Path, capsys: pytest.Ca
     utts, _ = write_embeddings(root / "exp/run1")
     crops = np.random.default_rng(1).normal(size=(5 * len(utts), DIM)).astype(np.float32)
     names = [f"{utt}/{number}" for utt in utts for number in range(1, 6)]
-    extract.write_embeddings(root / "exp/run1/crops.npz", names, crops)
+    tables.write_embeddings(root / "exp/run1/crops.npz", names, crops)
     assert score_it(root, "--backends", "cosine cosine+crops") == 0
     assert "left out for real/dev, since it has enrolment models: cosine+crops" in capsys.readouterr().err
     rows = json.loads((root / "exp/run1/results.json").read_text())["results"]
@@ -251,18 +243,18 @@ def test_embeddings_of_another_model_are_refused(root: Path, capsys: pytest.Capt
     exp_dir = root / "exp/run1"
     digest = weights_digest(torch.load(exp_dir / "average.pt", weights_only=True))
     utts, embeddings = write_embeddings(exp_dir)
-    extract.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
+    tables.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, f"{digest} a-store")
     assert score_it(root, "--backends", "cosine+as_norm", "--top_n", "5") == 0
     settings = json.loads((exp_dir / "results.json").read_text())["settings"]
     assert settings == {"top_n": 5, "cohort_utts": 0, "train_chunk_s": 0.0}
     table = read_embeddings(exp_dir / "training/cohort.npz")
     for source, words in (("0123 a-store 0", "cohort.npz: made by another model"), (f"{digest} x 3", "made apart")):
         extra = {"mean": table.embeddings.mean(axis=0, dtype=np.float64)}
-        extract.write_embeddings(exp_dir / "training/cohort.npz", table.utts, table.embeddings, source, extra)
+        tables.write_embeddings(exp_dir / "training/cohort.npz", table.utts, table.embeddings, source, extra)
         rows = read_embeddings(exp_dir / "training/calibration.npz")
-        extract.write_embeddings(exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0")
+        tables.write_embeddings(exp_dir / "training/calibration.npz", rows.utts, rows.embeddings, f"{digest} x 0")
         assert words in refused(root, capsys, 1, "--backends", "cosine+as_norm+llr", "--top_n", "5")
-    extract.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
+    tables.write_embeddings(exp_dir / "embeddings.npz", utts, embeddings, "4567 a-store")
     assert "embeddings.npz: made by another model than average.pt is now" in refused(root, capsys, 1)
 
 
@@ -321,9 +313,9 @@ def write_training(root: Path) -> None:
     exp_dir = root / "exp/run1"
     (exp_dir / "training").mkdir()
     means = sums.means()
-    write_npz = partial(extract.write_embeddings, extra={"mean": sums.mean()})
+    write_npz = partial(tables.write_embeddings, extra={"mean": sums.mean()})
     write_npz(exp_dir / "training/cohort.npz", means.utts, means.embeddings)
-    extract.write_embeddings(exp_dir / "training/calibration.npz", list(utts), rows)
+    tables.write_embeddings(exp_dir / "training/calibration.npz", list(utts), rows)
     cohort.write_calibration_trials(exp_dir, cohort.make_calibration_trials(data, set(speakers), 0))
 
 

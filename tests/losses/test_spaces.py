@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import ConfigError
 from ham.losses import base, build
 from ham.losses.spaces import GEOMETRIES, LEARNT_RANGE, build_space
-from ham.score.measures import EmbeddingTable, cosine_scores, distance_scores
+from ham.score.measures import cosine_scores, distance_scores
 from tests.losses import oracle
 from tests.losses.test_losses import CASES, C, D, gap, make, make_batch
 from tests.watch import LargestTensor

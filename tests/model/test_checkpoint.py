@@ -14,7 +14,7 @@ from ham.model import checkpoint
 
 def test_round_trip_and_no_leftovers(tmp_path: Path) -> None:
     path = checkpoint.epoch_path(tmp_path / "c", 12)
-    checkpoint.save(path, {"epoch": 12, "backbone": nn.Linear(2, 3).state_dict(), "versions": {"torch": "2"}})
+    checkpoint.save(path, {"epoch": 12, "backbone": nn.Linear(2, 3).state_dict(), "seed": 1})
     assert path.name == "epoch_0012.pt"
     assert [p.name for p in path.parent.iterdir()] == ["epoch_0012.pt"]
     assert checkpoint.load(path)["epoch"] == 12
@@ -70,3 +70,10 @@ def test_average_of_equal_weights_is_those_weights() -> None:
     state = nn.Linear(7, 5).state_dict()
     mean = checkpoint.average([state] * 3)
     assert all(torch.equal(mean[k], state[k]) for k in state)
+
+
+def test_the_digest_follows_the_weights() -> None:
+    model = {"backbone": {"w": torch.zeros(3)}}
+    same = {"backbone": {"w": torch.zeros(3)}, "other": 1}
+    moved = {"backbone": {"w": torch.tensor([0.0, 0.0, 1e-7])}}
+    assert checkpoint.weights_digest(model) == checkpoint.weights_digest(same) != checkpoint.weights_digest(moved)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ham.data.kaldi_dir import DataDir
-from ham.embeddings.extract import write_embeddings
+from ham.embeddings.table import write_embeddings
 from ham.errors import DataError
 from ham.score import cohort as training
 

@@ -10,7 +10,7 @@ import pytest
 from ham.data.kaldi_dir import DataDir
 from ham.data.store import ArrayStore, write_store
 from ham.data.trials import Trials
-from ham.embeddings.extract import write_embeddings
+from ham.embeddings.table import write_embeddings
 from ham.errors import DataError
 from ham.score.backends import parse_backends
 from ham.score.embedded_trials import check_sources, read_embedded

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 import ham.losses
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import ConfigError, DataError
-from ham.score.measures import EmbeddingTable, cosine_scores, distance_scores
+from ham.score.measures import cosine_scores, distance_scores
 from ham.score.normalisation import (
     NORMS,
     TOP_N,

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import ham.losses
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
 from ham.score.calibration import fit
-from ham.score.measures import EmbeddingTable
 from ham.score.quality import durations, embedding_norms, hyperbolic_radii, quality_columns
 
 

@@ -14,11 +14,11 @@ from scipy.optimize import minimize
 
 import ham.losses
 from ham.data.trials import Trials
+from ham.embeddings.table import EmbeddingTable
 from ham.errors import ConfigError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.score.backends import EVERY, parse_backend
 from ham.score.calibration import choose_ridge, fit
-from ham.score.measures import EmbeddingTable
 from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
 
 DIM, TOP_N, P_TARGET = 6, 4, 0.05

@@ -17,6 +17,7 @@ from ham.config import DataConfig, TrainConfig
 from ham.data.batches import TrainingSet, training_set
 from ham.data.store import ArrayStore, write_store
 from ham.frontends import SpecAugment
+from ham.model.encoder import Network
 from ham.train.crops import TrainingCrops
 from ham.train.loop import Loop
 from ham.train.schedules import Schedules, cosine_rate
@@ -58,8 +59,7 @@ def make_step() -> Callable[..., TrainingStep]:
         perturbation = SpeedPerturbation(4) if speed else None
         kinds = build_kinds(["noise", "speech"], Materials())
         return TrainingStep(
-            frontend=frontends.build("mel", num_mel_bins=24),
-            backbone=backbones.build("resnet18", 24, 16, width=4),
+            network=Network(frontends.build("mel", num_mel_bins=24), backbones.build("resnet18", 24, 16, width=4)),
             loss=losses.build(loss, 16, perturbation.num_classes if perturbation else 4),
             mask=mask,
             augmenter=Augmenter(kinds, probability=1.0) if augment else None,

@@ -30,7 +30,7 @@ def test_the_plain_step_is_frontend_backbone_loss(
 ) -> None:
     step, batch = make_step(), a_batch(store, data, 4000)
     step.backbone.eval()
-    features = step.frontend(batch.rows.float() / 32768)
+    features = step.network.frontend(batch.rows.float() / 32768)
     expected = step.loss(step.backbone(features), batch.labels)
     torch.testing.assert_close(step(batch, generator()), expected)
 
@@ -59,7 +59,7 @@ def by_hand(step: TrainingStep, batch: Batch, *, joint: bool) -> Outcome:
     labels = torch.cat([labels, labels]) if joint else labels
     outs, embeddings = [], []
     for waveforms in passes:
-        embeddings.append(backbone(step.mask(step.frontend(waveforms), random)))
+        embeddings.append(backbone(step.mask(step.network.frontend(waveforms), random)))
         outs.append(loss(embeddings[-1], labels))
     total = 2 * outs[0].loss if joint else outs[0].loss + outs[1].loss
     total.backward()
@@ -102,7 +102,7 @@ def test_replace_takes_the_augmented_crop_only(
     step, batch = make_step(augment=True), a_batch(store, data, 4000)
     step.backbone.eval()
     augmented = step.augmenter(batch.rows.float() / 32768, batch.labels, generator())
-    expected = step.loss(step.backbone(step.frontend(augmented)), batch.labels)
+    expected = step.loss(step.backbone(step.network.frontend(augmented)), batch.labels)
     torch.testing.assert_close(step(batch, generator()), expected)
 
 
@@ -126,7 +126,7 @@ def test_speeds_know_where_the_crops_lie_in_their_utterances(
     step.backbone.eval()
     waves, draw = batch.rows.float() / 32768, generator()
     crops = step.speed(waves, batch.labels, draw, 4000, places=batch.places, lengths=batch.lengths)
-    expected = step.loss(step.backbone(step.frontend(crops.waveforms)), crops.labels)
+    expected = step.loss(step.backbone(step.network.frontend(crops.waveforms)), crops.labels)
     torch.testing.assert_close(step(batch, generator()), expected)
 
 
@@ -141,7 +141,6 @@ def test_stored_features_lose_their_mean_over_the_crop(
     store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
 ) -> None:
     step = make_step()
-    step.frontend = None
     step.backbone.eval()
     rows = torch.randn(8, 30, 24) + 7
     batch = Batch(rows, torch.arange(8) % 4, torch.arange(8))

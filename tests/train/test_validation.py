@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
 from ham.data.store import ArrayStore, write_store
+from ham.model.encoder import Network
 from ham.train import validation
 from ham.train.validation import choose_speakers, validation_eer, validation_set
 
@@ -73,13 +74,13 @@ def test_a_perfect_embedding_has_no_errors_and_a_constant_one_half(tmp_path: Pat
     store = store_of(tmp_path)
     valid = validation_set(store, UTT2SPK, choose_speakers(UTT2SPK, 5, seed=1))
     assert len(valid.indices) == 30
-    assert validation_eer(Mean(), Spectrum(), store, valid, device=torch.device("cpu")) == 0.0
+    assert validation_eer(Network(Spectrum(), Mean()), store, valid, device=torch.device("cpu")) == 0.0
 
     class Constant(Mean):
         def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
             return torch.ones(len(features), 3)
 
-    assert validation_eer(Constant(), Spectrum(), store, valid, device=torch.device("cpu")) == 0.5
+    assert validation_eer(Network(Spectrum(), Constant()), store, valid, device=torch.device("cpu")) == 0.5
 
 
 def test_many_utterances_are_thinned_evenly(tmp_path: Path, monkeypatch: object) -> None:

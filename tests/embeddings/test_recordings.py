@@ -1,0 +1,54 @@
+"""Crops and pieces of recordings lie where they should."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from ham.data.store import ArrayStore, write_store
+from ham.embeddings.recordings import Crops, RandomChunks
+
+
+def test_random_chunks_are_pieces_and_repeat_short_speech(store: ArrayStore) -> None:
+    num_samples = int(np.sort(store.lengths)[2])
+    chunks = RandomChunks(store, num_samples, seed=3)
+    assert (list(chunks.utts), chunks.sample_rate) == (list(store.utts), 16000)
+    assert chunks.lengths.tolist() == [num_samples] * len(store)
+    places = []
+    for index in range(len(store)):
+        whole, found = store.read(index), chunks.read(index)
+        if len(whole) < num_samples:
+            assert found.tolist() == np.resize(whole, num_samples).tolist()
+            continue
+        starts = [at for at in range(len(whole) - num_samples + 1) if whole[at] == found[0]]
+        places += [at for at in starts if np.array_equal(whole[at : at + num_samples], found)]
+        assert np.array_equal(RandomChunks(store, num_samples, seed=3).read(index), found)
+    assert len({*places}) > 2
+    others = RandomChunks(store, num_samples, seed=4)
+    assert any(not np.array_equal(others.read(index), chunks.read(index)) for index in range(len(store)))
+
+
+def test_random_chunks_begin_at_every_sample_equally_often(tmp_path: Path) -> None:
+    write_store(
+        tmp_path / "s", [(f"u{k:03d}", np.arange(7, dtype=np.int16)) for k in range(600)], {"sample_rate": 16000}
+    )
+    chunks = RandomChunks(ArrayStore(tmp_path / "s"), 4, seed=0)
+    firsts = np.bincount([int(chunks.read(index)[0]) for index in range(600)])
+    assert len(firsts) == 4
+    assert firsts.min() > 110  # 150 each, 4 standard deviations below
+
+
+def test_crops_are_evenly_spaced_and_short_speech_is_repeated(store: ArrayStore) -> None:
+    num_samples = int(np.sort(store.lengths)[1])
+    crops = Crops(store, 3, num_samples)
+    assert crops.utts[:4] == (f"{store.utts[0]}/1", f"{store.utts[0]}/2", f"{store.utts[0]}/3", f"{store.utts[1]}/1")
+    assert crops.lengths.tolist() == [num_samples] * 3 * len(store)
+    for index, name in enumerate(crops.utts):
+        utt, number = name.rsplit("/", 1)
+        whole, found = store.read(list(store.utts).index(utt)), crops.read(index)
+        if len(whole) >= num_samples:
+            start = int(np.linspace(0, len(whole) - num_samples, 3)[int(number) - 1])
+            assert found.tolist() == whole[start : start + num_samples].tolist()
+        else:
+            assert found.tolist() == np.pad(whole, (0, num_samples - len(whole)), "wrap").tolist()

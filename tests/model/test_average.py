@@ -1,0 +1,60 @@
+"""The mean of the last epochs, made anew only when a checkpoint is new."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from ham.errors import CheckpointError
+from ham.model import checkpoint
+from ham.model.average import KEPT, average_checkpoints
+
+
+def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
+    for epoch in epochs:
+        state = {
+            "config": {"train": {"epochs": total, "average_last": average_last}},
+            "backbone": {"w": torch.full((2,), float(epoch))},
+            "loss": {"weight": torch.full((3,), 10.0 * epoch)},
+            **dict.fromkeys({*KEPT} - {"config"}, 1),
+        }
+        checkpoint.save(checkpoint.epoch_path(folder / "checkpoints", epoch), state)
+
+
+def test_the_last_epochs_are_averaged(tmp_path: Path) -> None:
+    write(tmp_path, range(3, 8), total=7, average_last=3)
+    average_checkpoints(tmp_path)
+    model = checkpoint.load(tmp_path / "average.pt")
+    assert {*model} == {*KEPT, "epochs", "backbone", "loss"}
+    assert model["epochs"] == [5, 6, 7]
+    assert model["backbone"]["w"].tolist() == [6.0, 6.0]
+    assert model["loss"]["weight"].tolist() == [60.0] * 3
+
+
+def test_the_same_checkpoints_are_averaged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    path, newest = tmp_path / "average.pt", checkpoint.epoch_path(tmp_path / "checkpoints", 3)
+    write(tmp_path, range(1, 4), total=3, average_last=2)
+    average_checkpoints(tmp_path)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    average_checkpoints(tmp_path)
+    assert "up to date" in caplog.text
+    assert before == (path.read_bytes(), path.stat().st_mtime_ns)
+    checkpoint.save(newest, {**checkpoint.load(newest), "backbone": {"w": torch.zeros(2)}})
+    average_checkpoints(tmp_path)
+    assert checkpoint.load(path)["backbone"]["w"].tolist() == [1.0, 1.0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    average_checkpoints(tmp_path)
+    assert path.read_bytes() == whole
+    write(tmp_path, range(4, 5), total=5, average_last=2)
+    with pytest.raises(CheckpointError, match="stopped after epoch 4 of 5"):
+        average_checkpoints(tmp_path)
+
+
+def test_a_missing_epoch_is_named(tmp_path: Path) -> None:
+    write(tmp_path, range(7, 8), total=7, average_last=2)
+    with pytest.raises(CheckpointError, match="epoch_0006"):
+        average_checkpoints(tmp_path)
