@@ -201,7 +201,7 @@ def _flush() -> None:
 def _fail(message: str, status: int) -> int:
     line = " ".join(message.split("\n"))
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    print("error:", seen, file=sys.stderr)
+    sys.stderr.write(f"error: {seen}\n")
     return status
 
 
