@@ -20,4 +20,4 @@ def test_the_table_has_a_row_an_experiment() -> None:
     assert cells["hyperbolic radius at 0.5 s, full, 0 dB"] == "1.125, 4.125, 7.125"
     assert cells["centre radius 5, 50, 95 %"] == "0.100, 0.200, 0.300"
     assert (rows[1][0], rows[1][-2]) == ("b", "-")
-    assert len(markdown_table(head, rows).splitlines()) == 4
+    assert len(markdown_table(head, rows)) == 4
