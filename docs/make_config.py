@@ -48,8 +48,8 @@ TEXT = """# The keys of a configuration
 A system is one page of YAML, `conf/<system>.yaml`; every key may be left out. `./run.sh --config FILE` takes it, and
 so do the commands of `ham.bin`. `--set "train.epochs=3 data.batch_size=64"` changes keys on the command line, `--loss
 NAME` takes another loss at its published settings. What a training was asked for, every key spelt out, lies in
-`exp/<name>/config.yaml`. `--config` takes that file too; its `seed` and the description of its audio count for nothing
-then, `--seed` says the seed.
+`exp/<name>/config.yaml`. `--config` takes that file too; its `seed`, which `--seed` says, and its `fingerprint` and
+`materials`, which describe the speech and noises it was trained on, count for nothing then.
 
 - Values are YAML 1.2: `012` is 12, `off` and `yes` are words, `5e-5` is a number.
 - Eight blocks choose a part by its `name` (`augment` by its `mode`); their other keys belong to that part. An unknown
@@ -148,7 +148,9 @@ def option_rows(kind: str, table: Mapping[str, Part]) -> list[list[str]]:
             cells = (f"`{option}`", value(types[option]), f"`{shown(default)}`")
             meaning = said.get(option, "as of")
             if meaning.startswith(("as in", "as of")):
-                meaning = next((row[3] for row in owners if row[:3] == cells), meaning)
+                meaning = next((row[3] for row in owners if row[:3] == cells), "")
+            if not meaning:
+                raise ValueError(f"{kind} {name}: {option}: expected a line under Args: of its docstring, found none")
             owners.setdefault((*cells, meaning), []).append(name)
     keys = [row[0] for row in owners]
     return [

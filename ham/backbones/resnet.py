@@ -117,14 +117,14 @@ class ResNet(Backbone):
 
 
 class ResNet18(ResNet):
-    """Blocks 2-2-2-2; the rest as ``ResNet``."""
+    """ResNet over the time-frequency plane, 2-2-2-2 blocks in its four stages."""
 
     name: ClassVar[str] = "resnet18"
     num_blocks: ClassVar[tuple[int, int, int, int]] = (2, 2, 2, 2)
 
 
 class ResNet34(ResNet):
-    """Blocks 3-4-6-3: 6.6 M parameters as published, at 80 bands and embeddings of 256."""
+    """The same with 3-4-6-3 blocks: 6.6 M parameters as published, at 80 bands and embeddings of 256."""
 
     name: ClassVar[str] = "resnet34"
     num_blocks: ClassVar[tuple[int, int, int, int]] = (3, 4, 6, 3)

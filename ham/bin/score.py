@@ -28,7 +28,7 @@ from ham.score.cohort import read_training
 from ham.score.curves import Curves, summarise_scores, write_curves
 from ham.score.embedded_trials import check_sources, read_embedded
 from ham.score.intervals import few_speakers
-from ham.score.normalisation import TOP_N
+from ham.score.normalisation import NORMS, TOP_N
 from ham.score.results import ListResult, Results, evaluate, write_results
 from ham.score.score_file import Scores, write_scores
 from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
@@ -131,7 +131,7 @@ def _parser() -> Parser:
         help="models of several recordings: mean embedding, or (stage 5 with the same option) that of all joined",
     )
     parser.add_argument(
-        "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', 's_norm|+as_norm')}, or all"
+        "--backends", nargs="+", default=[*DEFAULT], help=f"{FORM.replace('NORM', '|+'.join(NORMS))}, or all"
     )
     parser.add_argument(
         "--top_n",

@@ -1,8 +1,12 @@
 """From waveforms to log-Mel filterbanks: the table of front ends and the one way to build them.
 
-Adding a front end takes its own file, with a subclass of :class:`~ham.frontends.base.Frontend`, and its class in
-``_CLASSES`` here; the tests of tests/frontends/test_base.py then run over it by themselves, and a configuration names
-it with ``frontend: {name: ...}``. The masks that training puts over the features are in spec_augment.py.
+Adding a front end takes its own file, with a subclass of :class:`~ham.frontends.base.Frontend`, and here its import and
+its class in ``_CLASSES``. One that does something else with the same energies, as a factor or the cosine transform of
+MFCC, is a subclass of :class:`~ham.frontends.mel.MelFrontend` with another ``_log``. Keyword-only parameters of the
+constructor are the options, each with a line under ``Args:``; one that leaves out those of its base class does not have
+them. A configuration names it with ``frontend: {name: ...}``; ``python docs/make_config.py`` brings it into
+docs/config.md, and the tests of tests/frontends/test_base.py run over it by themselves. The masks that training puts
+over the features are in spec_augment.py.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Frontend(nn.Module, ABC):
 
     @abstractmethod
     def _log(self, energies: Tensor) -> Tensor:
-        """Logarithm with this front end's floor; may overwrite its argument."""
+        """Logarithm of ``(B, T, F)`` energies with this front end's floor; may overwrite its argument."""
 
     def _features(self, waveforms: Tensor) -> Tensor:
         spectrum = torch.view_as_real(torch.fft.rfft(self._frames(waveforms)))

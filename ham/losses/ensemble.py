@@ -19,9 +19,11 @@ class EhAmSoftmax(HamSoftmax):
 
     The loss adds the two cross-entropies. ``weight`` holds the hyperbolic centres, ``euclidean.weight`` the others;
     ``logits`` is the same weighted sum of the two logit matrices, and the accuracy is taken from that sum without
-    margin. Its arguments are those of :class:`ham.losses.hyperbolic.HamSoftmax` and ``euclidean_share``, what
-    ram_softmax weighs, 0 to 1. Scale, margin, ``chunk`` and ``fused`` hold for both parts: ``m`` is a hyperbolic
-    distance in one and a cosine in the other.
+    margin. All arguments but ``euclidean_share`` are those of :class:`ham.losses.hyperbolic.HamSoftmax`. Scale, margin,
+    ``chunk`` and ``fused`` hold for both parts: ``m`` is a hyperbolic distance in one and a cosine in the other.
+
+    Args:
+        euclidean_share: what ram_softmax weighs, 0 to 1; ham_softmax weighs the rest.
 
     Attributes:
         euclidean: the Euclidean part.

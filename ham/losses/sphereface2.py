@@ -37,10 +37,10 @@ class SphereFace2(SpeakerLoss):
         embedding_dim: ``D``.
         num_speakers: ``C``, at least 2.
         scale: ``s``, positive.
-        margin: ``m``, 0 to pi: of ``g`` in C, an angle in radians in A.
+        margin: ``m``, 0 to pi: with ``margin_type`` C on ``g``, a function of the cosine; with A an angle in radians.
         power: ``t``, at least 1: the larger, the less two speakers must differ to count as different.
         positive_share: :math:`\lambda`, above 0 and at most 0.999: what the own speaker weighs.
-        margin_type: one of ``MARGIN_TYPES``.
+        margin_type: one of ``MARGIN_TYPES``: what the margin is put on, see ``margin``.
 
     Attributes:
         bias: ``b``, learnt; no dimension.

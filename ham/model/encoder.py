@@ -1,9 +1,10 @@
 """A trained system as one object: load an experiment once, embed recordings with it.
 
-In a notebook, with an experiment's folder and an audio store:
+In a notebook in ``egs/<corpus>``, with the folder of an experiment and an audio store of stage 3:
 
 >>> from pathlib import Path
 >>> import torch
+>>> from ham.audio.decoding import read_audio
 >>> from ham.data.store import ArrayStore
 >>> from ham.model.encoder import SpeakerEncoder
 >>> encoder = SpeakerEncoder.load(Path("exp/ham_softmax"))
@@ -13,6 +14,16 @@ True
 >>> one_second = torch.zeros(1, 16000, device=encoder.device)  # samples at 16 kHz in [-1, 1]
 >>> encoder.network(one_second).shape[0]
 1
+
+Two files, and how alike their speakers sound: the cosine, or for a loss with a distance the smaller the more alike.
+
+>>> samples = [torch.from_numpy(read_audio(Path(name))).to(encoder.device) for name in ("one.wav", "other.wav")]
+>>> with torch.inference_mode():
+...     one, other = encoder.network(samples).cpu()
+>>> -1 < float(torch.cosine_similarity(one, other, dim=0)) < 1
+True
+>>> float(encoder.loss.distance(one[None], other[None])) > 0
+True
 """
 
 from __future__ import annotations

@@ -51,7 +51,10 @@ EVERY = (
 )
 """What the word ``all`` stands for."""
 
-FORM = "cosine[+crops|+mean][+NORM][+llr|+qmf|+qmf_wespeaker], hyperbolic[+NORM][+llr|+qmf], fusion[+mean][+NORM][+qmf]"
+FORM = (
+    "cosine+crops, cosine[+mean][+NORM][+llr|+qmf|+qmf_wespeaker], hyperbolic[+NORM][+llr|+qmf], "
+    "fusion[+mean][+NORM][+qmf]"
+)
 
 WESPEAKER = "qmf_wespeaker"
 """The step that calibrates as wespeaker does."""

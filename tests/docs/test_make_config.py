@@ -51,6 +51,14 @@ def test_a_choice_and_its_options_are_there_with_their_defaults() -> None:
     assert "`hamming`, `hanning`, `povey`, `rectangular`" in section("frontend")
 
 
+def test_an_option_that_no_docstring_explains_is_refused() -> None:
+    def part(*, power: float = 2.0) -> None:
+        """A part."""
+
+    with pytest.raises(ValueError, match="schedule mute: power: expected a line under Args:"):
+        make_config.option_rows("schedule", {"mute": part})
+
+
 @pytest.mark.parametrize(
     ("hint", "words"),
     [

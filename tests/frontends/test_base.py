@@ -25,12 +25,11 @@ class TestEveryFrontend:
         assert frontend(torch.zeros(1, num_samples)).shape == (1, frontend.num_frames(num_samples), 80)
 
     def test_published_crop(self, name: str) -> None:
-        frontend = build(name)
-        assert frontend.crop_samples(200) == 200 * 160 + 240
-        assert frontend.num_frames(frontend.crop_samples(200)) == {"mel": 202, "kaldi_fbank": 200}[name]
+        assert build(name).crop_samples(200) == 200 * 160 + 240
 
     def test_silence_is_finite_and_zero(self, name: str) -> None:
-        assert build(name)(torch.zeros(2, 3000)).abs().max() < 1e-5
+        # Of a constant as large as -124, the first coefficient of an MFCC, the mean is rounded.
+        assert build(name)(torch.zeros(2, 3000)).abs().max() < 1e-3
 
     def test_mean_over_time_is_zero(self, name: str) -> None:
         assert build(name)(waveforms(4, 8000)).mean(1).abs().max() < 1e-5
@@ -71,18 +70,32 @@ class TestEveryFrontend:
             frontend(torch.zeros(1, 500, dtype=torch.int16))
 
     def test_wrong_requests_are_refused(self, name: str) -> None:
-        with pytest.raises(ConfigError, match=r"low_freq_hz \(default 20.0\).*'low_freq'; did you mean 'low_freq_hz'"):
-            build(name, low_freq=30)
-        with pytest.raises(ConfigError, match=r"0 <= low < high <= 8000 .*found 20.0 and 9000"):
-            build(name, high_freq_hz=9000)
-        with pytest.raises(ConfigError, match="expected 0 <= low"):
-            build(name, low_freq_hz="20")
+        with pytest.raises(ConfigError, match=rf"frontend {name}: expected .*found 'no_such'"):
+            build(name, no_such=30)
         with pytest.raises(ConfigError, match="num_mel_bins: expected a whole number of at least 4, found '80'"):
             build(name, "80")  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=r"300 bands are narrower.*would be empty; use fewer"):
             build(name, 300)
 
 
+BANDED = [name for name, cls in FRONTENDS.items() if {"low_freq_hz", "high_freq_hz"} <= set(cls.options())]
+
+
+@pytest.mark.parametrize("name", BANDED)
+def test_ends_of_the_bands_without_meaning_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"low_freq_hz \(default .*'low_freq'; did you mean 'low_freq_hz'"):
+        build(name, low_freq=30)
+    with pytest.raises(ConfigError, match=r"0 <= low < high <= 8000 .*found 20.0 and 9000"):
+        build(name, low_freq_hz=20.0, high_freq_hz=9000)
+    with pytest.raises(ConfigError, match="expected 0 <= low"):
+        build(name, low_freq_hz="20")
+
+
+def test_frames_of_the_published_crop() -> None:
+    assert [build(name).num_frames(32240) for name in ("mel", "kaldi_fbank")] == [202, 200]
+
+
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(ConfigError, match="one of mel, kaldi_fbank, found 'kaldi_fbnk'; did you mean 'kaldi_fbank'"):
+    known = ", ".join(FRONTENDS)
+    with pytest.raises(ConfigError, match=f"one of {known}, found 'kaldi_fbnk'; did you mean 'kaldi_fbank'"):
         build("kaldi_fbnk")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from ham import backbones, frontends
@@ -20,6 +21,8 @@ from tests.tiny_system import DIM, write_corpus, write_experiment, write_model
 def test_the_example_of_the_module_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_corpus(tmp_path / "data")
     write_experiment(tmp_path / "exp/ham_softmax", tmp_path / "data", "ham_softmax")
+    for name in ("one.wav", "other.wav"):
+        soundfile.write(tmp_path / name, np.random.default_rng(len(name)).normal(0, 0.1, 20000), 16000)
     monkeypatch.chdir(tmp_path)
     outcome = doctest.testmod(encoder)
     assert (outcome.failed, outcome.attempted > 5) == (0, True)
