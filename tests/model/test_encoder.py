@@ -44,7 +44,7 @@ def test_an_experiment_is_loaded_with_all_that_it_says(tmp_path: Path) -> None:
     loss = write_model(tmp_path, "ham_softmax", seed=4)
     found = SpeakerEncoder.load(tmp_path, "cpu")
     state = checkpoint.load(tmp_path / "average.pt")
-    assert (found.folder, found.seed, found.command, found.valid_speakers) == (tmp_path, 4, "", ())
+    assert (found.folder, found.seed, found.command, found.valid_speakers) == (tmp_path, 4, "./run.sh --stage 4", ())
     assert found.digest == checkpoint.weights_digest(state)
     assert found.config.loss.name == "ham_softmax"
     assert torch.equal(found.loss.weight, loss.weight)
