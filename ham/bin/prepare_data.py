@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import report_conversions
 from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import check_replaceable
@@ -73,7 +74,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="training files that may be left out because they cannot be used; beyond, the run stops",
     )
     parser.add_argument(
-        "--sample_rate", type=at_least(1), default=16000, help="rate of the recipe in Hz, to count other files"
+        "--sample_rate", type=at_least(1), default=SAMPLE_RATE, help="rate of the recipe in Hz, to count other files"
     )
     options: argparse.Namespace = parser.parse_args(argv)
     if not options.train_roots and not options.test_roots and not options.csv:
