@@ -16,11 +16,11 @@ from pathlib import Path
 
 from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import report_conversions
+from ham.audio.inspection import CHECKS, inspect
 from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import check_replaceable
 from ham.errors import ConfigError
 from ham.prepare.data_folder import find_others, remove_others, write_subset
-from ham.prepare.inspection import CHECKS, inspect
 from ham.prepare.partition import make_partition, without_bad_utts
 from ham.prepare.same_audio import check_same_audio
 from ham.prepare.segments import find_silent, place_parts
