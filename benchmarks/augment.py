@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ham.audio import SAMPLE_RATE
 from ham.augment.augmenter import Augmenter, Materials, available_kinds, build_kinds
 from ham.augment.noise import SPEECH_NUM_FILES, SPEECH_SNR_DB, AddNoise
 from ham.augment.reverb import ROOM_SIZES, Reverberate
@@ -33,7 +34,6 @@ Array = npt.NDArray[np.floating[Any]]
 SNR_DB = 10.0
 VOICES = 5
 TAPS = 12801
-RATE = 16000
 
 
 class Fixed:
@@ -84,9 +84,9 @@ def loop_coloured(num_samples: int, draw: np.random.Generator) -> Array:
     """One coloured noise, as ``ColouredNoise`` makes it."""
     length = fast_fft_length(num_samples)
     bins = length // 2 + 1
-    fall = np.maximum(np.fft.rfftfreq(length, 1 / RATE) / 50.0, 1.0) ** (-draw.uniform(-1, 2) / 2)
+    fall = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE) / 50.0, 1.0) ** (-draw.uniform(-1, 2) / 2)
     noise: Array = np.fft.irfft((draw.standard_normal(bins) + 1j * draw.standard_normal(bins)) * fall, length)
-    points = 2 + num_samples * 4 // RATE
+    points = 2 + num_samples * 4 // SAMPLE_RATE
     levels = 10 ** (draw.uniform(0, 8) * draw.standard_normal(points) / 20)
     places = np.linspace(0, points - 1, num_samples)
     return noise[:num_samples] * np.interp(places, np.arange(points), levels)
@@ -96,7 +96,7 @@ def loop_room(draw: np.random.Generator) -> Array:
     """One room response, as ``DecayingRooms`` makes it."""
     size = ROOM_SIZES[draw.integers(len(ROOM_SIZES))]
     rt60_s = np.exp(draw.uniform(*np.log(size.rt60_s)))
-    time_s = np.arange(TAPS) / RATE
+    time_s = np.arange(TAPS) / SAMPLE_RATE
     response: Array = draw.standard_normal(TAPS) * 10 ** (-3 * time_s / rt60_s)
     early_s = time_s[:1281] + 0.003
     density = np.minimum((early_s / (draw.uniform(*size.mixing_s) + 0.003)) ** 2, 1.0)
@@ -189,7 +189,7 @@ class Benchmark:
 
     def drawing(self) -> None:
         """Whole kinds and the whole augmenter, drawing their material."""
-        materials = Materials(RATE)
+        materials = Materials(SAMPLE_RATE)
         names = available_kinds(materials)
         for kind in (*names, "channel"):
             augmenter = Augmenter(build_kinds([kind], materials), probability=1.0)

@@ -51,14 +51,14 @@ class Part:
 
 def parts(device: str, quick: bool, folder: Path) -> list[Part]:
     """All parts, what matters most first."""
-    own = ("-m", "benchmarks.gpu", "--device", device, *(("--quick",) if quick else ()))
+    quickly = ("--quick",) if quick else ()
+    own = ("-m", "benchmarks.gpu", "--device", device, *quickly)
 
     def step(config: str, precision: str, cap_s: float, *more: str) -> Part:
         title = f"step: {config}, {precision}{', compiled' if more else ''}"
         return Part(title, (*own, "--measure", "step", "--config", config, "--precision", precision, *more), cap_s)
 
-    losses = ("-m", "benchmarks.losses", "--device", device, "--out", str(folder / "losses.json"))
-    losses += ("--quick",) if quick else ()
+    losses = ("-m", "benchmarks.losses", "--device", device, "--out", str(folder / "losses.json"), *quickly)
     return [
         *(step("ecapa_tdnn", precision, 60) for precision in PRECISIONS),
         Part("waiting: ecapa_tdnn, bfloat16, MUSAN and rooms", (*own, "--measure", "waiting"), 90),
@@ -126,7 +126,7 @@ def read_config(name: str, quick: bool, **train: Any) -> Any:
     config = replace(config, train=replace(config.train, **train))
     if not quick:
         return config
-    narrow = {key: 64 for key in ("channels", "mfa_channels") if key in config.backbone.options}
+    narrow: dict[str, Any] = {key: 64 for key in ("channels", "mfa_channels") if key in config.backbone.options}
     options = {**config.backbone.options, **narrow}
     return replace(
         config,

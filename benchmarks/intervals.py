@@ -105,13 +105,13 @@ def percentile_draws(
     scores: Row, labels: NDArray[np.int64], a: NDArray[np.int64], b: NDArray[np.int64], rng: np.random.Generator
 ) -> Row:
     """Mean EERs of both systems over bootstrap draws of the speakers, trials repeated as often as their weights say."""
-    count, found = int(max(a.max(), b.max())) + 1, []
+    count, found = int(max(a.max(), b.max())) + 1, list[list[float]]()
     while len(found) < NUM_DRAWS:
         times = np.bincount(rng.integers(count, size=count), minlength=count)
         weights = np.where(a == b, times[a], times[a] * times[b])
         kinds = np.repeat(labels, weights)
         if 0 < kinds.sum() < len(kinds):
-            found.append([np.mean([eer(np.repeat(one, weights), kinds) for one in system]) for system in scores])
+            found.append([float(np.mean([eer(np.repeat(one, weights), kinds) for one in system])) for system in scores])
     return np.array(found)
 
 

@@ -38,6 +38,7 @@ import torch
 from numpy.typing import NDArray
 from scipy import signal
 
+from ham.audio import SAMPLE_RATE
 from ham.augment.augmenter import Augmenter, Materials, build_kinds
 from ham.augment.noise import MUSIC_SNR_DB, NOISE_SNR_DB, SPEECH_NUM_FILES, SPEECH_SNR_DB
 from ham.config import Config, load_config
@@ -47,6 +48,7 @@ from ham.data.sampler import plan_epoch
 from ham.data.store import INT16_SCALE, ArrayStore
 from ham.embeddings.extract import extract
 from ham.model.build import build_backbone, build_frontend, pick_device
+from ham.model.encoder import Network
 from ham.provenance import git_commit, hardware
 from ham.train.crops import TrainingCrops
 from ham.train.experiment import build_step
@@ -54,7 +56,6 @@ from ham.train.loop import Loop
 from ham.train.optimisers import build_optimiser
 from ham.train.schedules import Schedules, constant_rate
 
-RATE = 16000
 NUM_SAMPLES = 200 * 160 + 240
 KINDS = ("reverb", "music", "speech", "noise")
 SETTINGS: Mapping[str, tuple[tuple[float, float], tuple[int, int]]] = {
@@ -75,9 +76,9 @@ Array = NDArray[Any]
 
 def speech_like(num_samples: int, rng: np.random.Generator) -> NDArray[np.int16]:
     """Noise that falls by 6 dB an octave from 500 Hz on, four syllables a second; no file compresses better."""
-    fall = 1 / np.maximum(np.fft.rfftfreq(num_samples, 1 / RATE) / 500, 1)
+    fall = 1 / np.maximum(np.fft.rfftfreq(num_samples, 1 / SAMPLE_RATE) / 500, 1)
     noise = np.fft.irfft(fall * np.fft.rfft(rng.normal(size=num_samples)), num_samples)
-    syllables = 0.1 + np.abs(np.sin(2 * np.pi * 2 * np.arange(num_samples) / RATE + rng.uniform(0, 6)))
+    syllables = 0.1 + np.abs(np.sin(2 * np.pi * 2 * np.arange(num_samples) / SAMPLE_RATE + rng.uniform(0, 6)))
     sound: NDArray[np.int16] = (6000 * noise * syllables / noise.std()).clip(-32000, 32000).astype(np.int16)
     return sound
 
@@ -86,23 +87,23 @@ def write_all(folder: Path, suffix: str, sounds: Mapping[str, NDArray[np.int16]]
     """Write files and give them by their ids."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, samples in sounds.items():
-        soundfile.write(folder / f"{name}.{suffix}", samples, RATE, subtype="PCM_16")
+        soundfile.write(folder / f"{name}.{suffix}", samples, SAMPLE_RATE, subtype="PCM_16")
     return {name: folder / f"{name}.{suffix}" for name in sounds}
 
 
 def make_speech(folder: Path, num_utts: int, suffix: str) -> dict[str, Path]:
     """Utterances of as many speakers as a batch has crops, or fewer."""
     rng = np.random.default_rng(0)
-    lengths = (RATE * np.clip(4 + rng.exponential(4, num_utts), 4, 20)).astype(int)
+    lengths = (SAMPLE_RATE * np.clip(4 + rng.exponential(4, num_utts), 4, 20)).astype(int)
     return write_all(folder, suffix, {f"s{i % 64:02d}-{i:05d}": speech_like(n, rng) for i, n in enumerate(lengths)})
 
 
 def make_noises(folder: Path, recordings: Mapping[str, tuple[int, float]]) -> dict[str, Path]:
     """Recordings of MUSAN."""
     rng = np.random.default_rng(1)
-    block = speech_like(30 * RATE, rng)
+    block = speech_like(30 * SAMPLE_RATE, rng)
     sounds = {
-        f"{kind}-{i:03d}": np.resize(np.roll(block, int(rng.integers(len(block)))), int(seconds * RATE))
+        f"{kind}-{i:03d}": np.resize(np.roll(block, int(rng.integers(len(block)))), int(seconds * SAMPLE_RATE))
         for kind, (num, seconds) in recordings.items()
         for i in range(num)
     }
@@ -112,8 +113,8 @@ def make_noises(folder: Path, recordings: Mapping[str, tuple[int, float]]) -> di
 def make_rooms(folder: Path, num: int) -> dict[str, Path]:
     """Room responses."""
     rng = np.random.default_rng(2)
-    decay = np.exp(-6.9 * np.arange(RATE) / RATE / 0.4)
-    rooms = {f"room-{i:03d}": 3000 * decay * rng.normal(size=RATE) for i in range(num)}
+    decay = np.exp(-6.9 * np.arange(SAMPLE_RATE) / SAMPLE_RATE / 0.4)
+    rooms = {f"room-{i:03d}": 3000 * decay * rng.normal(size=SAMPLE_RATE) for i in range(num)}
     return write_all(folder, "wav", {name: room.clip(-32000, 32000).astype(np.int16) for name, room in rooms.items()})
 
 
@@ -142,7 +143,7 @@ def make_corpus(folder: Path, options: argparse.Namespace, suffix: str, musan: s
     noises, rooms = make_noises(folder / "musan", MUSAN[musan]), make_rooms(folder / "rirs", 60)
     corpus = Corpus(speech, noises, rooms, folder / "stores")
     for name in ("speech", "noises", "rooms"):
-        pack_audio(corpus.stores / name, getattr(corpus, name), sample_rate=RATE, num_workers=2)
+        pack_audio(corpus.stores / name, getattr(corpus, name), sample_rate=SAMPLE_RATE, num_workers=2)
     return corpus
 
 
@@ -200,7 +201,7 @@ class OwnLoader:
     """What this recipe does: gather a batch, augment it."""
 
     def __init__(self, corpus: Corpus, batch_size: int) -> None:
-        self._materials = Materials(RATE, corpus.store("noises"), corpus.store("rooms"))
+        self._materials = Materials(SAMPLE_RATE, corpus.store("noises"), corpus.store("rooms"))
         store = corpus.store("speech")
         data = training_set(store, {utt: utt.split("-")[0] for utt in store.utts})
         plan = plan_epoch(len(store), seed=0, epoch=1, crops_per_utterance=1 + 40 * batch_size // len(store))
@@ -273,7 +274,7 @@ def compare_extraction(config: Config, corpus: Corpus, options: argparse.Namespa
     """Seconds to embed utterances one by one from their files, one by one from the store, in batches."""
     torch.set_num_threads(options.threads)
     device = pick_device(options.device)
-    backbone, frontend = build_backbone(config).to(device).eval(), build_frontend(config).to(device)
+    network = Network(build_frontend(config), build_backbone(config)).to(device).eval()
     store = corpus.store("speech")
     indices = np.arange(min(len(store), options.num_embedded))
     paths = [corpus.speech[store.utts[i]] for i in indices]
@@ -282,10 +283,10 @@ def compare_extraction(config: Config, corpus: Corpus, options: argparse.Namespa
     def from_files() -> None:
         for path in paths:
             samples, _ = soundfile.read(path, dtype="float32")
-            backbone(frontend(torch.from_numpy(samples).to(device)[None])).cpu()
+            network(torch.from_numpy(samples).to(device)[None]).cpu()
 
     def from_store(size: int) -> None:
-        extract(backbone, frontend, store, indices, device=device, batch_size=size)
+        extract(network, store, indices, device=device, batch_size=size)
 
     works: dict[str, Callable[[], object]] = {
         "one by one, from the files": from_files,

@@ -25,9 +25,9 @@ from torch import Tensor
 from torchaudio.compliance.kaldi import fbank
 from torchaudio.functional import resample
 
+from ham.audio import SAMPLE_RATE
 from ham.augment.speed import FILTER
 
-RATE = 16000
 SPEEDS = {1.1: (11, 10), 1.2: (6, 5), 0.9: (9, 10), 0.8: (4, 5)}
 FILTERS: dict[str, dict[str, Any]] = {
     "torchaudio's default": {},
@@ -47,7 +47,7 @@ FILTERS: dict[str, dict[str, Any]] = {
 
 def alias_db(options: dict[str, Any]) -> float:
     """Level of a 7.5 kHz tone at speed 1.1 over the tone's own, away from the edges."""
-    source = torch.sin(2 * math.pi * 7500 / RATE * torch.arange(44000).double()).float()
+    source = torch.sin(2 * math.pi * 7500 / SAMPLE_RATE * torch.arange(44000).double()).float()
     return 10 * math.log10(2 * resample(source, *SPEEDS[1.1], **options)[2000:-2000].square().mean().item())
 
 
@@ -55,8 +55,8 @@ def sox(noise: Tensor, speed: float) -> Tensor:
     """What sox makes of it."""
     with tempfile.TemporaryDirectory() as folder:
         source, played = f"{folder}/a.wav", f"{folder}/b.wav"
-        soundfile.write(source, noise.numpy(), RATE, subtype="PCM_24")
-        subprocess.run(["sox", "-D", source, played, "speed", f"{speed:g}", "rate", str(RATE)], check=True)
+        soundfile.write(source, noise.numpy(), SAMPLE_RATE, subtype="PCM_24")
+        subprocess.run(["sox", "-D", source, played, "speed", f"{speed:g}", "rate", str(SAMPLE_RATE)], check=True)
         return torch.from_numpy(soundfile.read(played, dtype="float32")[0])
 
 
@@ -71,7 +71,7 @@ def distances(options: dict[str, Any], noise: Tensor, references: dict[float, Te
 
 def kaldi_bands(waveform: Tensor) -> Tensor:
     """Log energies of the first three seconds, shape (T, F), without any mean subtracted."""
-    bands: Tensor = fbank(waveform[None, : 3 * RATE] * 2**15, num_mel_bins=80, window_type="hamming", dither=0.0)
+    bands: Tensor = fbank(waveform[None, : 3 * SAMPLE_RATE] * 2**15, num_mel_bins=80, window_type="hamming", dither=0.0)
     return bands
 
 
@@ -96,12 +96,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     generator = torch.Generator().manual_seed(0)
-    noise = 0.1 * torch.randn(4 * RATE, generator=generator)
+    noise = 0.1 * torch.randn(4 * SAMPLE_RATE, generator=generator)
     speeds = SPEEDS if shutil.which("sox") else {}
     references = {speed: kaldi_bands(sox(noise, speed)) for speed in speeds}
     cost = costs_ms(torch.randn(options.num_crops, 35464, generator=generator), options.repeats)
     base = cost["torchaudio's default"]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"name": name, "alias_db": alias_db(f), "difference": distances(f, noise, references), "ms": cost[name]}
         for name, f in FILTERS.items()
     ]

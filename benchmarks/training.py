@@ -14,11 +14,13 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from ham.audio import SAMPLE_RATE
 from ham.config import Config, load_config
 from ham.data.batches import CropBatches, training_set
 from ham.data.sampler import plan_epoch
@@ -30,17 +32,17 @@ from ham.train.augmentation import build_augmentation
 
 NUM_UTTS = 512
 NUM_SPEAKERS = 64
-RATE = 16000
 
 
 def make_store(folder: Path) -> ArrayStore:
     """A store of 3 to 6 s of noise an utterance."""
     rng = np.random.default_rng(0)
+    lengths = rng.integers(3 * SAMPLE_RATE, 6 * SAMPLE_RATE, NUM_UTTS)
     items = (
-        (f"s{i % NUM_SPEAKERS:02d}-{i:03d}", rng.normal(0, 2000, rng.integers(3 * RATE, 6 * RATE)).astype(np.int16))
-        for i in range(NUM_UTTS)
+        (f"s{i % NUM_SPEAKERS:02d}-{i:03d}", rng.normal(0, 2000, length).astype(np.int16))
+        for i, length in enumerate(lengths)
     )
-    write_store(folder / "store", items, {"sample_rate": RATE})
+    write_store(folder / "store", items, {"sample_rate": SAMPLE_RATE})
     return ArrayStore(folder / "store")
 
 
@@ -96,9 +98,7 @@ def extraction(config: Config, store: ArrayStore, device: torch.device) -> dict[
     network = Network(build_frontend(config), build_backbone(config)).to(device)
     indices = np.arange(len(store))[:128]
     return {
-        f"batches of {size}": median_s(
-            lambda size=size: extract(network, store, indices, device=device, batch_size=size), 3
-        )
+        f"batches of {size}": median_s(partial(extract, network, store, indices, device=device, batch_size=size), 3)
         for size in (1, 16)
     }
 

@@ -27,6 +27,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import ham.losses
+from ham.files import replacing
 from ham.report.figures import PAPER, SERIES, STYLE
 
 FIGURES = Path(__file__).resolve().parent
@@ -234,11 +235,9 @@ def write(folder: Path) -> list[Path]:
         "target_slope.svg": target_picture(target_slope, "slope of the target logit", log=True),
         "published_c.svg": distance_picture(),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in pictures.items():
-        unfinished = folder / f"{name}.tmp"
-        unfinished.write_bytes(content)
-        unfinished.replace(folder / name)
+        with replacing(folder / name) as part:
+            part.write_bytes(content)
     return [folder / name for name in pictures]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.tensorboard import SummaryWriter
 
 from ham.errors import DataError, naming
+from ham.files import replacing_folder
 
 logger = logging.getLogger(__name__)
 
@@ -51,17 +51,14 @@ def write_projector(
     if len(chosen) > MOST_ROWS:
         logger.info("%s: %d of %d embeddings, evenly taken", board / RUN, MOST_ROWS, len(embeddings))
         chosen = [at * len(embeddings) // MOST_ROWS for at in range(MOST_ROWS)]
-    part, target = board / f".{RUN}.part", board / RUN
+    target = board / RUN
     if target.exists() and not is_run(target):
         raise DataError(f"{target}: expected a run with {_CONFIG} to replace, found something else; move it away")
-    shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-    with naming(part), SummaryWriter(str(part)) as writer:
+    with naming(target), replacing_folder(target) as part, SummaryWriter(str(part)) as writer:
         writer.add_embedding(
             torch.from_numpy(np.ascontiguousarray(embeddings[chosen])),
             metadata=[list(rows[at]) for at in chosen],
             metadata_header=list(columns),
             tag="test",
         )
-    shutil.rmtree(target, ignore_errors=True)
-    part.rename(target)
     return target

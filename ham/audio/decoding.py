@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from ham.audio import SAMPLE_RATE
 from ham.audio.flac import check_flac
 from ham.audio.m4a import Samples, open_m4a
 from ham.audio.ogg import check_ogg
@@ -65,7 +66,7 @@ class AudioInfo:
         return self.num_samples / self.sample_rate
 
 
-def read_audio(path: Path, sample_rate: int = 16000) -> NDArray[np.float32]:
+def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> NDArray[np.float32]:
     """Decode a file to one channel at the rate asked for.
 
     Channels are averaged; another rate is converted by ``torchaudio.functional.resample``; what the conversion

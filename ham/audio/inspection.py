@@ -1,6 +1,6 @@
-"""A file that remembers which audio files were inspected, so that preparing a corpus again does not decode it again.
+"""Inspection of many audio files, each once: a file in the data folder remembers which were inspected.
 
-The file is JSON: ``{"version": 2, "files": {path: [size, mtime_ns, ctime_ns, samples, rate, channels]}}``. Only files
+That file is JSON: ``{"version": 2, "files": {path: [size, mtime_ns, ctime_ns, samples, rate, channels]}}``. Only files
 that passed the inspection are in it.
 
 A file is taken for unchanged while its size, its time of modification and its time of change (``ctime``) are. The last
@@ -14,16 +14,62 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ham.audio.decoding import AudioInfo
+from tqdm import tqdm
+
+from ham.audio.decoding import AudioInfo, inspect_audio, inspect_files, inspect_header
+from ham.errors import DataError
 from ham.files import write_text
 
 logger = logging.getLogger(__name__)
 
 VERSION = 2
 """Raised whenever :func:`ham.audio.decoding.inspect_audio` comes to refuse what it used to accept."""
+
+CHECKS = {"decode": (inspect_audio, ".audio_cache.json"), "header": (inspect_header, ".header_cache.json")}
+"""How a file is inspected, and the name of the memory of inspected files in the data folder."""
+
+SAVE_EVERY = 50_000
+"""Files after which the memory is written: a run that is killed loses some minutes of decoding."""
+
+
+def inspect(
+    files: Sequence[Path], data_dir: Path, check: str, num_workers: int
+) -> tuple[dict[Path, AudioInfo], dict[Path, DataError]]:
+    """Inspect every file that the data folder's memory does not know; new ones are remembered, also when interrupted.
+
+    Args:
+        files: the files.
+        data_dir: the data folder.
+        check: one of ``CHECKS``.
+        num_workers: threads.
+
+    Returns:
+        What is known of the good files, and the errors of the bad ones.
+    """
+    look, name = CHECKS[check]
+    cache = AudioCache(data_dir / name)
+    infos, bad = cache.find(files), dict[Path, DataError]()
+    todo = [file for file in files if file not in infos]
+    found = inspect_files(todo, num_workers, look)
+    every_s = 0.5 if sys.stderr.isatty() else 30.0
+    try:
+        for file, info in tqdm(
+            found, "inspecting audio", len(todo), unit=" files", delay=2.0, mininterval=every_s, maxinterval=60
+        ):
+            if isinstance(info, DataError):
+                bad[file] = info
+            else:
+                infos[file] = info
+                cache.add(file, info)
+                if len(infos) % SAVE_EVERY == 0:
+                    cache.save()
+    finally:
+        cache.save()
+    return infos, bad
 
 
 class AudioCache:

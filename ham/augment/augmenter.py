@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
+from ham.audio import SAMPLE_RATE
 from ham.augment import noise, reverb
 from ham.augment.channel import Channel
 from ham.augment.randomness import Range, integers, uniform, weighted
@@ -125,7 +126,7 @@ class Materials:
             that is made here and babble of the batch always have the exact ratio.
     """
 
-    sample_rate: int = 16000
+    sample_rate: int = SAMPLE_RATE
     noise_store: ArrayStore | None = None
     room_store: ArrayStore | None = None
     snr: Literal["published", "exact"] = "published"

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from ham.audio import SAMPLE_RATE
 from ham.augment.randomness import Range, check_range, uniform
 from ham.augment.waveforms import Crops, fast_fft_length
 from ham.errors import ConfigError
@@ -49,7 +50,7 @@ class Channel:
         high_cut_hz: Range = (3400.0, 16000.0),
         slope_db: float = 24.0,
         gain_db: Range = (-6.0, 6.0),
-        sample_rate: int = 16000,
+        sample_rate: int = SAMPLE_RATE,
     ) -> None:
         check_range("equaliser_db", (0.0, equaliser_db))
         check_range("slope_db", (0.0, slope_db))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ham.audio import SAMPLE_RATE
 from ham.augment.randomness import Range, check_range, distinct, integers, normal, uniform
 from ham.augment.waveforms import Crops, fast_fft_length, mean_power, roll_rows, snr_gain
 from ham.data.store import INT16_SCALE, ArrayStore
@@ -116,7 +117,7 @@ class ColouredNoise:
         corner_hz: float = 50.0,
         modulation_db: float = 8.0,
         modulation_hz: float = 4.0,
-        sample_rate: int = 16000,
+        sample_rate: int = SAMPLE_RATE,
     ) -> None:
         self._exponent = check_range("exponent", exponent)
         check_range("modulation_db", (0.0, modulation_db))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ham.audio import SAMPLE_RATE
 from ham.augment.randomness import Range, check_range, integers, normal, uniform
 from ham.augment.waveforms import Crops, convolve, normalise_energy
 from ham.data.store import ArrayStore
@@ -118,7 +119,7 @@ class DecayingRooms:
         ConfigError: if there is no size, or a range is not one.
     """
 
-    def __init__(self, *, sizes: Sequence[RoomSize] = ROOM_SIZES, sample_rate: int = 16000) -> None:
+    def __init__(self, *, sizes: Sequence[RoomSize] = ROOM_SIZES, sample_rate: int = SAMPLE_RATE) -> None:
         if not sizes or sample_rate <= 0:
             raise ConfigError("augmentation: rooms need at least one size and a positive sample_rate")
         for size in sizes:

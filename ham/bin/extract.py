@@ -21,12 +21,28 @@ from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import DataDir, all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore, check_current
 from ham.data.trials import Trials
-from ham.embeddings.recordings import CROP_SAMPLES, ENROL, NUM_CROPS, Crops, JoinedRecordings, RandomChunks, Recordings
+from ham.embeddings.recordings import (
+    CROP_SAMPLES,
+    ENROL,
+    NUM_CROPS,
+    JoinedRecordings,
+    RandomChunks,
+    Recordings,
+    SpacedCrops,
+)
 from ham.embeddings.table import read_source, write_ark, write_embeddings
 from ham.model.average import average_checkpoints
 from ham.model.encoder import SpeakerEncoder
-from ham.score import cohort as training
 from ham.score.backends import DEFAULT, parse_backends
+from ham.score.cohort import (
+    FOLDER,
+    SpeakerSums,
+    calibration_speakers,
+    check_training,
+    choose_cohort,
+    make_calibration_trials,
+    write_calibration_trials,
+)
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -53,7 +69,7 @@ def main(argv: Sequence[str]) -> None:
     average_checkpoints(options.exp_dir)
     encoder = SpeakerEncoder.load(options.exp_dir, options.device)
     if needs_training:
-        training.check_training(backends, read_data_dir(options.data_dir / "train"), encoder.valid_speakers)
+        check_training(backends, read_data_dir(options.data_dir / "train"), encoder.valid_speakers)
     store = ArrayStore(options.data_dir / "store" / "test")
     check_current(store, test_durations(options.data_dir))
     _extract_test(encoder, store, options)
@@ -119,7 +135,7 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
 
 def _extract_crops(encoder: SpeakerEncoder, store: ArrayStore, batch_size: int) -> None:
     """Embed five crops of every test utterance into ``crops.npz``."""
-    target, crops = encoder.folder / "crops.npz", Crops(store)
+    target, crops = encoder.folder / "crops.npz", SpacedCrops(store)
     source = f"{encoder.digest} {store.digest} {NUM_CROPS} x {CROP_SAMPLES}"
     if read_source(target) == source:
         logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
@@ -134,9 +150,9 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
     """Embed training speech: ``training/cohort.npz``, and ``calibration.npz`` and ``trials`` where they are needed."""
     train, store = read_data_dir(options.data_dir / "train"), ArrayStore(options.data_dir / "store" / "train")
     check_current(store, train.utt2dur)
-    folder, num_per_speaker, chunk_s = encoder.folder / training.FOLDER, options.cohort_utts, options.train_chunk_s
+    folder, num_per_speaker, chunk_s = encoder.folder / FOLDER, options.cohort_utts, options.train_chunk_s
     source = f"{encoder.digest} {store.digest} {num_per_speaker} {chunk_s:g}"
-    cohort = training.choose_cohort(train.utt2spk, encoder.valid_speakers, num_per_speaker, str(train.path))
+    cohort = choose_cohort(train.utt2spk, encoder.valid_speakers, num_per_speaker, str(train.path))
     needed = ["cohort.npz", *(["calibration.npz"] if calibrated else [])]
     made = {read_source(folder / name) for name in needed}
     if made == {source} and ((folder / "trials").exists() or not calibrated):
@@ -146,7 +162,7 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
     trials, who = _calibration_trials(train, encoder) if calibrated else (None, "")
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {*trials.enrol, *trials.test} if trials else set()
-    sums = training.SpeakerSums(cohort, encoder.config.backbone.embedding_dim)
+    sums = SpeakerSums(cohort, encoder.config.backbone.embedding_dim)
     pieces = RandomChunks(store, round(chunk_s * store.sample_rate), encoder.seed) if chunk_s else store
     embed = partial(encoder.embed, pieces, batch_size=options.batch_size)
     kept = _embed_training(embed, pieces.utts, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
@@ -155,19 +171,19 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
     took = time.perf_counter() - started
     logger.info("%s: cohort of %s in %.1f s", folder, count(len(cohort), "speaker"), took)
     if trials:
-        training.write_calibration_trials(encoder.folder, trials)
+        write_calibration_trials(encoder.folder, trials)
         write_embeddings(folder / "calibration.npz", list(kept), np.stack(list(kept.values())), source)  # says done
         logger.info("%s: %s of %s", folder, count(len(trials), "calibration trial"), who)
 
 
 def _calibration_trials(train: DataDir, encoder: SpeakerEncoder) -> tuple[Trials, str]:
     """Trials to calibrate on, and whose they are."""
-    speakers, who = training.calibration_speakers(train.utt2spk, encoder.valid_speakers)
-    return training.make_calibration_trials(train, speakers, encoder.seed), who
+    speakers, who = calibration_speakers(train.utt2spk, encoder.valid_speakers)
+    return make_calibration_trials(train, speakers, encoder.seed), who
 
 
 def _embed_training(
-    embed: Callable[[Rows], Embeddings], all_utts: Sequence[str], sums: training.SpeakerSums, cohort: set[str],
+    embed: Callable[[Rows], Embeddings], all_utts: Sequence[str], sums: SpeakerSums, cohort: set[str],
     wanted: set[str],
 ) -> dict[str, Embeddings]:  # fmt: skip
     """Sum up the cohort's embeddings, block by block, and keep those wanted."""

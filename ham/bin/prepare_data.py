@@ -14,12 +14,13 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import report_conversions
+from ham.audio.inspection import CHECKS, inspect
 from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import check_replaceable
 from ham.errors import ConfigError
 from ham.prepare.data_folder import find_others, remove_others, write_subset
-from ham.prepare.inspection import CHECKS, inspect
 from ham.prepare.partition import make_partition, without_bad_utts
 from ham.prepare.same_audio import check_same_audio
 from ham.prepare.segments import find_silent, place_parts
@@ -73,7 +74,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         help="training files that may be left out because they cannot be used; beyond, the run stops",
     )
     parser.add_argument(
-        "--sample_rate", type=at_least(1), default=16000, help="rate of the recipe in Hz, to count other files"
+        "--sample_rate", type=at_least(1), default=SAMPLE_RATE, help="rate of the recipe in Hz, to count other files"
     )
     options: argparse.Namespace = parser.parse_args(argv)
     if not options.train_roots and not options.test_roots and not options.csv:

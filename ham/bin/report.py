@@ -11,8 +11,8 @@ from torch import Tensor
 from ham.cli import Parser, run
 from ham.files import write_text
 from ham.model import checkpoint
-from ham.report import experiment as report
 from ham.report import experiment_page
+from ham.report.experiment import markdown, read_experiment
 from ham.report.text_tables import table, text_table
 
 _BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
@@ -28,8 +28,8 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="python -m ham.bin.report", description=__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with results.json")
     exp_dir = parser.parse_args(argv).exp_dir
-    experiment = report.read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
-    write_text(exp_dir / "RESULTS.md", report.markdown(experiment))
+    experiment = read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
+    write_text(exp_dir / "RESULTS.md", markdown(experiment))
     links = [("geometry.html", "Geometry of the embeddings")] if (exp_dir / "geometry.html").exists() else []
     write_text(exp_dir / "report.html", experiment_page.render(experiment, links))
     print(text_table(*table(experiment.results.results)))

@@ -57,14 +57,14 @@ def main(argv: Sequence[str]) -> None:
     for table in tables:
         _check(sweep, table, options.device or "auto")
     if options.dry_run:
-        _tell(sweep, tables, options.device or "auto", len(gpus) or 1)
+        _show_plan(sweep, tables, options.device or "auto", len(gpus) or 1)
     else:
         _make(sweep, tables, gpus)
 
 
 def _parser() -> Parser:
     parser = Parser(prog="egs/<corpus>/tables.sh", description=__doc__)
-    parser.add_argument("corpus", help="a folder of egs/, whose conf/tables.yaml tells the tables")
+    parser.add_argument("corpus", help="a folder of egs/, whose conf/tables.yaml has the tables")
     parser.add_argument("--configs", help="names of the tables to make; default: all but those on request")
     parser.add_argument("--losses", help="losses of the rows; default: those of the table")
     parser.add_argument("--seeds", help='seeds of the rows, "1 2 3"; default: those of the corpus')
@@ -182,7 +182,7 @@ def _call_own(command: Sequence[str], **further: Any) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, *command[1:]], env=safe, text=True, check=False, **further)
 
 
-def _tell(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: int) -> None:
+def _show_plan(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: int) -> None:
     """Print every command, with an estimate where the size of the data is known."""
     seconds, num_bytes, unknown = 0.0, 0.0, ""
     for table in tables:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from ham.audio import SAMPLE_RATE
 from ham.corpora.layouts import Layout, name_problem
 from ham.errors import ConfigError
 from ham.schema import check_count, check_number, choose, closest
@@ -23,7 +24,7 @@ from ham.yaml_core import read_yaml
 NOISES = Path(__file__).with_name("noises.yaml")
 """The archives that every corpus shares."""
 
-WAV_BYTES_PER_HOUR = 3600 * 16000 * 2
+WAV_BYTES_PER_HOUR = 3600 * SAMPLE_RATE * 2
 """16 kHz, 16 bit, one channel."""
 FLAC_RATIO = 0.6
 """Size of such speech as FLAC, as a share of its size as WAV; an estimate on the large side."""

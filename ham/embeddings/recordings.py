@@ -63,7 +63,7 @@ class JoinedRecordings:
         return np.concatenate([self._store.read(part) for part in self._parts[index]])
 
 
-class Crops:
+class SpacedCrops:
     """Crops of recordings, evenly spaced from the first to the last sample, as recordings ``<utt>/<number>``.
 
     Crop ``k`` of ``K`` begins at sample ``floor(k (N - n) / (K - 1))``. Speech that is shorter than a crop is repeated

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
+from ham.audio import SAMPLE_RATE
 from ham.frontends.base import FRAME_LENGTH_MS, FRAME_SHIFT_MS, PIECE_SAMPLES, PREEMPHASIS, Frontend
 from ham.frontends.kaldi_fbank import INT16_RANGE, WINDOW_TYPES, KaldiFbank
 from ham.frontends.mel import MelFrontend
@@ -42,7 +43,7 @@ FRONTENDS: Mapping[str, type[Frontend]] = MappingProxyType({cls.name: cls for cl
 """Every front end by its name."""
 
 
-def build(name: str, num_mel_bins: int = 80, sample_rate: int = 16000, **options: Any) -> Frontend:
+def build(name: str, num_mel_bins: int = 80, sample_rate: int = SAMPLE_RATE, **options: Any) -> Frontend:
     """Build a front end by its name, on the CPU.
 
     Args:

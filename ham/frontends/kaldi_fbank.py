@@ -9,6 +9,7 @@ import torch.nn.functional as F
 import torchaudio.compliance.kaldi as kaldi
 from torch import Tensor
 
+from ham.audio import SAMPLE_RATE
 from ham.frontends.base import PREEMPHASIS, Frontend
 from ham.schema import choose
 
@@ -39,7 +40,7 @@ class KaldiFbank(Frontend):
     def __init__(
         self,
         num_mel_bins: int = 80,
-        sample_rate: int = 16000,
+        sample_rate: int = SAMPLE_RATE,
         *,
         window_type: str = "hamming",
         low_freq_hz: float = 20.0,

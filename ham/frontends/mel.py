@@ -10,6 +10,7 @@ import torch.nn.functional as F
 import torchaudio.functional as audio
 from torch import Tensor
 
+from ham.audio import SAMPLE_RATE
 from ham.frontends.base import PREEMPHASIS, Frontend
 
 
@@ -36,7 +37,7 @@ class MelFrontend(Frontend):
     def __init__(
         self,
         num_mel_bins: int = 80,
-        sample_rate: int = 16000,
+        sample_rate: int = SAMPLE_RATE,
         *,
         low_freq_hz: float = 20.0,
         high_freq_hz: float = 7600.0,

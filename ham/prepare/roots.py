@@ -211,7 +211,7 @@ def _train_file(root: Root, line: str) -> str | None:
 
 
 def _train_line_problem(root: Root, line: str) -> str:
-    """What is wrong with a line of which something is."""
+    """What is wrong with a line that :func:`_train_file` finds no file for."""
     fields = line.strip().split(None, 1)
     if len(fields) != 2:
         return f"expected '<speaker> <path>', found {quoted(line)}"

@@ -201,7 +201,7 @@ def _readings(rest: str, names: _Names) -> Iterator[tuple[str, str]]:
 
 
 def _problem(form: Form, first: int, line: str, names: _Names) -> str:
-    """What is wrong with a line of which something is."""
+    """What is wrong with a line that :func:`_row` cannot read."""
     for other in FORMS:
         if other is not form and _row(other, line, names) is not None:
             return f"expected '{form.line}' as in line {first}, found '{other.line}'; write all lines alike"

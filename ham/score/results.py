@@ -30,7 +30,7 @@ class ListResult:
         eer_high: high end of it.
         min_dcf_p01: normalised minimum detection cost at ``p_target`` 0.01, costs 1.
         min_dcf_p05: the same at 0.05.
-        eer_published: EER by the rule of the released HAM-Softmax code; it and what follows is None in older files.
+        eer_published: EER by the rule of the released HAM-Softmax code.
         act_dcf_p01: normalised actual detection cost at 0.01, of log-likelihood ratios only.
         act_dcf_p05: the same at 0.05.
         cllr: cost of log-likelihood ratios in bits, of these only.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import pdist, squareform
 
 import ham.losses
-from ham.analysis import picture as geometry
+from ham.analysis import picture as module
 from ham.analysis.picture import Centres, Geometry
 from ham.analysis.radius import CONDITIONS
 from ham.errors import DataError
@@ -37,7 +37,7 @@ def names(embeddings: dict[str, NDArray[np.float32]]) -> dict[str, list[str]]:
     return {speaker: [f"{speaker}-{at}" for at in range(len(x))] for speaker, x in embeddings.items()}
 
 
-def whole(labels: geometry.Labels, loss_name: str = "ham_softmax") -> Geometry:
+def whole(labels: module.Labels, loss_name: str = "ham_softmax") -> Geometry:
     """A page's worth of numbers, from made-up embeddings."""
     found = clustered()
     loss = ham.losses.build(loss_name, DIM, 4)
@@ -46,10 +46,10 @@ def whole(labels: geometry.Labels, loss_name: str = "ham_softmax") -> Geometry:
     generator = np.random.default_rng(1)
     durations = generator.uniform(2, 5, len(rows))
     radii = {name: generator.normal(10, 1, len(rows)) for name in CONDITIONS}
-    bands = {"norm": geometry.measure_bands(radii, durations)}
+    bands = {"norm": module.measure_bands(radii, durations)}
     if distance is not None:
         flat = {name: np.full(len(rows), 1.3) for name in CONDITIONS}
-        bands["hyperbolic radius"] = geometry.measure_bands(flat, durations)
+        bands["hyperbolic radius"] = module.measure_bands(flat, durations)
     logged = dict.fromkeys(("q05", "q50", "q95"), (0.1, 0.2, 0.4))
     centres = Centres("centre_radius", {"p05": 0.3, "p50": 0.4, "p95": 0.5}, (1.0, 2.0, 3.0), logged)
     return Geometry(
@@ -60,9 +60,9 @@ def whole(labels: geometry.Labels, loss_name: str = "ham_softmax") -> Geometry:
         versions={"ham": "0"},
         command="python -m ham.bin.geometry --exp_dir '<x>'",
         roots=("tiny",),
-        picture=geometry.measure_picture(found, names(found), labels, distance, 1.0),
-        tree=geometry.measure_tree(rows, speakers, labels),
-        delta=geometry.measure_delta(rows),
+        picture=module.measure_picture(found, names(found), labels, distance, 1.0),
+        tree=module.measure_tree(rows, speakers, labels),
+        delta=module.measure_delta(rows),
         num_radius_utterances=len(rows),
         radii=bands,
         centres=centres,
@@ -72,11 +72,11 @@ def whole(labels: geometry.Labels, loss_name: str = "ham_softmax") -> Geometry:
 
 def test_speakers_are_taken_evenly_from_the_ordered_list() -> None:
     every = [f"s{at}" for at in range(8)]
-    assert geometry.choose_speakers([*every, "s0"], {}, 4) == ["s1", "s3", "s5", "s7"]
-    assert geometry.choose_speakers(every, LABELS, 4) == ["s2", "s6", "s3", "s7"]  # f a0, f a1, m a0, m a1
-    assert geometry.choose_speakers(every[::-1], {}, 99) == every
-    assert geometry.spread(every, 3) == ["s0", "s2", "s5"]
-    assert geometry.spread(every, 9) == every
+    assert module.choose_speakers([*every, "s0"], {}, 4) == ["s1", "s3", "s5", "s7"]
+    assert module.choose_speakers(every, LABELS, 4) == ["s2", "s6", "s3", "s7"]  # f a0, f a1, m a0, m a1
+    assert module.choose_speakers(every[::-1], {}, 99) == every
+    assert module.spread(every, 3) == ["s0", "s2", "s5"]
+    assert module.spread(every, 9) == every
 
 
 @pytest.mark.parametrize("name", ["published", "poincare", "lorentz"])
@@ -84,7 +84,7 @@ def test_the_disk_shows_the_distance_of_the_loss(name: str) -> None:
     found = clustered()
     loss = ham.losses.build("ham_softmax", DIM, 4, geometry=name, curvature=2.0)
     curvature = 1.0 if name == "published" else 2.0
-    picture = geometry.measure_picture(found, names(found), LABELS, loss.distance, curvature)
+    picture = module.measure_picture(found, names(found), LABELS, loss.distance, curvature)
     rows = torch.from_numpy(np.concatenate(list(found.values()))).double()
     distances = np.array([[float(loss.distance(x[None], y[None]).detach()) for y in rows] for x in rows])
     first, nearest = picture.speakers[0], picture.speakers[0].nearest
@@ -108,7 +108,7 @@ def test_the_disk_shows_the_distance_of_the_loss(name: str) -> None:
 
 def test_without_a_distance_it_is_the_plane_of_directions() -> None:
     found = clustered()
-    picture = geometry.measure_picture(found, names(found), {}, None, 0.0)
+    picture = module.measure_picture(found, names(found), {}, None, 0.0)
     rows = np.concatenate(list(found.values())).astype(np.float64)
     unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     values = np.linalg.svd(unit - unit.mean(axis=0), compute_uv=False) ** 2
@@ -116,21 +116,21 @@ def test_without_a_distance_it_is_the_plane_of_directions() -> None:
     assert picture.explained == pytest.approx(values[:2].sum() / values.sum())
     assert picture.speakers[0].labels == ()
     scaled = {name: x * 7 for name, x in found.items()}
-    assert geometry.measure_picture(scaled, names(found), {}, None, 0.0).ratio == pytest.approx(picture.ratio)
+    assert module.measure_picture(scaled, names(found), {}, None, 0.0).ratio == pytest.approx(picture.ratio)
 
 
 def test_pictures_of_too_little() -> None:
     found = clustered(1)
-    assert geometry.measure_picture(found, names(found), {}, None, 0.0).speakers[0].within is None
+    assert module.measure_picture(found, names(found), {}, None, 0.0).speakers[0].within is None
     one = {"s0": clustered()["s0"]}
     with pytest.raises(DataError, match="found 5 of 1"):
-        geometry.measure_picture(one, names(one), {}, None, 0.0)
+        module.measure_picture(one, names(one), {}, None, 0.0)
 
 
 def test_tree_of_speakers_and_its_purity() -> None:
     found = clustered(spread=0.05)
     rows, speakers = np.concatenate(list(found.values())), [name for name, x in found.items() for _ in x]
-    tree = geometry.measure_tree(rows, speakers, LABELS)
+    tree = module.measure_tree(rows, speakers, LABELS)
     assert set(tree.speakers) == set(LABELS)
     assert tree.labels[0] == LABELS[tree.speakers[0]]
     assert list(tree.purity) == ["sex", "sex and accent"]
@@ -143,51 +143,51 @@ def test_tree_of_speakers_and_its_purity() -> None:
     assert (
         tree.heights[0] == pytest.approx(distances.min(), abs=1e-6) == pytest.approx(distances[left, right], abs=1e-6)
     )
-    assert geometry.measure_tree(rows, speakers, {}).purity == {}
+    assert module.measure_tree(rows, speakers, {}).purity == {}
 
 
 def test_many_speakers_are_drawn_in_part_and_measured_in_whole() -> None:
     generator = np.random.default_rng(2)
-    count = geometry.MOST_LEAVES + 10
+    count = module.MOST_LEAVES + 10
     speakers = [f"s{at:03d}" for at in range(count)]
     labels = {name: ("f" if at % 2 else "m",) for at, name in enumerate(speakers)}
-    tree = geometry.measure_tree(generator.normal(size=(count, DIM)).astype(np.float32), speakers, labels)
+    tree = module.measure_tree(generator.normal(size=(count, DIM)).astype(np.float32), speakers, labels)
     assert (len(tree.speakers), len(tree.merges), tree.num_speakers) == (count - 10, count - 11, count)
     assert "sex" in tree.purity
 
 
 def test_delta_stands_beside_its_baseline() -> None:
     rows = np.random.default_rng(3).normal(size=(30, DIM)).astype(np.float32)
-    found = geometry.measure_delta(rows)
+    found = module.measure_delta(rows)
     assert found.value == pytest.approx(relative_delta(chord_distances(torch.from_numpy(rows).double())))
     assert found.gaussian == gaussian_baseline(30, DIM)
     assert (found.num_utterances, found.embedding_dim) == (30, DIM)
     with pytest.raises(DataError, match="at least 4"):
-        geometry.measure_delta(rows[:3])
+        module.measure_delta(rows[:3])
 
 
 def test_delta_of_many_is_that_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(geometry, "MOST_POINTS", 20)
+    monkeypatch.setattr(module, "MOST_POINTS", 20)
     rows = np.random.default_rng(3).normal(size=(30, DIM)).astype(np.float32)
-    found = geometry.measure_delta(rows)
+    found = module.measure_delta(rows)
     assert found.num_utterances == 20
-    assert found == geometry.measure_delta(rows)
+    assert found == module.measure_delta(rows)
 
 
 def test_bands_are_quantiles() -> None:
     generator = np.random.default_rng(4)
     radii = {name: generator.normal(size=50) for name in CONDITIONS}
-    found = geometry.measure_bands(radii, np.full(50, 3.0))
+    found = module.measure_bands(radii, np.full(50, 3.0))
     assert found.quantiles["1 s"]["p25"] == np.quantile(radii["1 s"], 0.25)
     assert found.quantiles["0 dB"]["p50"] == found.trends.snr.median["0 dB"]
     assert list(found.quantiles["full"]) == ["p05", "p25", "p50", "p75", "p95"]
     assert not found.constant
-    assert geometry.measure_bands({name: np.ones(50) for name in radii}, np.full(50, 3.0)).constant
+    assert module.measure_bands({name: np.ones(50) for name in radii}, np.full(50, 3.0)).constant
 
 
 def test_same_measures_same_file(tmp_path: Path) -> None:
     for name in "ab":
-        geometry.write_geometry(tmp_path / name, whole(LABELS))
+        module.write_geometry(tmp_path / name, whole(LABELS))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     found = json.loads((tmp_path / "a").read_text())
     assert len(found["picture"]["speakers"]) == 8

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from ham.audio.inspection import CHECKS
 from ham.bin.prepare_data import main
 from ham.cli import run
 from ham.data.kaldi_dir import STAGE, read_data_dir
 from ham.data.ownership import mark_name
 from ham.prepare import segments
-from ham.prepare.inspection import CHECKS
 
 RATE = 16000
 MARK = mark_name(STAGE)

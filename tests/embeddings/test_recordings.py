@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.recordings import Crops, RandomChunks
+from ham.embeddings.recordings import RandomChunks, SpacedCrops
 
 
 def test_random_chunks_are_pieces_and_repeat_short_speech(store: ArrayStore) -> None:
@@ -41,7 +41,7 @@ def test_random_chunks_begin_at_every_sample_equally_often(tmp_path: Path) -> No
 
 def test_crops_are_evenly_spaced_and_short_speech_is_repeated(store: ArrayStore) -> None:
     num_samples = int(np.sort(store.lengths)[1])
-    crops = Crops(store, 3, num_samples)
+    crops = SpacedCrops(store, 3, num_samples)
     assert crops.utts[:4] == (f"{store.utts[0]}/1", f"{store.utts[0]}/2", f"{store.utts[0]}/3", f"{store.utts[1]}/1")
     assert crops.lengths.tolist() == [num_samples] * 3 * len(store)
     for index, name in enumerate(crops.utts):

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from ham.report import comparison as table_report
-from ham.report.comparison import Comparison, differences, notes
+from ham.report.comparison import Comparison, differences, markdown, notes
 from ham.report.comparison_tables import Column, Entry, Table
 from ham.report.experiment import Experiment
 from ham.report.history import History
@@ -43,7 +42,7 @@ def comparison() -> Comparison:
 
 
 def test_everything_that_travels_with_the_numbers(comparison: Comparison) -> None:
-    text = table_report.markdown(comparison)
+    text = markdown(comparison)
     for part in (
         "# Losses",
         "| b | 2.00 \\[1.00, 3.00\\] (2.00 to 2.00) | 1.048 | +0.95 |",

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from ham.errors import DataError
-from ham.report import experiment as report
-from ham.report.experiment import Experiment, read_experiment
+from ham.report.experiment import Experiment, markdown, read_experiment
 from ham.report.history import History
 from ham.score.results import ListResult, Results, write_results
 
@@ -34,7 +33,7 @@ def test_markdown_says_everything_that_travels_with_a_number(results: Results) -
         parameters={"backbone": 6_980_000, "loss": 512},
         hardware="A Processor, 2 cores, no GPU",
     )
-    text = report.markdown(experiment)
+    text = markdown(experiment)
     for part in [
         "1.98 \\[1.51, 2.41\\]",
         "| 0.123 | 0.057 | 1,200 | 34,000 |",
@@ -53,14 +52,14 @@ def test_markdown_says_everything_that_travels_with_a_number(results: Results) -
 
 
 def test_what_is_unknown_is_left_out(results: Results) -> None:
-    text = report.markdown(Experiment(replace(results, commit=None)))
+    text = markdown(Experiment(replace(results, commit=None)))
     assert "Commit: unknown" in text
     assert "Parameters" not in text
     assert "Loss" not in text
 
 
 def test_a_command_cannot_leave_its_code_block(results: Results) -> None:
-    text = report.markdown(Experiment(replace(results, command="echo '```' && echo\n# heading")))
+    text = markdown(Experiment(replace(results, command="echo '```' && echo\n# heading")))
     fence = "````"
     assert text.split(fence)[1] == "sh\necho '```' && echo\n# heading\n"
 

@@ -39,10 +39,10 @@ from cnceleb import (
 from join import write_joints
 from tqdm import tqdm
 
+from ham.audio.inspection import inspect
 from ham.cli import Parser, at_least, run
 from ham.corpora.catalogue import Catalogue, load_catalogue
 from ham.errors import ConfigError, DataError, summarise
-from ham.prepare.inspection import inspect
 from ham.prepare.roots import write_root
 from ham.words import count
 
