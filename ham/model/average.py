@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ logger = logging.getLogger(__name__)
 
 KEPT = (
     "config", "seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules", "command",
+    "epoch",
 )  # fmt: skip
 """What ``average.pt`` takes from the last checkpoint as it is."""
 
@@ -55,7 +56,7 @@ def average_checkpoints(exp_dir: Path) -> None:
     """Average the epochs of a finished training that ``train.keep`` and ``train.average_last`` say into ``average.pt``.
 
     It holds ``KEPT``, the ``epochs``, and the averaged ``backbone`` and ``loss``. One that is there already stays if it
-    is younger than every checkpoint, those that it is the mean of included.
+    was made after the last epoch, and is younger than its checkpoint and those that it is the mean of.
 
     Args:
         exp_dir: the experiment.
@@ -67,7 +68,7 @@ def average_checkpoints(exp_dir: Path) -> None:
     epochs = checkpoint.saved_epochs(folder)
     if not epochs:
         raise CheckpointError(f"{folder}: expected checkpoints, found none; train first (stage 4)")
-    if _is_current(path, folder, epochs):
+    if _is_current(path, folder, epochs[-1]):
         logger.info("%s: up to date", path)
         return
     last = checkpoint.load(checkpoint.epoch_path(folder, epochs[-1]))
@@ -88,11 +89,11 @@ def average_checkpoints(exp_dir: Path) -> None:
     logger.info("%s: mean of epochs %s", path, ", ".join(map(str, wanted)))
 
 
-def _is_current(path: Path, folder: Path, epochs: Sequence[int]) -> bool:
-    """Whether the checkpoints of an average are all there, and no checkpoint was written since."""
+def _is_current(path: Path, folder: Path, last_epoch: int) -> bool:
+    """Whether an average was made after the last epoch, and none of the checkpoints that count was written since."""
     try:
-        every = {*epochs, *checkpoint.load(path)["epochs"]}
-        written = [checkpoint.epoch_path(folder, epoch).stat().st_mtime_ns for epoch in every]
-        return max(written) < path.stat().st_mtime_ns
+        model = checkpoint.load(path)
+        written = [checkpoint.epoch_path(folder, epoch).stat().st_mtime_ns for epoch in {last_epoch, *model["epochs"]}]
+        return bool(model["epoch"] == last_epoch and max(written) < path.stat().st_mtime_ns)
     except (CheckpointError, OSError, KeyError):
         return False

@@ -104,10 +104,10 @@ def start_from(
     """
     own = backbone.state_dict()
     fitting = {name: value for name, value in initial.backbone.items() if _same_shape(own.get(name), value)}
-    if not fitting:
+    if not any(value.ndim > 1 for value in fitting.values()):  # a norm of the embedding fits by chance
         raise ConfigError(
-            f"--init_from {initial.path}: none of its {len(initial.backbone)} weights fits the backbone "
-            f"{config.backbone.name}; it is of {initial.config.backbone.name}"
+            f"--init_from {initial.path}: none of its weight matrices fits the backbone {config.backbone.name}; they "
+            f"are of {initial.config.backbone.name}"
         )
     backbone.load_state_dict({**own, **fitting})
     logger.info("%s: backbone: %s", initial.path, _account(own, initial.backbone, fitting))
