@@ -155,9 +155,9 @@ class TrainConfig:
             never ends it early.
         ema: decay of an exponential moving average of the weights, such as 0.999, that validation, stage 5 and
             ``--init_from`` use in place of the weights of the moment; 0 for none.
-        freeze: what keeps its weights: beginnings of the names of the backbone's parameters, as [layer1], or [backbone]
+        freeze: what keeps its weights: beginnings of the names of the backbone's parameters, as [first], or [backbone]
             for all of it. Frozen batch normalisation keeps its statistics too.
-        rate_factors: factors of the learning rate, as [backbone=0.1, layer4=0.5]: of the whole backbone, or of
+        rate_factors: factors of the learning rate, as [backbone=0.1, embed=0.5]: of the whole backbone, or of
             parameters by the beginning of their names, of which the longest counts. All else has 1.
         clip_grad_norm: largest norm of the gradient; 0 does not clip.
         precision: bfloat16: autocast of the backbone; the loss stays in float32.

@@ -24,7 +24,7 @@ def freeze(backbone: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
 
     Args:
         backbone: the network.
-        prefixes: ``layer1`` for all whose dotted names begin so, ``backbone`` for all.
+        prefixes: ``blocks.0`` for all whose dotted names begin so, ``backbone`` for all.
 
     Returns:
         The modules that are frozen as a whole, to be kept in evaluation mode.
@@ -44,7 +44,7 @@ def read_factors(backbone: nn.Module, words: Sequence[str]) -> dict[str, float]:
 
     Args:
         backbone: the network.
-        words: ``layer1=0.1``, ``backbone=0.5``.
+        words: ``backbone=0.1``, ``embed=0.5``.
 
     Raises:
         ConfigError: if a word has another form, a factor is not above 0, or nothing has such a name.
