@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from ham.errors import ConfigError
-from ham.schema import Range, accept, choose, keyword_options, option_types, unknown_key
+from ham.schema import Positive, Range, accept, choose, keyword_options, option_types, unknown_key
 from ham.words import clip, quote
 from ham.yaml_core import parse_yaml, read_yaml
 
@@ -157,7 +157,7 @@ class TrainConfig:
             ``--init_from`` use in place of the weights of the moment; 0 for none.
         freeze: what keeps its weights: beginnings of the names of the backbone's parameters, as [first], or [backbone]
             for all of it. Frozen batch normalisation keeps its statistics too.
-        rate_factors: factors of the learning rate, as [backbone=0.1, embed=0.5]: of the whole backbone, or of
+        rate_factors: factors of the learning rate, as {backbone: 0.1, embed: 0.5}: of the whole backbone, or of
             parameters by the beginning of their names, of which the longest counts. All else has 1.
         clip_grad_norm: largest norm of the gradient; 0 does not clip.
         precision: bfloat16: autocast of the backbone; the loss stays in float32.
@@ -174,7 +174,7 @@ class TrainConfig:
     early_stop: Annotated[int, Range(0)] = 0
     ema: Annotated[float, Range(0, 0.999999)] = 0.0
     freeze: tuple[str, ...] = ()
-    rate_factors: tuple[str, ...] = ()
+    rate_factors: dict[str, Positive] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ham.model.build import build_backbone, build_loss, resolve_model
 from ham.train.augmentation import AUGMENTATIONS, build_augmentation
 from ham.train.optimisers import OPTIMISERS
 from ham.train.schedules import CURVATURES, MARGINS, RATES, build_schedules
-from ham.train.trainable import freeze, read_factors
+from ham.train.trainable import check_factors, freeze
 
 TABLES: Mapping[str, Mapping[str, Callable[..., object]]] = MappingProxyType(
     {
@@ -60,7 +60,7 @@ def _check_together(config: Config) -> None:
         with torch.device("meta"):
             backbone = build_backbone(config)
         freeze(backbone, config.train.freeze)
-        read_factors(backbone, config.train.rate_factors)
+        check_factors(backbone, config.train.rate_factors)
     with torch.random.fork_rng(devices=[]):
         loss = build_loss(config, 2)
     if config.curvature.name != "constant":

@@ -163,7 +163,7 @@ def build_loop(
 
     Raises:
         ConfigError: if none of these weights fit.
-        DataError: if stored features are another front end's.
+        DataError: if stored features are another front end's, or there is nothing to find the best epochs by.
     """
     speed, num_classes = build_speed(config, len(prepared.data.speakers))
     step = build_step(config, num_classes, speed, device, prepared.materials)
@@ -195,7 +195,7 @@ def build_loop(
             "versions": versions(),
             "command": command,
         },
-        validate=_validation(prepared, step, device, ema),
+        validate=_validation(prepared, config, step, device, ema),
         facts={"hardware": hardware()},
         ema=ema,
         frozen=frozen,
@@ -227,9 +227,12 @@ def _build_crops(
 
 
 def _validation(
-    prepared: Prepared, step: TrainingStep, device: torch.device, ema: WeightAverage | None
+    prepared: Prepared, config: Config, step: TrainingStep, device: torch.device, ema: WeightAverage | None
 ) -> Callable[[], float] | None:
     """The EER on the speakers kept aside; None if there are too few of them to form both kinds of trial."""
+    if len(prepared.aside) < 2 and (config.train.keep == "best" or config.train.early_stop):
+        found = f"found {len(prepared.aside)} with two utterances each"
+        raise DataError(f"train.keep: best and train.early_stop: expected 2 validation speakers, {found}")
     if len(prepared.aside) < 2:
         return None
     valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from torch import nn
@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ham.backbones.base import Backbone
 from ham.errors import ConfigError
 from ham.losses.base import SpeakerLoss
-from ham.schema import check_number, closest
+from ham.schema import closest
 from ham.words import quote
 
 WHOLE = "backbone"
@@ -39,40 +39,33 @@ def freeze(backbone: nn.Module, prefixes: Sequence[str]) -> list[nn.Module]:
     return [module for name, module in backbone.named_modules() if _longest(name, prefixes) is not None]
 
 
-def read_factors(backbone: nn.Module, words: Sequence[str]) -> dict[str, float]:
-    """The factors of the rate by the beginnings of names.
+def check_factors(backbone: nn.Module, factors: Mapping[str, float]) -> None:
+    """Refuse factors of what the backbone has not.
 
     Args:
         backbone: the network.
-        words: ``backbone=0.1``, ``embed=0.5``.
+        factors: of the rate, by beginnings of names, as of :func:`freeze`.
 
     Raises:
-        ConfigError: if a word has another form, a factor is not above 0, or nothing has such a name.
+        ConfigError: if nothing has such a name.
     """
-    factors = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        try:
-            factor = float(text)
-        except ValueError:
-            factor, equals = 0.0, ""
-        if not equals:
-            raise ConfigError(f"train.rate_factors: expected NAME=FACTOR, as backbone=0.1, found {quote(word)}")
-        factors[name] = check_number(f"train.rate_factors: {name}", factor, above=0.0)
-    _check_names("train.rate_factors", [*factors], backbone)
-    return factors
+    _check_names("train.rate_factors", factors, backbone)
 
 
-def split_rates(optimiser: Optimizer, backbone: nn.Module, words: Sequence[str]) -> None:
-    """Give parameters of the backbone their share of the rate: each group of a new optimiser falls into several, by
-    ``rate_factor``.
+def split_rates(optimiser: Optimizer, backbone: nn.Module, factors: Mapping[str, float]) -> None:
+    """Give parameters of the backbone their share of the rate.
+
+    Each group of the optimiser falls into several, whose ``rate_factor`` the loop multiplies the rate by.
 
     Args:
         optimiser: one that has made no step.
         backbone: the network.
-        words: as of :func:`read_factors`; without any the groups stay as they are.
+        factors: by beginnings of names, of which the longest counts; without any the groups stay as they are.
+
+    Raises:
+        ConfigError: if nothing has such a name.
     """
-    factors = read_factors(backbone, words)
+    check_factors(backbone, factors)
     own = {id(p): factors.get(_longest(name, factors) or "", 1.0) for name, p in backbone.named_parameters()}
     if factors:
         optimiser.param_groups[:] = [
@@ -82,13 +75,13 @@ def split_rates(optimiser: Optimizer, backbone: nn.Module, words: Sequence[str])
         ]
 
 
-def _longest(name: str, prefixes: Sequence[str] | Mapping[str, float]) -> str | None:
+def _longest(name: str, prefixes: Iterable[str]) -> str | None:
     """Of the beginnings of a dotted name, the longest; a name as a whole is one too."""
     fitting = [p for p in prefixes if p == WHOLE or name == p or name.startswith(f"{p}.")]
     return max(fitting, key=lambda p: (p != WHOLE, len(p)), default=None)
 
 
-def _check_names(place: str, prefixes: Sequence[str], backbone: nn.Module) -> None:
+def _check_names(place: str, prefixes: Iterable[str], backbone: nn.Module) -> None:
     """Refuse what is the beginning of no parameter's name."""
     names = [name for name, _ in backbone.named_parameters()]
     for prefix in prefixes:

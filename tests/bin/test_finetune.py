@@ -12,7 +12,7 @@ import yaml
 
 from ham.bin import finetune, train
 from ham.data.kaldi_dir import read_data_dir, write_data_dir
-from ham.errors import ConfigError
+from ham.errors import ConfigError, DataError
 from ham.model import checkpoint
 from tests.bin.test_train import Lab
 
@@ -50,7 +50,7 @@ def test_what_is_frozen_does_not_move(lab: Lab, loss: str) -> None:
     assert not torch.equal(state(lab, 2)["loss"]["weight"], start["loss"]["weight"])
     lab.exp_dir = lab.exp_dir.with_name("part")
     lab.train(
-        "--init_from", str(base), changes=(*changes, "train.freeze=[stem, blocks.0]", "train.rate_factors=[embed=0.5]")
+        "--init_from", str(base), changes=(*changes, "train.freeze=[stem, blocks.0]", "train.rate_factors={embed: 0.5}")
     )
     moved = {
         name for name, value in state(lab, 2)["backbone"].items() if not torch.equal(value, start["backbone"][name])
@@ -71,7 +71,7 @@ def test_a_factor_of_the_rate_is_one(lab: Lab) -> None:
     found = {}
     for factor in (1, 0.25):
         lab.exp_dir = lab.exp_dir.with_name(f"x{factor}")
-        lab.train("--seed", "3", changes=(*plain, f"train.rate_factors=[backbone={factor}]"))
+        lab.train("--seed", "3", changes=(*plain, f"train.rate_factors.backbone={factor}"))
         found[factor] = state(lab, 1)
     lab.exp_dir = lab.exp_dir.with_name("slow")
     lab.train("--seed", "3", changes=(*plain, "optimiser.lr=1e-9"))
@@ -179,6 +179,13 @@ def test_without_validation_speakers_nothing_is_best(lab: Lab) -> None:
     for change in ("train.keep=best", "train.early_stop=2"):
         with pytest.raises(ConfigError, match=r"go by the validation speakers, and data\.valid_speakers is 0"):
             lab.train(changes=("data.valid_speakers=0", change))
+
+
+def test_validation_speakers_without_pairs_are_not_enough(lab: Lab) -> None:
+    lab.keep_one_recording_each()
+    lab.pack()
+    with pytest.raises(DataError, match="expected 2 validation speakers, found 0 with two utterances each"):
+        lab.train(changes=("train.keep=best",))
 
 
 def test_a_moving_average_goes_on_after_a_stop(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from ham import backbones
 from ham.errors import ConfigError
 from ham.losses.base import SpeakerLoss
 from ham.train.step import TrainingStep
-from ham.train.trainable import WeightAverage, freeze, read_factors, split_rates
+from ham.train.trainable import WeightAverage, check_factors, freeze, split_rates
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_the_longest_beginning_gives_the_factor(backbone: nn.Module) -> None:
     part, whole = names[-1], names[-1].partition(".")[0]
     centre = nn.Parameter(torch.zeros(3))
     optimiser = torch.optim.SGD([{"params": [*backbone.parameters(), centre], "momentum": 0.5}], lr=1.0)
-    split_rates(optimiser, backbone, [f"{whole}=0.5", "backbone=0.1", f"{part}=2"])
+    split_rates(optimiser, backbone, {whole: 0.5, "backbone": 0.1, part: 2.0})
     found = {id(p): g["rate_factor"] for g in optimiser.param_groups for p in g["params"]}
     assert found.pop(id(centre)) == 1.0
     own = {name: found[id(p)] for name, p in backbone.named_parameters()}
@@ -48,23 +48,14 @@ def test_the_longest_beginning_gives_the_factor(backbone: nn.Module) -> None:
 
 def test_without_factors_the_groups_stay(backbone: nn.Module) -> None:
     optimiser = torch.optim.SGD(backbone.parameters(), lr=1.0)
-    split_rates(optimiser, backbone, [])
+    split_rates(optimiser, backbone, {})
     (group,) = optimiser.param_groups
     assert "rate_factor" not in group
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["backbone"], "expected NAME=FACTOR, as backbone=0.1, found 'backbone'"),
-        (["backbone=fast"], "found 'backbone=fast'"),
-        (["backbone=0"], "train.rate_factors: backbone: expected a finite number above 0"),
-        (["nothing=0.1"], r"train.rate_factors: expected beginnings of the backbone's names \(backbone, .*'nothing'"),
-    ],
-)
-def test_wrong_factors_are_refused(backbone: nn.Module, words: list[str], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        read_factors(backbone, words)
+def test_factors_of_what_is_not_there_are_refused(backbone: nn.Module) -> None:
+    with pytest.raises(ConfigError, match=r"train\.rate_factors: expected beginnings of .* \(backbone, .*'nothing'"):
+        check_factors(backbone, {"backbone": 0.5, "nothing": 0.1})
 
 
 def test_a_name_that_nothing_has_is_refused(backbone: nn.Module) -> None:
