@@ -43,8 +43,8 @@ train_roots=     # speech to train on, "A B": folders or tables as in docs/data.
 test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume init_from lm_set check verify
-  max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume init_from lm_set
+  check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
 show_option() {
