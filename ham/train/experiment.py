@@ -170,9 +170,7 @@ def build_loop(
     if initial is not None:
         _start(initial, prepared, config, step)
     frozen = freeze(step.backbone, config.train.freeze)
-    trained = [p for p in (*step.backbone.parameters(), *step.loss.parameters()) if p.requires_grad]
-    optimiser = build_optimiser(config.optimiser, trained)
-    split_rates(optimiser, step.backbone, config.train.rate_factors)
+    optimiser = _optimiser(config, step)
     ema = WeightAverage(step.backbone, step.loss, optimiser, config.train.ema) if config.train.ema else None
     crops = _build_crops(prepared, config, step, seed, device)
     _announce(prepared, config, step, num_classes, device)
@@ -200,6 +198,14 @@ def build_loop(
         ema=ema,
         frozen=frozen,
     )
+
+
+def _optimiser(config: Config, step: TrainingStep) -> torch.optim.Optimizer:
+    """Over what is not frozen, with the rates of its parts."""
+    trained = [p for p in (*step.backbone.parameters(), *step.loss.parameters()) if p.requires_grad]
+    optimiser = build_optimiser(config.optimiser, trained)
+    split_rates(optimiser, step.backbone, config.train.rate_factors)
+    return optimiser
 
 
 def _start(initial: Initial, prepared: Prepared, config: Config, step: TrainingStep) -> None:
