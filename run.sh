@@ -23,7 +23,9 @@ seed=1           # seed of weights, crops, augmentation, validation speakers
 data_seed=1      # stage 2: seed of generated trials and test speakers
 device=auto      # where to compute: auto, cpu, cuda or cuda:N
 num_workers=2    # processes and threads of stages 1 to 3
-resume=false     # stage 4: go on after the last checkpoint
+resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
+init_from=       # stage 4: start from trained weights, of an experiment's folder or a checkpoint
+lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
 check=decode     # stage 2: decode every recording, or believe its header
 verify=false     # stage 3: read the stores again and compare the checksum of every recording
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
@@ -41,8 +43,8 @@ train_roots=     # speech to train on, "A B": folders or tables as in docs/data.
 test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check verify
-  max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume init_from lm_set
+  check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
 show_option() {
@@ -56,7 +58,9 @@ help_message() {
 usage: ./run.sh [--stage N] [--stop_stage M] [--corpus NAME] [--loss NAME] [--config FILE] ...
 
 1 download or make the speech   2 data directories    3 audio store          4 train
-5 average, embed                6 scores, metrics     7 report               8, 9 not built yet
+5 average, embed                6 scores, metrics     7 report               8 fine-tune with a larger margin
+                                                                             9 not built yet
+Stage 8 takes the experiment that stages 4 and 5 have made, and does 4 to 7 for <its name>_lm.
 
 options of --corpus $corpus, in brackets their values now (- and _ are the same in a name):
 $(for name in "${option_names[@]}"; do show_option "$name"; done)
@@ -84,10 +88,10 @@ for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train
 done
 [[ $train_chunk_s =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]] ||
   fail 2 "run.sh: --train_chunk_s: expected seconds such as 2.015, or 0 for whole utterances, found '$train_chunk_s'"
-if [ "$stage" -gt 7 ] || [ "$stop_stage" -gt 7 ]; then
-  fail 2 "run.sh: stages 8 (large-margin fine-tuning) and 9 (export) are not built yet; the last one is 7"
+if [ "$stage" -gt 8 ] || [ "$stop_stage" -gt 8 ]; then
+  fail 2 "run.sh: stage 9 (export) is not built yet; the last one is 8"
 fi
-[ "$stage" -ge 1 ] || fail 2 "run.sh: --stage: expected 1 to 7, found $stage"
+[ "$stage" -ge 1 ] || fail 2 "run.sh: --stage: expected 1 to 8, found $stage"
 [ "$stage" -le "$stop_stage" ] || fail 2 "run.sh: --stage $stage comes after --stop_stage $stop_stage"
 if [ ! -f "$config" ]; then
   for place in "$top/$config" "$top/conf/$config" "$top/conf/$config.yaml"; do
@@ -100,13 +104,14 @@ fi
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
 [[ $check == decode || $check == header ]] || fail 2 "run.sh: --check: expected decode or header, found '$check'"
-command=./run.sh
+command=./run.sh # what results name; where stage 8 calls this script again, the first call
 for word in "$@"; do
   case $word in
     *[!A-Za-z0-9_./=:,@%+-]* | '') command+=" '${word//\'/\'\\\'\'}'" ;;
     *) command+=" $word" ;;
   esac
 done
+command=${HAM_COMMAND:-$command}
 
 data_dir=${data_dir:-$corpus_dir/data}
 exp_root=${exp_root:-$corpus_dir/exp}
@@ -171,12 +176,12 @@ fi
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
-    --resume "$resume" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
+    --resume "$resume" --init_from "$init_from" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
     "${system[@]}"
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then
-  log "no test lists in $data_dir/test: stages 5 to 7 have nothing to do; they need --test_roots"
+  log "no test lists in $data_dir/test: stages 5 to $stop_stage have nothing to do; they need --test_roots"
   exit 0
 fi
 
@@ -197,4 +202,13 @@ if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
   [ "$geometry" = false ] || ask geometry --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" ||
     log "no page about the geometry, for the reason above; the report goes on without"
   ham report --exp_dir "$exp_dir"
+fi
+
+if [ "$stop_stage" -ge 8 ]; then
+  log "stage 8: large-margin fine-tuning of $exp_dir in ${exp_dir}_lm, stages 4 to 7"
+  ask finetune --exp_dir "$exp_dir" --seed "$seed" --musan "$musan" --rirs "$rirs"
+  requests=${commands[1]}
+  exec {requests}>&- # the process that answers them ends
+  HAM_COMMAND=$command exec "$top/run.sh" "$@" --stage 4 --stop_stage 7 --config "$said" --loss "" --set "$lm_set" \
+    --exp_name "${exp_name}_lm" --init_from "$exp_dir"
 fi

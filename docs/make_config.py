@@ -114,6 +114,8 @@ def value(hint: Any) -> str:
         return " or ".join(f"`{word}`" for word in inner)
     if isinstance(hint, UnionType):
         return " or ".join(value(one) for one in inner)
+    if kind is dict:
+        return f"block, {value(inner[1])} each"
     if kind is not None:
         return f"list of {value(inner[0])}s"
     return {int: "whole number", float: "number", str: "word", bool: "`true` or `false`", type(None): "`null`"}[hint]

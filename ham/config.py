@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from ham.errors import ConfigError
-from ham.schema import Range, accept, choose, keyword_options, option_types, unknown_key
+from ham.schema import Positive, Range, accept, choose, keyword_options, option_types, unknown_key
 from ham.words import clip, quote
 from ham.yaml_core import parse_yaml, read_yaml
 
-SAVED = {"seed", "fingerprint", "materials"}
-"""What an experiment's saved configuration holds beside the system: the seed and a description of the audio."""
+SAVED = {"seed", "fingerprint", "materials", "init_from"}
+"""What an experiment's saved configuration holds beside the system: the seed, a description of the audio, and, where it
+started from trained weights, their digest."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,19 @@ class TrainConfig:
     """The loop.
 
     Attributes:
-        epochs: length of training.
-        average_last: stage 5 averages the weights of this many last epochs; where there are fewer, of all.
+        epochs: length of training; it may grow with ``--resume``.
+        average_last: stage 5 averages the weights of this many epochs; where there are fewer, of all.
+        keep: whose checkpoints stay, and which epochs are averaged. last: the last ones. best: those with the lowest
+            EER of the validation speakers, and the newest to go on from. all: every checkpoint stays, the last ones are
+            averaged.
+        early_stop: the training ends after this many epochs in a row without a lower EER of the validation speakers; 0
+            never ends it early.
+        ema: decay of an exponential moving average of the weights, such as 0.999, that validation, stage 5 and
+            ``--init_from`` use in place of the weights of the moment; 0 for none.
+        freeze: what keeps its weights: beginnings of the names of the backbone's parameters, as [first], or [backbone]
+            for all of it. Frozen batch normalisation keeps its statistics too.
+        rate_factors: factors of the learning rate, as {backbone: 0.1, embed: 0.5}: of the whole backbone, or of
+            parameters by the beginning of their names, of which the longest counts. All else has 1.
         clip_grad_norm: largest norm of the gradient; 0 does not clip.
         precision: bfloat16: autocast of the backbone; the loss stays in float32.
         checkpoint_steps: every this many steps a checkpoint is written within the epoch, from which ``--resume`` goes
@@ -158,6 +170,11 @@ class TrainConfig:
     clip_grad_norm: Annotated[float, Range(0)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_steps: Annotated[int, Range(0)] = 0
+    keep: Literal["last", "best", "all"] = "last"
+    early_stop: Annotated[int, Range(0)] = 0
+    ema: Annotated[float, Range(0, 0.999999)] = 0.0
+    freeze: tuple[str, ...] = ()
+    rate_factors: dict[str, Positive] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -288,7 +305,8 @@ def _read_blocks(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected blocks such as 'loss:', found {quote(tree)}")
     blocks: dict[str, Any] = _plain(tree)  # a copy, in which aliases no longer share a block
-    return {key: value for key, value in blocks.items() if key not in SAVED} if blocks.keys() >= SAVED else blocks
+    always = SAVED - {"init_from"}
+    return {key: value for key, value in blocks.items() if key not in SAVED} if blocks.keys() >= always else blocks
 
 
 def _apply(tree: dict[str, Any], override: str) -> None:
@@ -338,6 +356,11 @@ def _check_sense(config: Config, where: str) -> None:
         )
     if config.data.valid_speakers == 1:
         raise ConfigError(f"{where}: data.valid_speakers: one speaker makes no trials; use 0 or at least 2")
+    if not config.data.valid_speakers and (config.train.keep == "best" or config.train.early_stop):
+        raise ConfigError(
+            f"{where}: train.keep: best and train.early_stop go by the validation speakers, and data.valid_speakers is "
+            "0; keep some aside, or set train.keep: last and train.early_stop: 0"
+        )
 
 
 def _plain(value: Any) -> Any:

@@ -67,7 +67,7 @@ def accept(place: str, value: object, hint: Any) -> Any:
         place: the option, the beginning of the message: ``"conf/mini.yaml: train.epochs"``.
         value: the value asked for.
         hint: ``int``, ``float`` (which takes whole numbers too), ``str``, ``bool``, ``Literal`` words,
-            ``tuple[X, ...]`` for a list, or a number with its :class:`Range`.
+            ``tuple[X, ...]`` for a list, ``dict[str, X]`` for a block, or a number with its :class:`Range`.
 
     Returns:
         The value: whole numbers as floats where a float is asked for, lists as tuples.
@@ -86,6 +86,10 @@ def accept(place: str, value: object, hint: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{place}: expected a list such as [a, b], found {quote(value)}")
         return tuple(accept(f"{place}[{i}]", item, inner[0]) for i, item in enumerate(value))
+    if kind is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{place}: expected a block such as {{a: 1, b: 2}}, found {quote(value)}")
+        return {accept(place, key, inner[0]): accept(f"{place}.{key}", item, inner[1]) for key, item in value.items()}
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if hint is not float and type(value) is hint:

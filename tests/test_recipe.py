@@ -188,6 +188,21 @@ def test_noise_and_rooms_from_folders_and_speed_as_new_speakers(tiny: Tiny) -> N
     assert (tiny.folder / "exp/musan/embeddings.scp").exists()
 
 
+def test_stage_8_trains_embeds_and_scores_a_fine_tuning(tiny: Tiny) -> None:
+    changes = "data.crop_frames=60 train.epochs=1 schedule.warmup_epochs=0"
+    call = ["--stage", "8", "--stop_stage", "8", *tiny.options, "--lm_set", changes]
+    done = tiny.recipe(*call)
+    tuned = tiny.exp.with_name("mini_ham_softmax_lm")
+    assert "centres: 12 loaded, by speaker and speed; 0 are new" in done.stderr
+    results = json.loads((tuned / "results.json").read_text())
+    assert results["command"].startswith("./run.sh --stage 8 --stop_stage 8 ")
+    assert [row["backend"] for row in results["results"]] == ["cosine", "hyperbolic"] * 2
+    system = (tuned / "config.yaml").read_text()
+    assert "margin: 0.5" in system
+    assert "crop_frames: 60" in system
+    assert "trained already, 1 epoch" in tiny.recipe(*call).stderr
+
+
 def test_another_test_list_needs_stage_3_again(tiny: Tiny) -> None:
     data = tiny.folder / "data3"
     shutil.copytree(tiny.folder / "data", data)
@@ -236,7 +251,7 @@ REQUESTS = [
     (["--satge", "1"], 2, "unknown option --satge"),
     (["--stage"], 2, "--stage needs a value"),
     (["--stage", "x"], 2, "whole number"),
-    (["--stage", "8", "--stop_stage", "8"], 2, "not built yet"),
+    (["--stage", "8", "--stop_stage", "8"], 2, "expected average.pt, found none; run stages 4 and 5 before stage 8"),
     (["--stage", "5", "--stop_stage", "4"], 2, "comes after"),
     (["--corpus", "voxcelb"], 2, "choose one of: cnceleb folder mini voxceleb"),
     (["--check", "no"], 2, "--check: expected decode or header"),

@@ -8,6 +8,7 @@ import pytest
 
 from ham.errors import ConfigError
 from ham.schema import (
+    Positive,
     Range,
     accept,
     check_count,
@@ -69,6 +70,7 @@ SHARE = Annotated[float, Range(0, 1)]
         (tuple[float, ...], [1, 0.5], (1.0, 0.5)),
         (SHARE, 1, 1.0),
         (tuple[SHARE, ...], [], ()),
+        (dict[str, Positive], {"a": 1, "b": 0.5}, {"a": 1.0, "b": 0.5}),
         (Annotated[int, Range(2)], 10**9, 10**9),
     ],
 )
@@ -95,6 +97,9 @@ def test_a_value_gets_the_type_of_its_hint(hint: Any, value: object, expected: o
         (bool, "yes", "x: expected true or false, found 'yes'"),
         (Literal["a", "b"], "c", "x: expected one of a, b, found 'c'"),
         (tuple[int, ...], 3, r"x: expected a list such as \[a, b\], found 3"),
+        (dict[str, Positive], [3], r"x: expected a block such as \{a: 1, b: 2\}, found \[3\]"),
+        (dict[str, Positive], {"a": 0}, r"x\.a: expected a number above 0, found 0"),
+        (dict[str, Positive], {1: 2}, r"x: expected a word, found 1"),
         (tuple[int, ...], [1, "2"], r"x\[1\]: expected a whole number, found '2'"),
     ],
 )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ham.report.published import Published, read_published
 from ham.report.systems import PROTOCOL, build_tables, read_systems
 from ham.report.text_tables import text_table
 from ham.score.trial_lists import rated_lists
+from ham.train.experiment_name import FINETUNED
 
 
 def main(argv: Sequence[str]) -> None:
@@ -69,7 +71,11 @@ def _parser() -> Parser:
         help=f"a table each: cosine, cosine+as_norm, ..., all; {PROTOCOL}: for each list that of its published numbers",
     )  # fmt: skip
     parser.add_argument("--published", type=Path, help="file of published numbers: egs/<corpus>/conf/published.yaml")
-    parser.add_argument("--published_config", default="", help="configuration whose published numbers are shown")
+    parser.add_argument(
+        "--published_config",
+        default="",
+        help="configuration whose published numbers are shown, those of fine-tuned systems beside <loss>_lm",
+    )
     parser.add_argument("--title", default="Systems compared", help="heading of the files")
     parser.add_argument("--out", type=Path, help="folder for RESULTS.md, table.html and table.tex")
     return parser
@@ -120,8 +126,9 @@ def _read_published(options: Any, systems: Iterable[str]) -> list[Published]:
     if strange := sorted({entry.system for entry in every} - {*LOSSES, *systems}):
         place = f"{options.published}: system {strange[0]}"
         raise DataError(f"{place}: expected a loss ({', '.join(LOSSES)}) or a system of the table, found neither")
-    # None of ours is fine-tuned.
-    return [entry for entry in every if entry.config == options.published_config and not entry.finetuned]
+    ours = [entry for entry in every if entry.config == options.published_config]
+    tuned = [replace(entry, system=entry.system + FINETUNED) for entry in ours if entry.finetuned]
+    return [*(entry for entry in ours if not entry.finetuned), *(entry for entry in tuned if entry.system in systems)]
 
 
 if __name__ == "__main__":

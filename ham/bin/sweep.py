@@ -71,6 +71,10 @@ def _parser() -> Parser:
     parser.add_argument("--backends", help="ways of scoring; default: those of the table")
     parser.add_argument("--reference", help="the loss that the others are compared with")
     parser.add_argument("--gpus", help='numbers of GPUs, "0 1 2": as many rows at once')
+    parser.add_argument(
+        "--finetuned", type=boolean, nargs="?", const=True, default=False,
+        help="true: fine-tune the rows whose loss has a margin as well (stage 8), as rows <loss>_lm",
+    )  # fmt: skip
     parser.add_argument("--set", help="changes of every row, as run.sh takes them")
     parser.add_argument("--data_dir", help="folder of the data; default: egs/<corpus>/data")
     parser.add_argument("--exp_root", help="folder of the experiments; default: egs/<corpus>/exp")
@@ -110,6 +114,7 @@ def _request(options: Any, handed_on: Iterable[str]) -> tuple[Sweep, list[Table]
         seeds=tuple(map(int, seeds)) or usual,
         changes=options.set or "",
         handed_on=(*handed_on, *_given(options, "exp_root"), *_given(options, "device")),
+        finetuned=options.finetuned,
     )
     chosen = [tables[name] for name in names] or [table for table in tables.values() if not table.on_request]
     return sweep, [_changed(table, losses, options) for table in chosen]
@@ -196,7 +201,8 @@ def _show_plan(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: 
             seconds, num_bytes = seconds + len(rows) * found.seconds, num_bytes + len(rows) * found.num_bytes
             cost = f"trains for about {_duration(found.seconds)} and takes {found.gigabytes} GB"
             print(f"# table {table.name}: a row {cost}")
-            print(f"# {found.words}, loss {table.losses[0]}; stages 1 to 3 and 5 to 7 come on top")
+            stages = "1 to 3, 5 to 7 and 8" if sweep.finetuned else "1 to 3 and 5 to 7"
+            print(f"# {found.words}, loss {table.losses[0]}; stages {stages} come on top")
         print(shlex.join(sweep.preparation(table)))
         remark = f"  # {_duration(found.seconds)}, {found.gigabytes} GB" if found else ""
         for row in rows:

@@ -20,7 +20,8 @@ from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
 from ham.train.experiment import build_loop, prepare
-from ham.train.request import MATERIALS, Place, describe, find_place, write_request
+from ham.train.initial import read_initial
+from ham.train.request import MATERIALS, describe, find_place, is_finished, write_request
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -34,10 +35,11 @@ def main(argv: Sequence[str]) -> None:
     prepared = prepare(options.data_dir, config, options.seed, [name for name in MATERIALS if getattr(options, name)])
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
-    request = describe(config, options.seed, prepared.fingerprint, prepared.materials)
+    initial = read_initial(options.init_from) if options.init_from else None
+    request = describe(config, options.seed, prepared.fingerprint, prepared.materials, initial)
     folder = options.exp_dir
     place = find_place(folder, request, stores, options.resume)
-    if place == Place(config.train.epochs):
+    if is_finished(folder, place, config.train):
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +51,8 @@ def main(argv: Sequence[str]) -> None:
         torch.manual_seed(options.seed)
         torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
-        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command)
+        start = initial if not place.epoch else None  # what goes on has weights of its own
+        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command, initial=start)
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
@@ -66,6 +69,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
+    parser.add_argument(
+        "--init_from", type=_path, help="start from these weights: an experiment's folder or a checkpoint"
+    )
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
@@ -73,6 +79,11 @@ def _parser() -> Parser:
     parser.add_argument("--top_n", type=top_n, default=0, help="cohort scores that as_norm will keep, likewise")
     add_config(parser)
     return parser
+
+
+def _path(text: str) -> Path | None:
+    """A path; None where the option is empty."""
+    return Path(text) if text else None
 
 
 def _check_backends(options: Any, aside: Sequence[str]) -> None:

@@ -1,11 +1,13 @@
-"""The mean of a training's last checkpoints: ``average.pt``, the model that embeds."""
+"""The mean of a training's last or best checkpoints: ``average.pt``, the model that embeds."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ham.config import TrainConfig, from_dict
 from ham.errors import CheckpointError
 from ham.model import checkpoint
 
@@ -13,15 +15,48 @@ logger = logging.getLogger(__name__)
 
 KEPT = (
     "config", "seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules", "command",
+    "epoch",
 )  # fmt: skip
 """What ``average.pt`` takes from the last checkpoint as it is."""
 
 
+def weights_in_use(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The ``backbone`` and ``loss`` of a checkpoint that stand for it: their moving average where there is one."""
+    found: Mapping[str, Any] = state.get("ema", state)
+    return found
+
+
+def stopped_early(training: TrainConfig, eers: Mapping[int, float]) -> bool:
+    """Whether the last ``train.early_stop`` epochs gave no lower validation EER than the best one before them.
+
+    Args:
+        training: of which ``early_stop`` counts.
+        eers: the EER of each epoch so far.
+    """
+    if not training.early_stop or not eers:
+        return False
+    best = min(eers, key=lambda epoch: (eers[epoch], epoch))
+    return max(eers) - best >= training.early_stop
+
+
+def averaged_epochs(training: TrainConfig, eers: Mapping[int, float], last: int) -> list[int]:
+    """The epochs that are averaged, in rising order.
+
+    Args:
+        training: of which ``keep`` and ``average_last`` count.
+        eers: the validation EER of each epoch, for ``keep: best``; of equal ones the later counts.
+        last: the last epoch.
+    """
+    if training.keep == "best":
+        return sorted(sorted(eers, key=lambda epoch: (eers[epoch], -epoch))[: training.average_last])
+    return list(range(max(1, last - training.average_last + 1), last + 1))
+
+
 def average_checkpoints(exp_dir: Path) -> None:
-    """Average the last ``train.average_last`` epochs of a finished training into ``average.pt``.
+    """Average the epochs of a finished training that ``train.keep`` and ``train.average_last`` say into ``average.pt``.
 
     It holds ``KEPT``, the ``epochs``, and the averaged ``backbone`` and ``loss``. One that is there already stays if it
-    is the mean of the last epochs and younger than each of their checkpoints.
+    was made after the last epoch, and is younger than its checkpoint and those that it is the mean of.
 
     Args:
         exp_dir: the experiment.
@@ -37,26 +72,28 @@ def average_checkpoints(exp_dir: Path) -> None:
         logger.info("%s: up to date", path)
         return
     last = checkpoint.load(checkpoint.epoch_path(folder, epochs[-1]))
-    block = last["config"]["train"]
-    if epochs[-1] < block["epochs"]:
+    training, eers = from_dict(last["config"]).train, last.get("valid_eers", {})
+    if epochs[-1] < training.epochs and not stopped_early(training, eers):
         raise CheckpointError(
-            f"{folder}: training stopped after epoch {epochs[-1]} of {block['epochs']}; go on with --stage 4 --resume"
+            f"{folder}: training stopped after epoch {epochs[-1]} of {training.epochs}; go on with --stage 4 --resume"
         )
-    wanted = list(range(block["epochs"] - block["average_last"] + 1, block["epochs"] + 1))
-    states = [checkpoint.load(checkpoint.epoch_path(folder, epoch)) for epoch in wanted[:-1]] + [last]
+    wanted = averaged_epochs(training, eers, epochs[-1])
+    loaded = {epochs[-1]: last}
+    loaded |= {epoch: checkpoint.load(checkpoint.epoch_path(folder, epoch)) for epoch in wanted if epoch not in loaded}
+    states = [weights_in_use(loaded[epoch]) for epoch in wanted]
     model: dict[str, Any] = {key: last[key] for key in KEPT}
     model["epochs"] = wanted
     for part in ("backbone", "loss"):
         model[part] = checkpoint.average([state[part] for state in states])
     checkpoint.save(path, model)
-    logger.info("%s: mean of epochs %d to %d", path, wanted[0], wanted[-1])
+    logger.info("%s: mean of epochs %s", path, ", ".join(map(str, wanted)))
 
 
 def _is_current(path: Path, folder: Path, last_epoch: int) -> bool:
-    """Whether an average is that of the last epochs, and none of their checkpoints was written since."""
+    """Whether an average was made after the last epoch, and none of the checkpoints that count was written since."""
     try:
-        epochs = checkpoint.load(path)["epochs"]
-        written = [checkpoint.epoch_path(folder, epoch).stat().st_mtime_ns for epoch in epochs]
-        return bool(epochs[-1] == last_epoch and max(written) < path.stat().st_mtime_ns)
+        model = checkpoint.load(path)
+        written = [checkpoint.epoch_path(folder, epoch).stat().st_mtime_ns for epoch in {last_epoch, *model["epochs"]}]
+        return bool(model["epoch"] == last_epoch and max(written) < path.stat().st_mtime_ns)
     except (CheckpointError, OSError, KeyError):
         return False

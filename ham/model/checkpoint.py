@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,10 +77,13 @@ def saved_epochs(folder: Path) -> list[int]:
     return sorted(int(path.stem.removeprefix("epoch_")) for path in folder.glob(PATTERN) if path.stem[6:].isdigit())
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Delete all checkpoints but the last ``keep``, and within epochs all but the last one of an unfinished epoch."""
+def prune(folder: Path, keep: int, besides: Collection[int] = ()) -> None:
+    """Delete all checkpoints but the last ``keep`` and the epochs ``besides``.
+
+    Within epochs all go but the last one of an unfinished epoch.
+    """
     epochs = saved_epochs(folder)
-    for epoch in epochs[:-keep]:
+    for epoch in {*epochs[:-keep]} - {*besides}:
         epoch_path(folder, epoch).unlink()
     steps = saved_steps(folder)
     for epoch, step in steps:

@@ -39,7 +39,7 @@ class Published:
         min_dcf_p05: the same at 0.05.
         source: where it was read.
         verified: whether it comes with what it was computed from (logs, a recipe), and not from hearsay.
-        finetuned: whether the system had large-margin fine-tuning, which stages 1 to 7 do not do.
+        finetuned: whether the system had large-margin fine-tuning, as stage 8 does.
     """
 
     config: str

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ham.losses import LOSSES
 from ham.sweep.tables import Table
-from ham.train.experiment_name import default_name
+from ham.train.experiment_name import FINETUNED, default_name
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Sweep:
         seeds: of every row.
         changes: of every row's configuration, as ``--set`` takes them; a system's own come first.
         handed_on: further options of ``run.sh``, and their values.
+        finetuned: whether rows whose loss has a margin are fine-tuned as well (stage 8), and stand beside.
     """
 
     top: Path
@@ -52,6 +54,7 @@ class Sweep:
     seeds: tuple[int, ...]
     changes: str = ""
     handed_on: tuple[str, ...] = ()
+    finetuned: bool = False
 
     def config(self, table: Table) -> Path:
         """The file of a table's configuration."""
@@ -60,6 +63,10 @@ class Sweep:
     def changes_of(self, table: Table, row: str) -> str:
         """All changes of a row's configuration."""
         return f"{table.system(row).changes} {self.changes}".strip()
+
+    def is_finetuned(self, table: Table, row: str) -> bool:
+        """Whether a row is fine-tuned as well."""
+        return self.finetuned and LOSSES[table.system(row).loss].has_margin
 
     def options_check(self, table: Table) -> list[str]:
         """The command that refuses options which ``run.sh`` does not have."""
@@ -78,6 +85,7 @@ class Sweep:
         name, loss = default_name(table.config, row, seed), table.system(row).loss
         options = ["--corpus", self.corpus, "--config", table.config, "--loss", loss, "--seed", str(seed)]
         options += ["--exp_name", name] if row != loss else []
+        options += ["--stop_stage", "8"] if self.is_finetuned(table, row) else []
         options += ["--stage", "4", "--resume", "true", "--backends", table.backends, "--data_dir", table.data_dir]
         metas = sorted(Path(table.data_dir).glob("store/*/meta.json"))
         return Row(
@@ -101,9 +109,11 @@ class Sweep:
 
     def comparison(self, table: Table) -> list[str]:
         """The command that puts the finished rows side by side, with published numbers where the corpus has some."""
+        ends = [(row, end) for row in table.losses for end in ["", *[FINETUNED] * self.is_finetuned(table, row)]]
         systems = [
-            f"{row}=" + ",".join(str(self.exp_root / default_name(table.config, row, seed)) for seed in self.seeds)
-            for row in table.losses
+            f"{row}{end}="
+            + ",".join(f"{self.exp_root / default_name(table.config, row, seed)}{end}" for seed in self.seeds)
+            for row, end in ends
         ]
         published = self.top / "egs" / self.corpus / "conf" / "published.yaml"
         beside = ["published", "--published", str(published), "--published_config", table.config]

@@ -11,10 +11,11 @@ import torch
 from ham.augment.speed import SpeedPerturbation
 from ham.config import Config, complete, to_dict
 from ham.errors import ConfigError
-from ham.model.build import build_loss, resolve_model
+from ham.model.build import build_backbone, build_loss, resolve_model
 from ham.train.augmentation import AUGMENTATIONS, build_augmentation
 from ham.train.optimisers import OPTIMISERS
 from ham.train.schedules import CURVATURES, MARGINS, RATES, build_schedules
+from ham.train.trainable import check_factors, freeze
 
 TABLES: Mapping[str, Mapping[str, Callable[..., object]]] = MappingProxyType(
     {
@@ -55,6 +56,11 @@ def _check_together(config: Config) -> None:
     """Refuse options that do not fit each other."""
     build_augmentation(config.augment)
     SpeedPerturbation(2, speeds=config.data.speed_perturb)
+    if config.train.freeze or config.train.rate_factors:
+        with torch.device("meta"):
+            backbone = build_backbone(config)
+        freeze(backbone, config.train.freeze)
+        check_factors(backbone, config.train.rate_factors)
     with torch.random.fork_rng(devices=[]):
         loss = build_loss(config, 2)
     if config.curvature.name != "constant":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 
 from ham.config import TrainConfig
 from ham.model import checkpoint
+from ham.model.average import averaged_epochs
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
+from ham.train.trainable import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Checkpoints:
         schedules: whose values at the moment are kept beside the weights.
         device: where is computed.
         described: what every checkpoint says of itself: configuration, speakers, versions.
+        ema: moving average of the weights; None for none.
+        eers: validation EER of each epoch so far.
     """
 
     folder: Path
@@ -38,6 +42,8 @@ class Checkpoints:
     schedules: Schedules
     device: torch.device
     described: Mapping[str, Any]
+    ema: WeightAverage | None = None
+    eers: dict[int, float] = field(default_factory=dict)
 
     def state(self, done: int) -> dict[str, Any]:
         """All that is needed to go on after ``done`` steps of the training, or to use the model."""
@@ -54,6 +60,8 @@ class Checkpoints:
             "loss": self.step.loss.state_dict(),
             "optimiser": self.optimiser.state_dict(),
             "rng": rng,
+            "valid_eers": dict(self.eers),
+            **({"ema": self.ema.state_dict()} if self.ema else {}),
         }
 
     def restore(self, epoch: int, done: int | None = None) -> tuple[int, Mapping[str, Any]]:
@@ -73,6 +81,9 @@ class Checkpoints:
         self.step.backbone.load_state_dict(state["backbone"])
         self.step.loss.load_state_dict(state["loss"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.eers.update(state.get("valid_eers", {}))
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
@@ -94,4 +105,9 @@ class Checkpoints:
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:
         checkpoint.save(path, state)
-        checkpoint.prune(self.folder, self.training.average_last)
+        checkpoint.prune(self.folder, *self._kept(int(state["epoch"])))
+
+    def _kept(self, epoch: int) -> tuple[int, list[int]]:
+        """How many of the last checkpoints stay, and which besides."""
+        most = {"last": self.training.average_last, "best": 1, "all": self.training.epochs}
+        return most[self.training.keep], averaged_epochs(self.training, self.eers, epoch)

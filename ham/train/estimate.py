@@ -200,6 +200,9 @@ def disk_bytes(config: Config, step: TrainingStep, sizes: Sizes, num_backends: i
     """
     weights = sum(p.numel() * p.element_size() for part in (step.backbone, step.loss) for p in part.parameters())
     moments = 1 if config.optimiser.name == "sgd" else 2
-    checkpoints = config.train.average_last * (1 + moments) * weights + weights
+    averages = 1 if config.train.ema else 0
+    last = config.train.average_last
+    kept = {"last": last, "best": last + 1, "all": config.train.epochs}[config.train.keep]
+    checkpoints = kept * (1 + moments + averages) * weights + weights
     embeddings = num_embeddings * sizes.num_test_utts * config.backbone.embedding_dim * 4
     return checkpoints + embeddings + sizes.num_trials * SCORE_BYTES * num_backends

@@ -23,10 +23,12 @@ from ham.model.encoder import Network
 from ham.provenance import hardware, versions
 from ham.train.augmentation import build_augmentation
 from ham.train.crops import TrainingCrops
+from ham.train.initial import Initial, classes, seen_in_validation, start_from
 from ham.train.loop import Loop
 from ham.train.optimisers import build_optimiser
 from ham.train.schedules import build_schedules
 from ham.train.step import TrainingStep
+from ham.train.trainable import WeightAverage, freeze, split_rates
 from ham.train.validation import choose_speakers, validation_eer, validation_set
 from ham.words import count
 
@@ -139,7 +141,14 @@ def build_step(
 
 
 def build_loop(
-    prepared: Prepared, config: Config, folder: Path, *, seed: int, device: torch.device, command: str
+    prepared: Prepared,
+    config: Config,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    command: str,
+    initial: Initial | None = None,
 ) -> Loop:
     """Put the parts of the training together.
 
@@ -150,13 +159,19 @@ def build_loop(
         seed: of weights, order and augmentation.
         device: where to compute.
         command: what was called, for the checkpoints.
+        initial: weights to start from; None for fresh ones.
 
     Raises:
-        DataError: if stored features are another front end's.
+        ConfigError: if none of these weights fit.
+        DataError: if stored features are another front end's, or there is nothing to find the best epochs by.
     """
     speed, num_classes = build_speed(config, len(prepared.data.speakers))
     step = build_step(config, num_classes, speed, device, prepared.materials)
-    optimiser = build_optimiser(config.optimiser, [*step.backbone.parameters(), *step.loss.parameters()])
+    if initial is not None:
+        _start(initial, prepared, config, step)
+    frozen = freeze(step.backbone, config.train.freeze)
+    optimiser = _optimiser(config, step)
+    ema = WeightAverage(step.backbone, step.loss, optimiser, config.train.ema) if config.train.ema else None
     crops = _build_crops(prepared, config, step, seed, device)
     _announce(prepared, config, step, num_classes, device)
     return Loop(
@@ -178,9 +193,26 @@ def build_loop(
             "versions": versions(),
             "command": command,
         },
-        validate=_validation(prepared, step, device),
+        validate=_validation(prepared, config, step, device, ema),
         facts={"hardware": hardware()},
+        ema=ema,
+        frozen=frozen,
     )
+
+
+def _optimiser(config: Config, step: TrainingStep) -> torch.optim.Optimizer:
+    """Over what is not frozen, with the rates of its parts."""
+    trained = [p for p in (*step.backbone.parameters(), *step.loss.parameters()) if p.requires_grad]
+    optimiser = build_optimiser(config.optimiser, trained)
+    split_rates(optimiser, step.backbone, config.train.rate_factors)
+    return optimiser
+
+
+def _start(initial: Initial, prepared: Prepared, config: Config, step: TrainingStep) -> None:
+    """Load the weights to start from."""
+    start_from(initial, step.backbone, step.loss, config, classes(prepared.data.speakers, config))
+    if remark := seen_in_validation(initial, prepared.aside):
+        logger.warning("%s", remark)
 
 
 def _build_crops(
@@ -200,12 +232,18 @@ def _build_crops(
     return TrainingCrops(store, prepared.data, config.data, num_rows=num_rows, seed=seed, pinned=pinned)
 
 
-def _validation(prepared: Prepared, step: TrainingStep, device: torch.device) -> Callable[[], float] | None:
+def _validation(
+    prepared: Prepared, config: Config, step: TrainingStep, device: torch.device, ema: WeightAverage | None
+) -> Callable[[], float] | None:
     """The EER on the speakers kept aside; None if there are too few of them to form both kinds of trial."""
+    if len(prepared.aside) < 2 and (config.train.keep == "best" or config.train.early_stop):
+        found = f"found {len(prepared.aside)} with two utterances each"
+        raise DataError(f"train.keep: best and train.early_stop: expected 2 validation speakers, {found}")
     if len(prepared.aside) < 2:
         return None
     valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)
-    return partial(validation_eer, step.network, prepared.store, valid, device=device)
+    network = Network(step.network.frontend, ema.backbone) if ema else step.network
+    return partial(validation_eer, network, prepared.store, valid, device=device)
 
 
 def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_classes: int, device: torch.device) -> None:

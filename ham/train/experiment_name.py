@@ -8,6 +8,9 @@ from ham.words import quote
 MOST_BYTES = 100
 """Of a name: file systems allow 255, and temporary names and suffixes come on top."""
 
+FINETUNED = "_lm"
+"""End of the name of a large-margin fine-tuning (stage 8), after that of the experiment that it goes on from."""
+
 
 def default_name(config: str, loss: str, seed: int) -> str:
     """Name an experiment that has no other name.

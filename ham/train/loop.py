@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from torch import nn
 from ham.config import TrainConfig
 from ham.data.batches import Batch
 from ham.errors import DataError, HamError, summarise
+from ham.model.average import stopped_early
 from ham.train.checkpoints import Checkpoints
 from ham.train.crops import TrainingCrops
 from ham.train.monitor import Monitor
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
 from ham.train.tally import LOG_STEPS, Tally
+from ham.train.trainable import WeightAverage
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +47,8 @@ class Loop:
         described: what every checkpoint holds beside the weights: configuration, speakers, versions.
         validate: gives the validation EER after an epoch; None for none.
         facts: what the log says first, such as the hardware.
+        ema: moving average of the weights, kept by the optimiser's steps; None for none.
+        frozen: modules that stay in evaluation mode.
         done: steps of the whole training that are done.
     """
 
@@ -59,6 +63,8 @@ class Loop:
     described: Mapping[str, Any]
     validate: Callable[[], float] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
+    ema: WeightAverage | None = None
+    frozen: Sequence[nn.Module] = ()
     done: int = field(default=0, init=False)
     _tally_before: Mapping[str, Any] = field(default_factory=dict, init=False)  # of the epoch that a stopped run began
 
@@ -74,6 +80,7 @@ class Loop:
             self.schedules,
             self.device,
             self.described,
+            self.ema,
         )
 
     def run(self) -> None:
@@ -89,6 +96,11 @@ class Loop:
             monitor.start(self.facts)
             for epoch in range(first, epochs + 1):
                 self._epoch(epoch, monitor)
+                if stopped_early(self.training, self.checkpoints.eers):
+                    logger.info(
+                        "no lower validation EER in %d epochs: ended (train.early_stop)", self.training.early_stop
+                    )
+                    break
 
     def resume(self, epoch: int, step: int | None = None) -> None:
         """Take up the state after ``epoch``, or within it after ``step``: weights, optimiser, random numbers.
@@ -102,6 +114,8 @@ class Loop:
     def _epoch(self, epoch: int, monitor: Monitor) -> None:
         """Train one epoch, validate, log, save."""
         self.step.backbone.train()
+        for module in self.frozen:
+            module.eval()
         tally, self._tally_before = Tally(self.device, self._tally_before), {}
         for batch in tally.watch(self.crops.batches(epoch, self.done % self.steps_per_epoch)):
             self._check_bad(epoch, tally)
@@ -124,7 +138,7 @@ class Loop:
         """One step: the values of its moment, gradients, new weights."""
         now = self._scheduled(self.done)
         for group in self.optimiser.param_groups:
-            group["lr"] = now["lr"]
+            group["lr"] = now["lr"] * group.get("rate_factor", 1.0)
         if "margin" in now:
             self.step.loss.set_margin(now["margin"])
         if "curvature" in now:
@@ -175,7 +189,7 @@ class Loop:
         """What is logged after an epoch; here the validation runs."""
         values: dict[str, float | int] = {"epoch": epoch, **tally.means(), **self.step.diagnostics()}
         if self.validate is not None:
-            values["valid_eer"] = self.validate()
+            values["valid_eer"] = self.checkpoints.eers[epoch] = self.validate()
         if self.crops.sampling.max_bad_crops > 0:
             values["bad_crops"] = len(tally.bad)
         if tally.bad:

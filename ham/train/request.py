@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from ham.config import SAVED, Config, differences, from_dict, to_dict
+from ham.config import SAVED, Config, TrainConfig, complete, differences, from_dict, to_dict
 from ham.data.identity import Identity, changes, identity, read_sums
 from ham.data.store import ArrayStore
 from ham.errors import CheckpointError, ConfigError
 from ham.files import write_text
 from ham.model import checkpoint
+from ham.model.average import stopped_early
 from ham.train.blocks import resolve
+from ham.train.initial import Initial, described
+from ham.train.schedules import RATES
+
+logger = logging.getLogger(__name__)
 
 MATERIALS = {"musan": "noise (--musan)", "rirs": "room responses (--rirs)"}
 """Stores beside the training speech that an option takes into use, and what messages call them."""
@@ -39,7 +45,13 @@ class Place(NamedTuple):
         return f"after epoch {self.epoch}" if self.step is None else f"after step {self.step}, in epoch {self.epoch}"
 
 
-def describe(config: Config, seed: int, fingerprint: Identity, materials: Mapping[str, ArrayStore]) -> dict[str, Any]:
+def describe(
+    config: Config,
+    seed: int,
+    fingerprint: Identity,
+    materials: Mapping[str, ArrayStore],
+    initial: Initial | None = None,
+) -> dict[str, Any]:
     """All that an experiment is made of; another one in any of it is another experiment.
 
     Args:
@@ -47,12 +59,14 @@ def describe(config: Config, seed: int, fingerprint: Identity, materials: Mappin
         seed: the experiment's.
         fingerprint: what identifies the training audio.
         materials: stores of noise and room responses, by name.
+        initial: the weights that it starts from; None for fresh ones.
     """
     return {
         **to_dict(config),
         "seed": seed,
         "fingerprint": fingerprint,
         "materials": {name: identity(store) for name, store in materials.items()},
+        **described(initial),
     }
 
 
@@ -78,17 +92,69 @@ def find_place(folder: Path, request: dict[str, Any], stores: Mapping[str, Array
     place = _last_place(folder / "checkpoints")
     if not place.epoch:
         return place
-    old = _in_full(_read_request(folder))
+    made = _in_full(read_request(folder))
+    old = _longer(made, request)
     lines = [*differences(_decisive(old), _decisive(request)), *_changes_of_audio(folder, old, request, stores)]
     if lines:
         raise ConfigError(
             f"{folder}: another configuration or other audio made this experiment ({'; '.join(lines)}); choose another "
             "--exp_name or delete the folder"
         )
-    epochs = int(request["train"]["epochs"])
-    if (place.epoch < epochs or place.step is not None) and not resume:
-        raise ConfigError(f"{folder}: stopped {place} of {epochs}; go on with --resume, or delete the folder")
+    now = from_dict(_system(request))
+    if not is_finished(folder, place, now.train) and not resume:
+        raise ConfigError(f"{folder}: stopped {place} of {now.train.epochs}; go on with --resume, or delete the folder")
+    if old is not made:
+        logger.info("%s: %s", folder, _said_of_growth(from_dict(_system(made)), now, place.epoch))
     return place
+
+
+def is_finished(folder: Path, place: Place, training: TrainConfig) -> bool:
+    """Whether a training has had all its epochs, or has ended early.
+
+    Args:
+        folder: the experiment's.
+        place: how far it has come.
+        training: its length, and ``early_stop``.
+    """
+    if not place.epoch or place.step is not None:
+        return False
+    if place.epoch >= training.epochs or not training.early_stop:
+        return place.epoch >= training.epochs
+    last = checkpoint.load(checkpoint.epoch_path(folder / "checkpoints", place.epoch))
+    return stopped_early(training, last.get("valid_eers", {}))
+
+
+def _longer(old: dict[str, Any], request: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment's request with the epochs asked for now, where these are more.
+
+    More may be averaged then as well, if all epochs so far are: their checkpoints are there.
+    """
+    before, now = old.get("train", {}), request["train"]
+    if not before.get("epochs", now["epochs"]) < now["epochs"]:
+        return old
+    grown = {"epochs": now["epochs"]}
+    if before.get("average_last") == before["epochs"]:
+        grown["average_last"] = now["average_last"]
+    return {**old, "train": {**before, **grown}}
+
+
+def _said_of_growth(before: Config, now: Config, epoch: int) -> str:
+    """What more epochs mean for the learning rate; margin and curvature do not depend on their number."""
+    rates = []
+    for config in (before, now):
+        block = complete("schedule", RATES, config.schedule)
+        rate = RATES[block.name](config.optimiser.options["lr"], config.train.epochs, **block.options)
+        rates.append(rate(epoch))
+    same = "as if it had been so from the start" if rates[0] == rates[1] else f"where it was {rates[0]:.3g}"
+    return (
+        f"train.epochs grows from {before.train.epochs} to {now.train.epochs}: the rate goes on at {rates[1]:.3g}, "
+        f"{same} (schedule {now.schedule.name})"
+    )
+
+
+def _system(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a request that is a configuration."""
+    return {key: value for key, value in request.items() if key not in SAVED}
 
 
 def _last_place(checkpoints: Path) -> Place:
@@ -123,9 +189,8 @@ def _audio_of(tree: Mapping[str, Any]) -> dict[str, Any]:
 
 def _in_full(request: dict[str, Any]) -> dict[str, Any]:
     """A request with the options that were unknown when it was written, at their defaults."""
-    system = {key: value for key, value in request.items() if key not in SAVED}
     try:
-        return {**request, **to_dict(resolve(from_dict(system)))}
+        return {**request, **to_dict(resolve(from_dict(_system(request))))}
     except ConfigError:
         return request  # an option is gone: the difference will be shown
 
@@ -139,8 +204,12 @@ def _decisive(request: dict[str, Any]) -> dict[str, Any]:
     return {**{key: value for key, value in request.items() if key not in ("fingerprint", "materials")}, **kept}
 
 
-def _read_request(folder: Path) -> dict[str, Any]:
-    """What the experiment was asked for."""
+def read_request(folder: Path) -> dict[str, Any]:
+    """What the experiment was asked for.
+
+    Raises:
+        CheckpointError: if that cannot be read.
+    """
     path = folder / "config.yaml"
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))

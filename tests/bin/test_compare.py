@@ -44,6 +44,21 @@ def test_numbers_of_the_scores_stand_beside_the_published(folder: Path, capsys: 
     assert "published_config big" in (folder / "out/RESULTS.md").read_text()
 
 
+def test_published_numbers_after_fine_tuning_stand_beside_fine_tuned_systems(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tuned = "- {config: big, system: a, list: x/all, backend: cosine, eer: 0.777, source: a log, finetuned: true}\n"
+    (folder / "published.yaml").write_text(PUBLISHED + tuned)
+    assert run(compare.main, arguments(folder)) == 0
+    assert "0.777" not in capsys.readouterr().out
+    words = arguments(folder)
+    words.insert(words.index("--systems") + 1, f"a_lm={folder}/a1,{folder}/a2")
+    assert run(compare.main, words) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("a")]
+    assert ["0.777" in row for row in rows if "1.048" in row or "0.777" in row] == [True, False]
+    assert all(row.startswith("a_lm") for row in rows if "0.777" in row)
+
+
 def test_folders_alone_are_systems_of_their_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "exp").mkdir()
     for name in ("a1", "b2"):

@@ -141,6 +141,15 @@ def test_tables_on_request_are_made_where_they_are_named(top: Path, capsys: pyte
     assert "# table tiny" not in printed
 
 
+def test_rows_with_a_margin_are_fine_tuned_on_request(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(sweep.main, arguments(top, "--dry_run", "--finetuned", "true", "--seeds", "1")) == 0
+    lines = capsys.readouterr().out.splitlines()
+    _, margin, softmax, comparison = (shlex.split(line) for line in lines if not line.startswith("#"))
+    assert margin[margin.index("--stop_stage") + 1] == "8"
+    assert "--stop_stage" not in softmax
+    assert f"am_softmax_lm={top}/exp/tiny_am_softmax_lm" in comparison
+
+
 def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = ["voxceleb", "--configs", "ecapa_c512_wespeaker", "--losses", "softmax ham_softmax", "--seeds=1 7"]
     options += ["--set", SMALL, "--data-dir", f"{tmp_path}/a b", "--exp_root", f"{tmp_path}/exp", "--dry-run"]

@@ -20,10 +20,11 @@ def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
             "backbone": {"w": torch.full((2,), float(epoch))},
             "loss": {"weight": torch.full((3,), 10.0 * epoch)},
             **dict.fromkeys({*KEPT} - {"config"}, 1),
+            "epoch": epoch,
         }
         path = checkpoint.epoch_path(folder / "checkpoints", epoch)
         checkpoint.save(path, state)
-        os.utime(path, (0, 0))  # the clock of some file systems ticks slowly
+        os.utime(path, (path.stat().st_mtime - 1,) * 2)  # the clock of a file system may tick slower than a test
 
 
 def test_the_last_epochs_are_averaged(tmp_path: Path) -> None:
@@ -55,6 +56,46 @@ def test_the_same_checkpoints_are_averaged_once(tmp_path: Path, caplog: pytest.L
     write(tmp_path, range(4, 5), total=5, average_last=2)
     with pytest.raises(CheckpointError, match="stopped after epoch 4 of 5"):
         average_checkpoints(tmp_path)
+
+
+def rate(folder: Path, eers: dict[int, float], **train: object) -> None:
+    """Give the last checkpoint validation EERs and further settings."""
+    path = checkpoint.epoch_path(folder / "checkpoints", max(eers))
+    state = checkpoint.load(path)
+    block = {"train": {**state["config"]["train"], **train}}
+    checkpoint.save(path, {**state, "config": block, "valid_eers": eers})
+
+
+def test_the_best_epochs_are_averaged(tmp_path: Path) -> None:
+    write(tmp_path, range(1, 6), total=5, average_last=2)
+    rate(tmp_path, {1: 0.4, 2: 0.1, 3: 0.3, 4: 0.1, 5: 0.2}, keep="best")
+    average_checkpoints(tmp_path)
+    assert checkpoint.load(tmp_path / "average.pt")["epochs"] == [2, 4]
+    rate(tmp_path, {1: 0.4, 2: 0.1, 3: 0.3, 4: 0.1, 5: 0.1}, keep="best")
+    average_checkpoints(tmp_path)
+    assert checkpoint.load(tmp_path / "average.pt")["epochs"] == [4, 5]
+
+
+def test_a_training_that_ended_early_is_finished(tmp_path: Path) -> None:
+    write(tmp_path, range(1, 4), total=9, average_last=2)
+    rate(tmp_path, {1: 0.2, 2: 0.2, 3: 0.3}, early_stop=2)
+    average_checkpoints(tmp_path)
+    assert checkpoint.load(tmp_path / "average.pt")["epochs"] == [2, 3]
+    rate(tmp_path, {1: 0.2, 2: 0.1, 3: 0.3}, early_stop=2)
+    with pytest.raises(CheckpointError, match="stopped after epoch 3 of 9"):
+        average_checkpoints(tmp_path)
+
+
+def test_moving_averages_are_averaged_where_there_are_some(tmp_path: Path) -> None:
+    write(tmp_path, range(1, 3), total=2, average_last=2)
+    for epoch in (1, 2):
+        path = checkpoint.epoch_path(tmp_path / "checkpoints", epoch)
+        average = {"backbone": {"w": torch.full((2,), 100.0 * epoch)}, "loss": {"weight": torch.zeros(3)}, "steps": 1}
+        checkpoint.save(path, {**checkpoint.load(path), "ema": average})
+    average_checkpoints(tmp_path)
+    model = checkpoint.load(tmp_path / "average.pt")
+    assert model["backbone"]["w"].tolist() == [150.0, 150.0]
+    assert model["loss"]["weight"].tolist() == [0.0] * 3
 
 
 def test_a_missing_epoch_is_named(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,20 @@ def test_a_loss_with_changes_keeps_the_name_that_the_recipe_gives(sweep: Sweep) 
     (row, _) = sweep.rows(Table("t", "small", ("softmax",), "all", "softmax", "d", systems=table().systems))
     assert "--exp_name" not in row.command
     assert row.command[-1] == "loss.x=1 train.epochs=2"
+
+
+def test_rows_with_a_margin_are_fine_tuned_on_request(sweep: Sweep) -> None:
+    both = replace(sweep, finetuned=True)
+    margin, softmax = both.rows(table())[:2]
+    assert values(margin.command)["--stop_stage"] == "8"
+    assert "--stop_stage" not in softmax.command
+    command = both.comparison(table())
+    place = sweep.exp_root
+    assert command[command.index("--systems") + 1 : command.index("--reference")] == [
+        f"am_softmax={place}/small_am_softmax,{place}/small_am_softmax_seed7",
+        f"am_softmax_lm={place}/small_am_softmax_lm,{place}/small_am_softmax_seed7_lm",
+        f"b={place}/small_b,{place}/small_b_seed7",
+    ]
 
 
 def test_preparation_and_comparison(sweep: Sweep) -> None:

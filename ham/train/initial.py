@@ -1,0 +1,171 @@
+"""The trained weights that a training starts from: ``--init_from`` an experiment or a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ham.config import Config, from_dict
+from ham.errors import CheckpointError, ConfigError
+from ham.losses.base import SpeakerLoss
+from ham.model import checkpoint
+from ham.model.average import weights_in_use
+from ham.words import count
+
+logger = logging.getLogger(__name__)
+
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Initial:
+    """A trained model.
+
+    Attributes:
+        path: where it was read.
+        config: its configuration.
+        classes: the row of each of its centres, by speaker and speed.
+        backbone: weights.
+        loss: weights.
+        digest: of all of them.
+    """
+
+    path: Path
+    config: Config
+    classes: Mapping[tuple[str, float], int]
+    backbone: Weights
+    loss: Weights
+    digest: str
+
+
+def read_initial(path: Path) -> Initial:
+    """Read the weights to start from.
+
+    Args:
+        path: an experiment's folder, of which ``average.pt`` is meant, or a checkpoint of one.
+
+    Raises:
+        ConfigError: if there is no such file.
+        CheckpointError: if it is damaged, or no checkpoint of a training.
+    """
+    place = path / "average.pt" if path.is_dir() else path
+    if not place.is_file():
+        raise ConfigError(
+            f"--init_from {path}: expected an experiment with average.pt, which stage 5 makes, or a checkpoint; "
+            f"found no {place}"
+        )
+    state = checkpoint.load(place)
+    try:
+        config, weights = from_dict(state["config"], str(place)), weights_in_use(state)
+        backbone, loss = weights["backbone"], weights["loss"]
+        numbered = classes(state["speakers"], config)
+    except KeyError as error:
+        raise CheckpointError(f"{place}: expected a checkpoint of a training, found no entry {error}") from None
+    every = {**backbone, **{f"loss.{name}": value for name, value in loss.items()}}
+    return Initial(place, config, numbered, backbone, loss, checkpoint.weights_digest({"backbone": every}))
+
+
+def classes(speakers: Sequence[str], config: Config) -> dict[tuple[str, float], int]:
+    """The row of each centre, by speaker and speed: all speakers at their own speed first.
+
+    Args:
+        speakers: in the order of their numbers.
+        config: whose ``data.speed_perturb`` counts.
+    """
+    speeds = (1.0, *config.data.speed_perturb)
+    keys = [(speaker, speed) for speed in speeds for speaker in speakers]
+    return {key: row for row, key in enumerate(keys)}
+
+
+def start_from(
+    initial: Initial, backbone: nn.Module, loss: SpeakerLoss, config: Config, numbered: Mapping[tuple[str, float], int]
+) -> None:
+    """Load what fits into a new system, and say what was loaded and what was not.
+
+    Weights of the backbone fit by name and shape. The loss's fit if it is the same loss in the same geometry: centres
+    by speaker and speed, each in the row that it has here, whatever its row was; numbers that all speakers share as
+    they are.
+
+    Args:
+        initial: what to start from.
+        backbone: of the new system.
+        loss: likewise.
+        config: the new system's.
+        numbered: the row of each of its centres, as of :func:`classes`.
+
+    Raises:
+        ConfigError: if nothing of the backbone fits.
+    """
+    own = backbone.state_dict()
+    fitting = {name: value for name, value in initial.backbone.items() if _same_shape(own.get(name), value)}
+    if not any(value.ndim > 1 for value in fitting.values()):  # a norm of the embedding fits by chance
+        raise ConfigError(
+            f"--init_from {initial.path}: none of its weight matrices fits the backbone {config.backbone.name}; they "
+            f"are of {initial.config.backbone.name}"
+        )
+    backbone.load_state_dict({**own, **fitting})
+    logger.info("%s: backbone: %s", initial.path, _account(own, initial.backbone, fitting))
+    logger.info("%s: centres: %s", initial.path, _start_loss(initial, loss, config, numbered))
+
+
+def _same_shape(one: Tensor | None, other: Tensor) -> bool:
+    return one is not None and one.shape == other.shape
+
+
+def _account(own: Weights, given: Weights, fitting: Weights) -> str:
+    """What was loaded, and what was not and why, in words."""
+    unknown = [name for name in given if name not in own]
+    other = [f"{name} {tuple(given[name].shape)}" for name in given if name in own and name not in fitting]
+    fresh = [name for name in own if name not in fitting]
+    parts = [f"{len(fitting)} of {count(len(given), 'weight')} loaded"]
+    parts += [f"{len(unknown)} not, the backbone has none of the name ({unknown[0]}, ...)"] if unknown else []
+    parts += [f"{len(other)} not, the backbone has another shape ({other[0]}, ...)"] if other else []
+    parts += [f"{len(fresh)} of the backbone's {len(own)} are new ({fresh[0]}, ...)"] if fresh else []
+    return "; ".join(parts)
+
+
+def _start_loss(initial: Initial, loss: SpeakerLoss, config: Config, numbered: Mapping[tuple[str, float], int]) -> str:
+    """Load the loss's weights, as far as they mean the same; what was done, in words."""
+    before, now = ((one.loss.name, one.loss.options.get("geometry")) for one in (initial.config, config))
+    if before != now:
+        names = [" ".join(filter(None, pair)) for pair in (before, now)]
+        return f"none loaded, they were those of {names[0]} and are those of {names[1]} now"
+    rows = [(row, initial.classes[key]) for key, row in numbered.items() if key in initial.classes]
+    if not rows:
+        return f"none loaded, no speaker of {len(numbered)} classes was trained there"
+    own = loss.state_dict()
+    for name in own.keys() & initial.loss.keys():
+        own[name] = _moved(own[name], initial.loss[name], rows, (len(numbered), len(initial.classes)))
+    loss.load_state_dict(own)
+    fresh, left = len(numbered) - len(rows), len(initial.classes) - len(rows)
+    return f"{len(rows)} loaded, by speaker and speed; {fresh} are new, {left} of those that were there are not needed"
+
+
+def _moved(own: Tensor, given: Tensor, rows: Sequence[tuple[int, int]], sizes: tuple[int, int]) -> Tensor:
+    """The own tensor with the rows that are given, or the given one where it has none for each class."""
+    if own.ndim == 0 or (len(own), len(given)) != sizes:
+        return given if own.shape == given.shape else own
+    if own.shape[1:] != given.shape[1:]:
+        return own
+    here, there = torch.tensor(rows).T
+    return own.index_copy(0, here.to(own.device), given[there].to(own))
+
+
+def seen_in_validation(initial: Initial, aside: Sequence[str]) -> str:
+    """A remark where the weights were trained on speakers that are kept for validation; empty where they were not."""
+    trained = {speaker for speaker, _ in initial.classes}
+    seen = sum(speaker in trained for speaker in aside)
+    if not seen:
+        return ""
+    return f"{initial.path} was trained on {seen} of the {len(aside)} validation speakers: their EER says too little"
+
+
+def described(initial: Initial | None) -> dict[str, Any]:
+    """What the experiment's description says of the weights that it starts from: their digest, not their path."""
+    return {"init_from": initial.digest} if initial else {}
