@@ -11,6 +11,7 @@ import torch
 
 from ham.config import TrainConfig
 from ham.model import checkpoint
+from ham.train.distributed import rank
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
 
@@ -93,5 +94,7 @@ class Checkpoints:
         self._write(checkpoint.step_path(self.folder, epoch, done), {**self.state(done), "told": tally})
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:
+        if rank():  # the first process's is that of all
+            return
         checkpoint.save(path, state)
         checkpoint.prune(self.folder, self.training.average_last)

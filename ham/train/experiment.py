@@ -21,6 +21,7 @@ from ham.frontends import SpecAugment
 from ham.model.build import build_backbone, build_frontend, build_loss
 from ham.model.encoder import Network
 from ham.provenance import hardware, versions
+from ham.train import distributed
 from ham.train.augmentation import build_augmentation
 from ham.train.crops import TrainingCrops
 from ham.train.loop import Loop
@@ -156,7 +157,9 @@ def build_loop(
     """
     speed, num_classes = build_speed(config, len(prepared.data.speakers))
     step = build_step(config, num_classes, speed, device, prepared.materials)
+    step.distribute(sync_batchnorm=config.train.sync_batchnorm, shard_loss=config.train.shard_loss)
     optimiser = build_optimiser(config.optimiser, [*step.backbone.parameters(), *step.loss.parameters()])
+    distributed.save_whole(optimiser, step.split)
     crops = _build_crops(prepared, config, step, seed, device)
     _announce(prepared, config, step, num_classes, device)
     return Loop(
@@ -205,7 +208,8 @@ def _validation(prepared: Prepared, step: TrainingStep, device: torch.device) ->
     if len(prepared.aside) < 2:
         return None
     valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)
-    return partial(validation_eer, step.network, prepared.store, valid, device=device)
+    compute = partial(validation_eer, step.network, prepared.store, valid, device=device)
+    return partial(distributed.from_first, compute)
 
 
 def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_classes: int, device: torch.device) -> None:
