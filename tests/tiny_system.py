@@ -48,7 +48,13 @@ def write_model(exp_dir: Path, loss_name: str, seed: int = 3) -> SpeakerLoss:
     torch.manual_seed(1)
     config = Config(backbone=BackboneConfig("resnet18", DIM, {"width": 4}), loss=LossConfig(loss_name))
     backbone, loss = build_backbone(config), build_loss(config, NUM_SPEAKERS)
-    state = {"config": to_dict(config), "num_speakers": NUM_SPEAKERS, "seed": seed, "command": "./run.sh --stage 4", "valid_speakers": []}
+    state = {
+        "config": to_dict(config),
+        "num_speakers": NUM_SPEAKERS,
+        "seed": seed,
+        "command": "./run.sh --stage 4",
+        "valid_speakers": [],
+    }
     exp_dir.mkdir(parents=True, exist_ok=True)
     torch.save({**state, "backbone": backbone.state_dict(), "loss": loss.state_dict()}, exp_dir / "average.pt")
     return loss
