@@ -107,22 +107,24 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
 def _reason(failures: Mapping[int, ProcessFailure]) -> ProcessError:
     """The failure that the others follow from."""
     rank, first = min(failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
-    if first.exitcode < 0:
+    kind, text, trace = _told(first)
+    if not trace and first.exitcode < 0:
         cure = "the system does that when memory is short" if first.exitcode == -signal.SIGKILL else "see above"
         return ProcessError(f"process {rank} was ended by {first.signal_name()} ({cure}); the others were stopped")
-    kind, text, trace = _told(first)
     if trace and not (kind.startswith("ham.") or issubclass(getattr(builtins, kind, Exception), OSError)):
         logger.error("process %d: %s", rank, trace)  # a bug
         text = f"process {rank}: {kind}: {text}"
-    return ProcessError(text or f"process {rank} ended with status {first.exitcode}", first.exitcode)
+    # A process that has told its reason may still stumble over its threads when it goes.
+    status = first.exitcode if first.exitcode > 0 else 1 + kind.endswith(".ConfigError")
+    return ProcessError(text or f"process {rank} ended with status {status}", status)
 
 
 def _order(failure: ProcessFailure) -> int:
     """How likely it is that a failure follows from another one."""
-    if failure.exitcode < 0:
-        return 3 if failure.exitcode == -signal.SIGTERM else 1
     kind, _, trace = _told(failure)
-    return 0 if trace and kind not in VICTIMS else 2
+    if trace:
+        return 2 if kind.rpartition(".")[2] in VICTIMS else 0
+    return 3 if failure.exitcode == -signal.SIGTERM else 1
 
 
 def _told(failure: ProcessFailure) -> tuple[str, str, str]:
@@ -130,6 +132,7 @@ def _told(failure: ProcessFailure) -> tuple[str, str, str]:
     told: object = failure.message
     if not isinstance(told, dict):
         return "", "", ""
+    name, _, text = str(told["message"]).partition(": ")
     trace = str(told["extraInfo"]["py_callstack"]).strip()
-    kind = trace.splitlines()[-1].partition(":")[0]
-    return kind.removeprefix("torch."), str(told["message"]).partition(": ")[2], trace
+    ends = (line.partition(":")[0] for line in trace.splitlines())
+    return next((kind for kind in ends if kind.rpartition(".")[2] == name), name), text, trace
