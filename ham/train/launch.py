@@ -81,7 +81,8 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
     """
     # Otherwise every process would take all cores for itself.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the one line is ours
+    for name in ("elastic", "elastic.agent.server.api"):  # the one line is ours
+        logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="ham_") as reasons:
         config = LaunchConfig(
             min_nodes=num_nodes,
