@@ -18,7 +18,6 @@ from ham.config import Config
 from ham.data.identity import write_sums
 from ham.data.kaldi_dir import read_data_dir
 from ham.files import lock_folder
-from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
 from ham.train import distributed
@@ -36,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
     config = read_config(options)
     processes = num_processes(options.num_gpus, options.device)
     if distributed.launched() or processes * options.nnodes == 1:
-        with distributed.joined(pick_device(options.device)) as device:
+        with distributed.joined(options.device) as device:
             distributed.check_batch(config.data.batch_size, distributed.world_size())
             _train(options, config, device)
         return

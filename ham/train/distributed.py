@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ham.data.batches import Batch
 from ham.errors import ConfigError
+from ham.model.build import pick_device
 
 TIMEOUT = timedelta(minutes=30)
 """A process that waits longer for another one fails; validation by the first one is the longest wait."""
@@ -43,27 +44,32 @@ def rank() -> int:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[torch.device]:
+def joined(name: str) -> Iterator[torch.device]:
     """Join the other processes, if there are any, until the end.
 
     Only the first process talks. What ends a process with an error is left in the file that the launcher reads, which
     tells it once for all of them.
 
     Args:
-        device: ``cuda`` gives each process of a machine a GPU of its own.
+        name: what ``--device`` says; ``auto`` and ``cuda`` give each process of a machine a GPU of its own.
 
     Yields:
         The device of this process.
+
+    Raises:
+        ConfigError: if there is no such device.
     """
     if not launched():
-        yield device
+        yield pick_device(name)
         return
-    if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
-        torch.cuda.set_device(device)
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     handler = get_error_handler()
     handler.initialize()
     try:
+        device = pick_device(name)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
         if rank():
             _silence()

@@ -25,6 +25,9 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT_S = 900
 """Machines that come later than this do not take part, and the training does not begin."""
 
+STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
+"""Signals that are handed on to the processes; one that still runs after 30 seconds is killed."""
+
 VICTIMS = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
 """What a process says when another one has gone away."""
 
@@ -52,13 +55,13 @@ def num_processes(wanted: str, device: str) -> int:
     Raises:
         ConfigError: if it is no number, or there are not as many GPUs.
     """
-    gpus, on_cpu = torch.cuda.device_count(), device == "cpu"
+    gpus = torch.cuda.device_count()
     if wanted == "auto":
-        return max(1, 0 if on_cpu else gpus)
+        return max(1, gpus) if device in ("auto", "cuda") else 1
     if not wanted.isdecimal() or int(wanted) < 1:
         raise ConfigError(f"--num_gpus: expected a whole number of at least 1, or auto, found '{wanted}'")
     number = int(wanted)
-    if number > 1 and not on_cpu:
+    if number > 1 and device != "cpu":
         if device not in ("auto", "cuda"):
             raise ConfigError(f"--device {device}: is one GPU, but --num_gpus asks for {number}; use --device cuda")
         if number > gpus:
@@ -94,19 +97,27 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
             rdzv_configs={"timeout": LONGEST_WAIT_S},
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=reasons),
-            signals_to_handle="SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+            signals_to_handle=",".join(STOPPING),
         )
+        handlers = {number: signal.getsignal(number) for number in map(signal.Signals.__getitem__, STOPPING)}
         try:
             elastic_launch(config, command[0])(*command[1:])
         except ChildFailedError as error:
-            raise _reason(error.failures) from None
+            raise reason(error.failures) from None
         except SignalException as error:
             name = signal.Signals(error.sigval).name
             raise ProcessError(f"stopped by {name}; go on with --resume", 128 + error.sigval) from None
+        finally:
+            for number, handler in handlers.items():  # the agent leaves its own
+                signal.signal(number, handler)
 
 
-def _reason(failures: Mapping[int, ProcessFailure]) -> ProcessError:
-    """The failure that the others follow from."""
+def reason(failures: Mapping[int, ProcessFailure]) -> ProcessError:
+    """The failure that the others follow from, as an error.
+
+    Args:
+        failures: by the number of the process: those that had ended when the first one was found.
+    """
     rank, first = min(failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
     kind, text, trace = _told(first)
     if not trace and first.exitcode < 0:

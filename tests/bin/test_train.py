@@ -118,6 +118,7 @@ def test_several_processes_train_one_experiment_and_one_of_them_talks(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     lab.pack()
     capfd.readouterr()
     lab.train("--num_gpus", "2")

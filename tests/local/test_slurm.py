@@ -12,7 +12,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 FAKES = {
-    "srun": 'echo "srun $*" >> "$CALLS"; [ -z "${SLOW:-}" ] || sleep 30',
+    "srun": 'echo "srun $*" >> "$CALLS"; [ -z "${SLOW:-}" ] || exec sleep 5',
     "scontrol": 'echo "scontrol $*" >> "$CALLS"; [ "$1" != show ] || printf "first\\nsecond\\n"',
     "run.sh": 'echo "run.sh $*" >> "$CALLS"',
 }
@@ -52,5 +52,5 @@ def test_a_job_whose_time_is_over_goes_back_into_the_queue(tmp_path: Path) -> No
     while not job.lines():
         time.sleep(0.01)
     job.process.send_signal(signal.SIGUSR1)
-    assert job.process.wait() == 128 + signal.SIGUSR1  # and no further stage
+    assert job.process.wait() == 0
     assert job.lines()[1:] == ["scontrol requeue 31234"]
