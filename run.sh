@@ -22,6 +22,9 @@ exp_name=auto    # the experiment's folder; auto: <configuration>_<loss>, and _s
 seed=1           # seed of weights, crops, augmentation, validation speakers
 data_seed=1      # stage 2: seed of generated trials and test speakers
 device=auto      # where to compute: auto, cpu, cuda or cuda:N
+num_gpus=1       # stage 4: training processes on this machine, one a GPU (with --device cpu, on the CPU), or auto
+nnodes=1         # stage 4: machines that train together, each of which runs this (docs/cluster.md)
+rdzv=            # stage 4: HOST:PORT of one of them, where they meet
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
 init_from=       # stage 4: start from trained weights, of an experiment's folder or a checkpoint
@@ -43,8 +46,9 @@ train_roots=     # speech to train on, "A B": folders or tables as in docs/data.
 test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume init_from lm_set
-  check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_gpus nnodes rdzv num_workers resume init_from
+  lm_set check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots
+  test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
 show_option() {
@@ -83,7 +87,7 @@ corpus_dir=$top/egs/$corpus
 [[ ! -v corpus_options ]] || option_names+=("${corpus_options[@]}")
 parse_options "$@"
 
-for name in stage stop_stage seed data_seed num_workers batch_size max_bad_train_files cohort_utts top_n; do
+for name in stage stop_stage seed data_seed nnodes num_workers batch_size max_bad_train_files cohort_utts top_n; do
   [[ ${!name} =~ ^[0-9]{1,15}$ ]] || fail 2 "run.sh: --$name: expected a whole number, found '${!name}'"
 done
 [[ $train_chunk_s =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]] ||
@@ -101,6 +105,7 @@ fi
 [ -f "$config" ] || fail 2 "run.sh: --config '$config': no such file; there are: $(cd "$top" && echo conf/*.yaml)"
 [ "$top_n" -ne 1 ] || fail 2 "run.sh: --top_n: expected 0 or at least 2, found $top_n"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
+[ "$nnodes" -eq 1 ] || [ -n "$rdzv" ] || fail 2 "run.sh: --nnodes $nnodes: expected --rdzv HOST:PORT, one of the machines"
 [[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
 [[ $check == decode || $check == header ]] || fail 2 "run.sh: --check: expected decode or header, found '$check'"
@@ -134,6 +139,7 @@ done
 . "$top/local/cpu.sh"
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
+processes=(--num_gpus "$num_gpus" --nnodes "$nnodes" --rdzv "$rdzv")
 system=(--config "$config" --loss "$loss" --set "$set")
 # One process loads the libraries and runs every command of ham/bin in a fork of itself, see ham/bin/commands.py; a
 # folder ham/ where the user stands is not meant.
@@ -150,7 +156,8 @@ request() {
 ham() { request run "$@"; }
 ask() { request ask "$@"; }
 
-ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" "${system[@]}"
+ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" \
+  "${processes[@]}" "${system[@]}"
 exp_name=$said
 exp_dir=$exp_root/$exp_name
 
@@ -177,7 +184,7 @@ if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
     --resume "$resume" --init_from "$init_from" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
-    "${system[@]}"
+    "${processes[@]}" "${system[@]}"
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then

@@ -17,7 +17,7 @@ ham_requirements=requirements-dev.txt
 # shellcheck source=path.sh
 . ./path.sh
 
-scripts=(./*.sh .ci/run local/*.sh egs/*/*.sh egs/*/*/*.sh)
+scripts=(./*.sh .ci/run local/*.sh local/*.sbatch egs/*/*.sh egs/*/*/*.sh)
 echo "== ruff, shellcheck, mypy" >&2
 ruff check .
 ruff format --check .

@@ -100,7 +100,8 @@ class DataConfig:
 
     Attributes:
         crop_frames: frames of a training crop: 200 are 200 x 160 + 240 samples.
-        batch_size: crops drawn from the data for each step (an augmented copy of each comes on top).
+        batch_size: crops drawn from the data for each step (an augmented copy of each comes on top), by all processes
+            together; the learning rate belongs to it.
         crops_per_utterance: an epoch draws every training utterance this many times.
         order: shuffle: every utterance as often. balanced: every speaker as often, an epoch of the same length; the
             speakers of a batch differ where there are ``batch_size`` of them.
@@ -108,7 +109,7 @@ class DataConfig:
             stops the run.
         speed_perturb: speeds other than 1 whose speech counts as further speakers, as [0.9, 1.1]; each crop draws one
             speed.
-        num_workers: processes that gather crops; 0 gathers in the training process.
+        num_workers: processes that gather crops, for each training process; 0 gathers in that one.
         min_utterance_s: training utterances that are shorter, in seconds, are left out, counted and told; 0 takes all.
         valid_speakers: training speakers kept aside whose trials give the EER of each epoch; 0 trains on all, without
             one.
@@ -163,6 +164,8 @@ class TrainConfig:
         precision: bfloat16: autocast of the backbone; the loss stays in float32.
         checkpoint_steps: every this many steps a checkpoint is written within the epoch, from which ``--resume`` goes
             on; 0 for none.
+        sync_batchnorm: of several processes: batch statistics over the crops of all of them; GPUs only.
+        shard_loss: of several processes: each keeps a part of the loss's centres, for very many speakers.
     """
 
     epochs: Annotated[int, Range(1, 1e6)] = 100
@@ -175,6 +178,8 @@ class TrainConfig:
     ema: Annotated[float, Range(0, 0.999999)] = 0.0
     freeze: tuple[str, ...] = ()
     rate_factors: dict[str, Positive] = field(default_factory=dict)
+    sync_batchnorm: bool = False
+    shard_loss: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ham.cli import Parser, boolean
+from ham.cli import Parser, at_least, boolean
 from ham.config import Config, load_config, origin
 from ham.errors import ConfigError
 from ham.losses import LOSSES
 from ham.train.blocks import remarks, resolve
 from ham.words import clip
 
-__all__ = ["CHANGE", "add_config", "boolean", "read_config", "top_n"]
+__all__ = ["CHANGE", "add_config", "add_processes", "boolean", "read_config", "top_n"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,13 @@ def add_config(parser: Parser) -> None:
     )
     parser.add_argument("--loss", default="", help="name of a loss that replaces the configuration's")
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes, as train.epochs=3")
+
+
+def add_processes(parser: Parser) -> None:
+    """Add ``--num_gpus``, ``--nnodes`` and ``--rdzv``."""
+    parser.add_argument("--num_gpus", default="1", help="training processes on this machine, or auto: one a GPU")
+    parser.add_argument("--nnodes", type=at_least(1), default=1, help="machines that train together")
+    parser.add_argument("--rdzv", default="", metavar="HOST:PORT", help="where several machines meet: one of them")
 
 
 def read_config(options: Any) -> Config:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ham.bin._system_options import add_config, read_config
+from ham.bin._system_options import add_config, add_processes, read_config
 from ham.cli import Parser, at_least, run
 from ham.losses import LOSSES
 from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, parse_backends, possible_backends
+from ham.train.distributed import check_batch
 from ham.train.experiment_name import check_name, default_name
+from ham.train.launch import num_processes
 
 
 def main(argv: Sequence[str]) -> None:
@@ -20,12 +22,14 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=at_least(0), default=1, help="the experiment's seed")
     parser.add_argument("--device", default="auto", help="checked here, so that a wrong one is refused at once")
     parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="checked here, likewise")
+    add_processes(parser)
     add_config(parser)
     options = parser.parse_args(argv)
     backends = parse_backends(options.backends)
     config = read_config(options)
     possible_backends(backends, LOSSES[config.loss.name])
     pick_device(options.device)
+    check_batch(config.data.batch_size, num_processes(options.num_gpus, options.device) * options.nnodes)
     default = default_name(options.config.stem, config.loss.name, options.seed)
     print(check_name(default if options.exp_name == "auto" else options.exp_name))
 

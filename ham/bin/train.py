@@ -6,21 +6,24 @@ import logging
 import shlex
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ham.bin._system_options import add_config, read_config, top_n
+from ham.bin._system_options import add_config, add_processes, read_config, top_n
 from ham.cli import Parser, at_least, boolean, run
+from ham.config import Config
 from ham.data.identity import write_sums
 from ham.data.kaldi_dir import read_data_dir
 from ham.files import lock_folder
-from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
+from ham.train import distributed
 from ham.train.experiment import build_loop, prepare
 from ham.train.initial import read_initial
+from ham.train.launch import launch, num_processes
 from ham.train.request import MATERIALS, describe, find_place, is_finished, write_request
 from ham.words import count
 
@@ -31,7 +34,19 @@ def main(argv: Sequence[str]) -> None:
     """Train, or go on training, or say that it is done."""
     options = _parser().parse_args(argv)
     config = read_config(options)
-    device = pick_device(options.device)
+    processes = num_processes(options.num_gpus, options.device)
+    if distributed.launched() or processes * options.nnodes == 1:
+        with distributed.joined(options.device) as device:
+            distributed.check_batch(config.data.batch_size, distributed.world_size())
+            _train(options, config, device)
+        return
+    distributed.check_batch(config.data.batch_size, processes * options.nnodes)
+    command = [sys.executable, "-m", "ham.bin.train", *argv]
+    launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv)
+
+
+def _train(options: Any, config: Config, device: torch.device) -> None:
+    """Do it, as one of the processes or as the only one."""
     prepared = prepare(options.data_dir, config, options.seed, [name for name in MATERIALS if getattr(options, name)])
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
@@ -42,12 +57,15 @@ def main(argv: Sequence[str]) -> None:
     if is_finished(folder, place, config.train):
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with lock_folder(folder, "train"):
-        for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # by a run that was killed
-            left.unlink()
-        write_sums(folder, stores)
-        write_request(folder, request)
+    distributed.wait_for_all()  # all have read the folder
+    with ExitStack() as lock:
+        if not distributed.rank():
+            folder.mkdir(parents=True, exist_ok=True)
+            lock.enter_context(lock_folder(folder, "train"))
+            for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # of a killed run
+                left.unlink()
+            write_sums(folder, stores)
+            write_request(folder, request)
         torch.manual_seed(options.seed)
         torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
@@ -77,6 +95,7 @@ def _parser() -> Parser:
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")
     parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="what will score it; checked before training")
     parser.add_argument("--top_n", type=top_n, default=0, help="cohort scores that as_norm will keep, likewise")
+    add_processes(parser)
     add_config(parser)
     return parser
 

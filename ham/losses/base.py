@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.errors import ConfigError, DataError
+from ham.losses.sharded import Shard
 from ham.schema import check_count, check_number, keyword_options
 
 
@@ -301,6 +302,21 @@ class SpeakerLoss(nn.Module, ABC):
             labels = labels.to(embeddings.device)
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._logits(self._widen(embeddings), labels)
+
+    def split(self, rank: int, world_size: int) -> dict[nn.Parameter, Shard]:  # noqa: ARG002
+        """Keep one of several processes' share of the centres; the losses that stream override this.
+
+        Args:
+            rank: number of this process.
+            world_size: number of processes, at most ``C``.
+
+        Returns:
+            The parameters that are split, and how.
+
+        Raises:
+            ConfigError: if the loss needs all centres in one place.
+        """
+        raise ConfigError(f"train.shard_loss: loss {self.name} cannot be split over processes; set it to false")
 
     def extra_repr(self) -> str:
         """Sizes and options in force, for the log."""

@@ -19,15 +19,17 @@ What depends on a centre's length alone (:class:`ham.geometry.gram.Radial`) does
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ham.errors import ConfigError
 from ham.geometry.gram import right_rows
 from ham.losses.base import SpeakerLoss
+from ham.losses.sharded import WHOLE, Shard, save_whole
 from ham.schema import check_count
 
 LARGE_BYTES = 100e6
@@ -46,9 +48,11 @@ class StreamedLoss(SpeakerLoss):
 
     Attributes:
         chunk: ``auto``, ``off`` or the number of centres of a block.
+        shard: which of the centres are here.
     """
 
     chunk: str | int
+    shard: Shard = WHOLE
 
     @property
     def fuses(self) -> bool:
@@ -82,15 +86,61 @@ class StreamedLoss(SpeakerLoss):
             return 0
         if isinstance(self.chunk, int):
             return min(self.chunk, self.num_speakers)
+        whole = self.fuses or self.shard is not WHOLE
         if self.chunk == "auto" and x.shape[0] * self.num_speakers * x.element_size() > LARGE_BYTES:
             return min(AUTO_CHUNK, self.num_speakers)
-        return self.num_speakers if self.fuses else 0
+        return self.num_speakers if whole else 0
 
     def _loss_and_accuracy(self, x: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         block = self._block(x)
         if not block:
             return super()._loss_and_accuracy(x, labels)
         return cross_entropy([Term(self, 1.0)], x, labels, block)
+
+    def split(self, rank: int, world_size: int) -> dict[nn.Parameter, Shard]:
+        """Keep one of several processes' share of the centres; see :mod:`ham.losses.sharded`.
+
+        All processes then call the loss together, each with as many embeddings, and get the loss and the accuracy of
+        all of them. States are loaded and given whole. Only the loss, its state and :meth:`diagnostics` can be asked
+        for, by all processes together.
+
+        Raises:
+            ConfigError: if there are fewer speakers than processes, or the options ask for a form that needs all
+                centres in one place.
+        """
+        if not self.can_block:
+            raise ConfigError(f"train.shard_loss: loss {self.name} cannot be split with these options; set it to false")
+        if self.num_speakers < world_size:
+            raise ConfigError(
+                f"train.shard_loss: expected a speaker or more for each of {world_size} processes, found "
+                f"{self.num_speakers}; set it to false"
+            )
+        shard = Shard(rank, world_size, self.num_speakers)
+        for part in self._parts():
+            part.shard, part.weight = shard, nn.Parameter(shard.cut(part.weight.detach()))
+            save_whole(part, "weight", shard)
+        return {part.weight: shard for part in self._parts()}
+
+    def _parts(self) -> list[StreamedLoss]:
+        """The losses with centres that this one is made of."""
+        return [part for part in self.modules() if isinstance(part, StreamedLoss)]
+
+    def diagnostics(self, embeddings: Tensor, labels: Tensor) -> dict[str, float]:
+        """What the loss does to a batch, see :meth:`ham.losses.base.SpeakerLoss.diagnostics`; of all centres."""
+        with self._whole():
+            return super().diagnostics(embeddings, labels)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """All centres are here for a while."""
+        split = [(part, part.shard, part.weight) for part in self._parts() if part.shard is not WHOLE]
+        for part, shard, weight in split:
+            part.shard, part.weight = WHOLE, nn.Parameter(shard.whole(weight.detach()))
+        try:
+            yield
+        finally:
+            for part, shard, weight in split:
+                part.shard, part.weight = shard, weight
 
     @abstractmethod
     def _left(self, x: Tensor) -> Tensor:
@@ -153,6 +203,7 @@ def cross_entropy(terms: Sequence[Term], x: Tensor, labels: Tensor, block: int) 
         margin (a tie counts as wrong).
     """
     tensors = [tensor for term in terms for tensor in (term.loss.weight, *term.loss._learnt())]
+    x, labels = terms[0].loss.shard.gather(x, labels)
     out: tuple[Tensor, Tensor] = _CrossEntropy.apply(terms, labels, block, x, *tensors)  # type: ignore[no-untyped-call]
     return out
 
@@ -172,7 +223,7 @@ class _CrossEntropy(torch.autograd.Function):
         """One pass over the blocks of centres."""
         softmaxes = [_RunningSoftmax(term, x, labels) for term in terms]
         best = torch.full_like(x[:, 0], -torch.inf)
-        count = len(terms[0].loss.weight)
+        count, shard = len(terms[0].loss.weight), terms[0].loss.shard
         for start in range(0, count, block):
             best = _advance(softmaxes, best, slice(start, min(start + block, count)), keep=block >= count)
         own = sum((s.share * s.own_plain for s in softmaxes), torch.zeros_like(best))
@@ -180,7 +231,7 @@ class _CrossEntropy(torch.autograd.Function):
         ctx.softmaxes, ctx.block = softmaxes, block
         # Saved tensors are freed after the backward pass, and a change of them before it is an error, as elsewhere.
         ctx.save_for_backward(x, *(tensor for softmax in softmaxes for tensor in softmax.release()))
-        accuracy = (own > best).to(torch.float32).mean()
+        accuracy = (own > shard.largest(best)).to(torch.float32).mean()
         ctx.mark_non_differentiable(accuracy)
         return loss, accuracy
 
@@ -231,12 +282,14 @@ class _RunningSoftmax:
 
     def __init__(self, term: Term, x: Tensor, labels: Tensor) -> None:
         self.formulas, self.share = term
-        self.labels = labels
+        self.shard = self.formulas.shard
+        self.labels, self.held = self.shard.places(labels)
         self.weight = weight = self.formulas.weight.detach()
         self.learnt = self.formulas._learnt()
         with torch.enable_grad():  # a small graph, (B, D), whose leaves are these
             self.x = x.detach().requires_grad_()
-            self.own_centres = weight.index_select(0, labels).to(x.dtype).requires_grad_()
+            own_centres = self.shard.own_centres(weight, self.labels, self.held)
+            self.own_centres = own_centres.to(x.dtype).requires_grad_()
             self.left_graph = self.formulas._left(self.x)
             plain = self.formulas._own(self.x, self.own_centres)
             self.own_graph = self.formulas._with_margin(plain, self.x, self.own_centres)
@@ -244,7 +297,8 @@ class _RunningSoftmax:
         self.left, self.own, self.own_plain = self.left_graph.detach(), self.own_graph.detach(), plain.detach()
         self.factor_graph = factor if isinstance(factor, Tensor) and factor.requires_grad else None
         self.factor = factor.detach() if isinstance(factor, Tensor) else factor
-        self.highest, self.total = self.own.clone(), torch.ones_like(self.own)
+        self.highest = self.own.clone()
+        self.total = torch.ones_like(self.own) if self.held is None else self.held.to(self.own.dtype)
         self.kept: Tensor | None = None
         self.kept_mean: Tensor | None = None
 
@@ -264,7 +318,7 @@ class _RunningSoftmax:
 
     def loss(self) -> Tensor:
         """Mean cross-entropy, after all blocks."""
-        self.log_sum = self.highest + torch.log(self.total)
+        self.log_sum = self.shard.log_sum(self.highest, self.total)
         return (self.log_sum - self.own).mean()
 
     def logits(self, columns: slice) -> tuple[Tensor, Tensor | None]:
@@ -345,6 +399,8 @@ class _RunningSoftmax:
     def _through_graph(self) -> tuple[Tensor | None, ...]:
         """From the left factor and the own pairs to the leaves."""
         to_own = (torch.exp(self.own - self.log_sum) - 1.0) * self.row
+        if self.held is not None:  # the process that holds the centre sees to the pair
+            to_own = to_own * self.held
         outputs, grads = [self.left_graph, self.own_graph], [self.grad_left, to_own]
         if self.factor_graph is not None:
             outputs.append(self.factor_graph)
@@ -352,9 +408,11 @@ class _RunningSoftmax:
         leaves = [self.x, self.own_centres, *self.learnt]
         to_x, to_own_centres, *to_learnt = _gradients(outputs, leaves, grads)
         self._collect(to_learnt)
+        for grad in self.grad_learnt:
+            self.shard.sum_(grad)
         if not self.wants_weight:
             return to_x, None, *self.grad_learnt
-        self.grad_weight.index_add_(0, self.labels, to_own_centres)
+        self.grad_weight.index_add_(0, self.labels.clamp(0, len(self.weight) - 1), to_own_centres)
         to_weight = self.grad_weight.to(self.weight.dtype)
         del self.grad_weight  # autograd copies a gradient that somebody else still holds: C x D numbers
         return to_x, to_weight, *self.grad_learnt

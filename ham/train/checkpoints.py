@@ -12,6 +12,7 @@ import torch
 from ham.config import TrainConfig
 from ham.model import checkpoint
 from ham.model.average import averaged_epochs
+from ham.train.distributed import rank
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
 from ham.train.trainable import WeightAverage
@@ -104,6 +105,8 @@ class Checkpoints:
         self._write(checkpoint.step_path(self.folder, epoch, done), {**self.state(done), "told": tally})
 
     def _write(self, path: Path, state: Mapping[str, Any]) -> None:
+        if rank():  # the first process's is that of all
+            return
         checkpoint.save(path, state)
         checkpoint.prune(self.folder, *self._kept(int(state["epoch"])))
 

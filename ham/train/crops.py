@@ -12,7 +12,8 @@ from ham.config import DataConfig
 from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
-from ham.errors import HamError
+from ham.errors import ConfigError, HamError
+from ham.train.distributed import bad_of_all, rank, world_size
 
 
 def steps_per_epoch(sampling: DataConfig, num_utts: int) -> int:
@@ -51,22 +52,31 @@ class TrainingCrops:
         return steps_per_epoch(self.sampling, len(self.data.indices))
 
     def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch.
+        """The batches of an epoch; of several processes, this one's share of each.
 
         Args:
             epoch: number of the epoch, from 1.
             first: batches to leave out, which a stopped run has had.
 
         Raises:
+            ConfigError: if an epoch is less than a batch of several processes.
             DataError: if a crop cannot be read, and none may be replaced.
         """
+        plan = self._plan(epoch)
+        if len(plan) < self.sampling.batch_size and world_size() > 1:
+            raise ConfigError(
+                f"data.batch_size: expected at most {len(plan)}, the crops of an epoch, where several processes share "
+                f"a batch, found {self.sampling.batch_size}"
+            )
         crops = CropBatches(
             self.store,
             self.data,
-            self._plan(epoch),
-            self.sampling.batch_size,
+            plan,
+            self.sampling.batch_size // world_size(),
             self.num_rows,
             replace_bad=self.sampling.max_bad_crops > 0,
+            rank=rank(),
+            world_size=world_size(),
         )
         loader = DataLoader(
             crops,
@@ -77,7 +87,7 @@ class TrainingCrops:
             generator=torch.Generator(),  # the loader's base seed must not come from the global generator
         )
         try:
-            yield from loader
+            yield from map(bad_of_all, loader) if crops.replace_bad else loader
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None

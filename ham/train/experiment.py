@@ -16,11 +16,12 @@ from ham.data.batches import TrainingSet, training_set
 from ham.data.identity import Identity, identity
 from ham.data.kaldi_dir import read_data_dir
 from ham.data.store import ArrayStore, check_current
-from ham.errors import DataError
+from ham.errors import ConfigError, DataError
 from ham.frontends import SpecAugment
 from ham.model.build import build_backbone, build_frontend, build_loss
 from ham.model.encoder import Network
 from ham.provenance import hardware, versions
+from ham.train import distributed
 from ham.train.augmentation import build_augmentation
 from ham.train.crops import TrainingCrops
 from ham.train.initial import Initial, classes, seen_in_validation, start_from
@@ -169,8 +170,14 @@ def build_loop(
     step = build_step(config, num_classes, speed, device, prepared.materials)
     if initial is not None:
         _start(initial, prepared, config, step)
-    frozen = freeze(step.backbone, config.train.freeze)
+    frozen = freeze(step.backbone, config.train.freeze)  # before the processes agree on what is trained
+    step.distribute(sync_batchnorm=config.train.sync_batchnorm, shard_loss=config.train.shard_loss)
     optimiser = _optimiser(config, step)
+    distributed.save_whole(optimiser, step.split)
+    if config.train.ema and step.split:
+        raise ConfigError(
+            "train.ema: an average is not kept of centres that are split (train.shard_loss); use one of them"
+        )
     ema = WeightAverage(step.backbone, step.loss, optimiser, config.train.ema) if config.train.ema else None
     crops = _build_crops(prepared, config, step, seed, device)
     _announce(prepared, config, step, num_classes, device)
@@ -243,7 +250,8 @@ def _validation(
         return None
     valid = validation_set(prepared.store, prepared.utt2spk, prepared.aside)
     network = Network(step.network.frontend, ema.backbone) if ema else step.network
-    return partial(validation_eer, network, prepared.store, valid, device=device)
+    compute = partial(validation_eer, network, prepared.store, valid, device=device)
+    return partial(distributed.from_first, compute)
 
 
 def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_classes: int, device: torch.device) -> None:

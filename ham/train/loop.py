@@ -16,9 +16,10 @@ from ham.config import TrainConfig
 from ham.data.batches import Batch
 from ham.errors import DataError, HamError, summarise
 from ham.model.average import stopped_early
+from ham.train import distributed
 from ham.train.checkpoints import Checkpoints
 from ham.train.crops import TrainingCrops
-from ham.train.monitor import Monitor
+from ham.train.monitor import Monitor, Silence
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
 from ham.train.tally import LOG_STEPS, Tally
@@ -92,7 +93,8 @@ class Loop:
         """
         first, epochs = self.done // self.steps_per_epoch + 1, self.training.epochs
         total = epochs * self.steps_per_epoch
-        with Monitor(self.folder, first_epoch=first, first_step=self.done, total_steps=total) as monitor:
+        watching = Silence if distributed.rank() else Monitor
+        with watching(self.folder, first_epoch=first, first_step=self.done, total_steps=total) as monitor:
             monitor.start(self.facts)
             for epoch in range(first, epochs + 1):
                 self._epoch(epoch, monitor)
@@ -147,9 +149,9 @@ class Loop:
         self.optimiser.zero_grad(set_to_none=True)
         out.loss.backward()  # type: ignore[no-untyped-call]
         if self.training.clip_grad_norm > 0:
-            nn.utils.clip_grad_norm_(self.parameters, self.training.clip_grad_norm)
-        views = self.step.views
-        tally.add(self.done + 1, batch, out.loss.detach() / views, out.accuracy.detach(), len(batch.labels) * views)
+            distributed.clip_grad_norm(self.parameters, self.step.split, self.training.clip_grad_norm)
+        views, (loss, accuracy) = self.step.views, distributed.mean_of_all(*out)
+        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.labels) * distributed.world_size() * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
         self.optimiser.step()

@@ -90,6 +90,31 @@ class Monitor:
             self._log.flush()
 
 
+class Silence(Monitor):
+    """What the processes after the first one write and show: nothing."""
+
+    def __init__(self, folder: Path, *, first_epoch: int, first_step: int, total_steps: int) -> None:
+        """Open no file."""
+
+    def __enter__(self) -> Silence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, facts: Mapping[str, str]) -> None:
+        """Say nothing."""
+
+    def advance(self, num_steps: int = 1) -> None:
+        """Show nothing."""
+
+    def step(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Write nothing."""
+
+    def epoch(self, step: int, values: Mapping[str, float | int]) -> None:
+        """Write nothing."""
+
+
 @contextmanager
 def _one_report() -> Iterator[None]:
     """TensorBoard writes in a thread and hands its error on; the thread's own traceback would be a second report."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ham.augment.augmenter import Augmenter
 from ham.augment.speed import SpeedPerturbation
@@ -14,6 +15,7 @@ from ham.data.batches import Batch
 from ham.data.store import INT16_SCALE
 from ham.losses.base import LossOutput, SpeakerLoss
 from ham.model.encoder import Network
+from ham.train import distributed
 
 FeatureMask = Callable[[Tensor, torch.Generator], Tensor]
 """Masks training features ``(B, T, F)``, as SpecAugment does."""
@@ -60,6 +62,9 @@ class TrainingStep:
         self.speed = speed
         self.crop_samples = crop_samples
         self.precision = precision
+        self.embed: nn.Module = network
+        self.classify: nn.Module = loss
+        self.split: Mapping[nn.Parameter, Any] = {}
         self._latest: tuple[Tensor, Tensor] | None = None
 
     @property
@@ -83,16 +88,41 @@ class TrainingStep:
             The sum over the views of the mean loss of each, and the accuracy over all crops.
         """
         device = generator.device
+        if batch.rows.ndim == 2:  # noise may come from other rows, and all draw their numbers together
+            batch = distributed.whole_batch(batch, device)
         rows = batch.rows.to(device, non_blocking=True)
         labels = batch.labels.to(device, non_blocking=True)
         inputs = [rows]
         if rows.ndim == 2:
             inputs, labels = self._waveforms(batch, rows, labels, generator)
+            views = len(inputs[0]) // len(rows)
+            inputs = [distributed.own_rows(one, views) for one in inputs]
+            labels = distributed.own_rows(labels, views)
         passes = [self._pass(one, labels, generator) for one in inputs]
         outs = [out for out, _ in passes]
         self._latest = torch.cat([embeddings for _, embeddings in passes]), labels.repeat(len(passes))
         loss = torch.stack([out.loss for out in outs]).mean() * self.views
         return LossOutput(loss, torch.stack([out.accuracy for out in outs]).mean())
+
+    def distribute(self, *, sync_batchnorm: bool, shard_loss: bool) -> None:
+        """Share the step with the other processes, if there are any; before an optimiser is made.
+
+        Args:
+            sync_batchnorm: batch statistics are those of all processes.
+            shard_loss: each process keeps a part of the centres, which ``split`` then names.
+
+        Raises:
+            ConfigError: if that is not possible.
+        """
+        if distributed.world_size() == 1:
+            return
+        if sync_batchnorm:
+            distributed.synchronise(self.network)
+        if shard_loss:
+            self.split = self.loss.split(distributed.rank(), distributed.world_size())
+        else:
+            self.classify = distributed.replicated(self.loss)
+        self.embed = distributed.replicated(self.network)
 
     def diagnostics(self) -> dict[str, float]:
         """What the loss's geometry does, on the latest batch.
@@ -107,10 +137,10 @@ class TrainingStep:
     def _pass(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[LossOutput, Tensor]:
         """One forward pass: the loss, and the embeddings without gradient."""
         features = self.network.frontend(rows) if rows.ndim == 2 else rows - rows.mean(1, keepdim=True)
-        features = self.mask(features, generator)
+        features = distributed.masked(self.mask, features, generator, self.views if self.joint_pass else 1)
         with torch.autocast(features.device.type, self.precision, enabled=self.precision is not None):
-            embeddings = self.network(features)
-        return self.loss(embeddings.float(), labels), embeddings.detach().float()
+            embeddings = self.embed(features)
+        return self.classify(embeddings.float(), labels), embeddings.detach().float()
 
     def _waveforms(
         self, batch: Batch, rows: Tensor, labels: Tensor, generator: torch.Generator

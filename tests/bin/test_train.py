@@ -16,7 +16,7 @@ from ham.bin import extract, make_store, score, train
 from ham.data.identity import SUMS_FILE
 from ham.data.kaldi_dir import read_data_dir, write_data_dir
 from ham.data.trials import Trials
-from ham.errors import CheckpointError, ConfigError, DataError
+from ham.errors import CheckpointError, ConfigError, DataError, HamError
 from ham.model import checkpoint
 from ham.model.encoder import SpeakerEncoder
 from ham.train.step import TrainingStep
@@ -112,6 +112,28 @@ def test_the_number_of_workers_is_no_part_of_an_experiment(lab: Lab) -> None:
     lab.pack()
     lab.train()
     lab.train(changes=("data.num_workers=1",))
+
+
+def test_several_processes_train_one_experiment_and_one_of_them_talks(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    lab.pack()
+    capfd.readouterr()
+    lab.train("--num_gpus", "2")
+    told = capfd.readouterr().err
+    assert told.count("epoch 1/2: loss") == told.count("kept for validation") == 1
+    events = [json.loads(line)["event"] for line in (lab.exp_dir / "train.jsonl").read_text().splitlines()]
+    assert events == ["start", "step", "epoch", "step", "epoch"]
+    lab.extract()
+    lab.train("--num_gpus", "1")  # it is done, whoever asks
+    with pytest.raises(ConfigError, match="expected a multiple of 3, the number of processes"):
+        lab.train("--num_gpus", "3", changes=("data.batch_size=4",))
+    with pytest.raises(HamError, match="another configuration") as caught:  # found by the processes
+        lab.train("--num_gpus", "2", changes=("train.epochs=3",))
+    assert caught.value.exit_status == 2
+    assert capfd.readouterr().err.count("another configuration") == 0
 
 
 def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
