@@ -151,6 +151,9 @@ class TrainConfig:
         precision: bfloat16: autocast of the backbone; the loss stays in float32.
         checkpoint_steps: every this many steps a checkpoint is written within the epoch, from which ``--resume`` goes
             on; 0 for none.
+        checkpoint_minutes: the same once this many minutes have passed since the last checkpoint; 0 for none.
+        skip_nonfinite: steps of the training that are skipped where the loss is not finite, weights and optimiser
+            untouched; one more stops the run. More than 0 reads the loss of each step, for which a GPU has to wait.
     """
 
     epochs: Annotated[int, Range(1, 1e6)] = 100
@@ -158,6 +161,8 @@ class TrainConfig:
     clip_grad_norm: Annotated[float, Range(0)] = 0.0
     precision: Literal["float32", "bfloat16"] = "float32"
     checkpoint_steps: Annotated[int, Range(0)] = 0
+    checkpoint_minutes: Annotated[float, Range(0)] = 0.0
+    skip_nonfinite: Annotated[int, Range(0)] = 0
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
 from ham.train.experiment import build_loop, prepare
+from ham.train.memory import check_shared_memory, told_in_words
 from ham.train.request import MATERIALS, Place, describe, find_place, write_request
 from ham.words import count
 
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> None:
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with lock_folder(folder, "train"):
+    with lock_folder(folder, "train"), told_in_words(folder):
         for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # by a run that was killed
             left.unlink()
         write_sums(folder, stores)
@@ -53,7 +54,9 @@ def main(argv: Sequence[str]) -> None:
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
-        loop.run()
+        check_shared_memory(loop.crops)
+        with loop.stop.heeded():
+            loop.run()
 
 
 def _parser() -> Parser:

@@ -13,6 +13,7 @@ from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
 from ham.errors import HamError
+from ham.train.signals import kept_from_workers, obey_parent
 
 
 def steps_per_epoch(sampling: DataConfig, num_utts: int) -> int:
@@ -75,9 +76,12 @@ class TrainingCrops:
             num_workers=self.sampling.num_workers,
             pin_memory=self.pinned,
             generator=torch.Generator(),  # the loader's base seed must not come from the global generator
+            worker_init_fn=obey_parent,
         )
+        with kept_from_workers():
+            batches = iter(loader)
         try:
-            yield from loader
+            yield from batches
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None

@@ -15,10 +15,13 @@ from torch import nn
 from ham.config import TrainConfig
 from ham.data.batches import Batch
 from ham.errors import DataError, HamError, summarise
+from ham.model import checkpoint
 from ham.train.checkpoints import Checkpoints
 from ham.train.crops import TrainingCrops
 from ham.train.monitor import Monitor
+from ham.train.nonfinite import Skipping
 from ham.train.schedules import Schedules
+from ham.train.signals import Stop, StoppedError
 from ham.train.step import TrainingStep
 from ham.train.tally import LOG_STEPS, Tally
 
@@ -46,6 +49,8 @@ class Loop:
         validate: gives the validation EER after an epoch; None for none.
         facts: what the log says first, such as the hardware.
         done: steps of the whole training that are done.
+        stop: whether the training was asked to end.
+        skipping: of steps whose loss is not finite.
     """
 
     step: TrainingStep
@@ -60,11 +65,13 @@ class Loop:
     validate: Callable[[], float] | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     done: int = field(default=0, init=False)
+    stop: Stop = field(default_factory=Stop, init=False)
     _tally_before: Mapping[str, Any] = field(default_factory=dict, init=False)  # of the epoch that a stopped run began
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = self.crops.steps_per_epoch
         self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.skipping = Skipping((self.step.backbone, self.step.loss), self.training.skip_nonfinite)
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints",
             self.training,
@@ -74,6 +81,7 @@ class Loop:
             self.schedules,
             self.device,
             self.described,
+            self.skipping,
         )
 
     def run(self) -> None:
@@ -82,6 +90,7 @@ class Loop:
         Raises:
             DivergedError: if the loss is not finite, naming the step and the utterances of its batch.
             DataError: if more crops of an epoch cannot be read than may be.
+            StoppedError: if it was asked to end, once the checkpoint of the moment is written.
         """
         first, epochs = self.done // self.steps_per_epoch + 1, self.training.epochs
         total = epochs * self.steps_per_epoch
@@ -96,8 +105,12 @@ class Loop:
         Args:
             epoch: number of the epoch.
             step: steps of the whole training that are done, for a checkpoint within the epoch.
+
+        Raises:
+            CheckpointError: if the checkpoint is missing, damaged, or another experiment's.
         """
-        self.done, self._tally_before = self.checkpoints.restore(epoch, step)
+        with checkpoint.fitting(checkpoint.path_of(self.checkpoints.folder, epoch, step)):
+            self.done, self._tally_before = self.checkpoints.restore(epoch, step)
 
     def _epoch(self, epoch: int, monitor: Monitor) -> None:
         """Train one epoch, validate, log, save."""
@@ -112,13 +125,22 @@ class Loop:
                 self._check_losses(tally)
             if number % LOG_STEPS == 0 or number == self.steps_per_epoch:
                 monitor.step(self.done, {"epoch": epoch, **self._scheduled(self.done - 1), **tally.recent()})
-            if self.checkpoints.is_due(self.done):
+            if self.checkpoints.is_due(self.done, asked=self.stop.signal is not None):
                 self._check_losses(tally)
                 self.checkpoints.save_within(self.done, tally.saved())
+                self._end_if_asked()
         values = self._summary(epoch, tally, tally.elapsed_s())
         monitor.epoch(self.done, values)  # first: a resumed run drops a line without checkpoint
         self.checkpoints.save(self.done)
         logger.info(_sentence(values, self.training.epochs))
+        self._end_if_asked()
+
+    def _end_if_asked(self) -> None:
+        """Right after a checkpoint: end, if that was asked for and there is more to do."""
+        total = self.training.epochs * self.steps_per_epoch
+        if self.stop.signal and self.done < total:
+            after = f"stopped by {self.stop.signal.name} after step {self.done} of {total}"
+            raise StoppedError(f"{self.folder}: {after}, with a checkpoint; go on with --resume", self.stop.signal)
 
     def _update(self, batch: Batch, tally: Tally) -> None:
         """One step: the values of its moment, gradients, new weights."""
@@ -129,7 +151,12 @@ class Loop:
             self.step.loss.set_margin(now["margin"])
         if "curvature" in now:
             self.step.loss.set_curvature(now["curvature"])
+        self.skipping.remember()
         out = self.step(batch, self._generator(self.done))
+        if self.skipping.skips(out.loss):
+            logger.warning("%s; skipped, %s", self._diverged(self.done + 1, batch, float(out.loss)), self.skipping)
+            self.done += 1
+            return
         self.optimiser.zero_grad(set_to_none=True)
         out.loss.backward()  # type: ignore[no-untyped-call]
         if self.training.clip_grad_norm > 0:
@@ -167,9 +194,13 @@ class Loop:
         for step, batch, loss in tally.read():
             if not np.isfinite(loss):
                 raise DivergedError(
-                    f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(batch)}; lower "
-                    "optimiser.lr or set train.clip_grad_norm, which makes another experiment: give it an --exp_name"
+                    f"{self._diverged(step, batch, loss)}; lower optimiser.lr or set train.clip_grad_norm, which makes "
+                    "another experiment: give it an --exp_name; or go on with --resume and a higher "
+                    "train.skip_nonfinite, which skips such steps"
                 )
+
+    def _diverged(self, step: int, batch: Batch, loss: float) -> str:
+        return f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(batch)}"
 
     def _summary(self, epoch: int, tally: Tally, train_s: float) -> dict[str, float | int]:
         """What is logged after an epoch; here the validation runs."""
@@ -178,6 +209,8 @@ class Loop:
             values["valid_eer"] = self.validate()
         if self.crops.sampling.max_bad_crops > 0:
             values["bad_crops"] = len(tally.bad)
+        if self.training.skip_nonfinite > 0:
+            values["skipped_steps"] = self.skipping.count
         if tally.bad:
             logger.warning(
                 "epoch %d: crops that could not be read and were replaced: %s", epoch, summarise(list(tally.bad))
