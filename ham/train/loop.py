@@ -154,7 +154,7 @@ class Loop:
         self.skipping.remember()
         out = self.step(batch, self._generator(self.done))
         if self.skipping.skips(out.loss):
-            logger.warning("%s; skipped, %s", self._diverged(self.done + 1, batch, float(out.loss)), self.skipping)
+            logger.warning("%s; skipped, %s", self._diverged(self.done + 1, batch, out.loss.item()), self.skipping)
             self.done += 1
             return
         self.optimiser.zero_grad(set_to_none=True)
