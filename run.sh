@@ -145,11 +145,19 @@ system=(--config "$config" --loss "$loss" --set "$set")
 # folder ham/ where the user stands is not meant.
 exec 3>&1
 coproc commands { PYTHONSAFEPATH=1 exec python -m ham.bin.commands; }
-# request WORD...: one request to that process; its answer is `said`.
+# request WORD...: one request to that process; its answer is `said`. A signal is handed on, and the command ends in its
+# own way: a training writes a checkpoint first. Its status is then that of run.sh.
 request() {
-  local status
+  local status name ended=
+  for name in INT TERM USR1; do
+    # shellcheck disable=SC2064
+    trap "ended=$name; printf '%s\0' $name >&${commands[1]}" "$name"
+  done
   printf '%s\0' $# "$@" >&"${commands[1]}"
   IFS= read -r -d '' status <&"${commands[0]}" && IFS= read -r -d '' said <&"${commands[0]}" || return 1
+  trap - INT TERM USR1
+  [ -z "$ended" ] || [ "$status" -ne 0 ] || status=$((128 + $(kill -l "$ended")))
+  [ -z "$ended" ] || exit "$status"
   return "$status"
 }
 # ham NAME ARGUMENT...: run a command of ham/bin.   ask NAME ARGUMENT...: the same; what it prints is `said`.

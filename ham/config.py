@@ -166,6 +166,9 @@ class TrainConfig:
             on; 0 for none.
         sync_batchnorm: of several processes: batch statistics over the crops of all of them; GPUs only.
         shard_loss: of several processes: each keeps a part of the loss's centres, for very many speakers.
+        checkpoint_minutes: the same once this many minutes have passed since the last checkpoint; 0 for none.
+        skip_nonfinite: steps of the training that are skipped where the loss is not finite, weights and optimiser
+            untouched; one more stops the run. More than 0 reads the loss of each step, for which a GPU has to wait.
     """
 
     epochs: Annotated[int, Range(1, 1e6)] = 100
@@ -180,6 +183,8 @@ class TrainConfig:
     rate_factors: dict[str, Positive] = field(default_factory=dict)
     sync_batchnorm: bool = False
     shard_loss: bool = False
+    checkpoint_minutes: Annotated[float, Range(0)] = 0.0
+    skip_nonfinite: Annotated[int, Range(0)] = 0
 
 
 @dataclass(frozen=True)

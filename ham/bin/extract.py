@@ -32,6 +32,7 @@ from ham.embeddings.recordings import (
 )
 from ham.embeddings.table import read_source, write_ark, write_embeddings
 from ham.model.average import average_checkpoints
+from ham.model.checkpoint import fitting
 from ham.model.encoder import SpeakerEncoder
 from ham.score.backends import DEFAULT, parse_backends
 from ham.score.cohort import (
@@ -66,7 +67,8 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     backends = parse_backends(options.backends)
     needs_training = any(backend.needs_training for backend in backends)
-    average_checkpoints(options.exp_dir)
+    with fitting(options.exp_dir / "checkpoints"):
+        average_checkpoints(options.exp_dir)
     encoder = SpeakerEncoder.load(options.exp_dir, options.device)
     if needs_training:
         check_training(backends, read_data_dir(options.data_dir / "train"), encoder.valid_speakers)

@@ -24,6 +24,7 @@ from ham.train import distributed
 from ham.train.experiment import build_loop, prepare
 from ham.train.initial import read_initial
 from ham.train.launch import launch, num_processes
+from ham.train.memory import check_shared_memory, told_in_words
 from ham.train.request import MATERIALS, describe, find_place, is_finished, write_request
 from ham.words import count
 
@@ -58,10 +59,11 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
         return
     distributed.wait_for_all()  # all have read the folder
-    with ExitStack() as lock:
+    with ExitStack() as work:
+        work.enter_context(told_in_words(folder))
         if not distributed.rank():
             folder.mkdir(parents=True, exist_ok=True)
-            lock.enter_context(lock_folder(folder, "train"))
+            work.enter_context(lock_folder(folder, "train"))
             for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # of a killed run
                 left.unlink()
             write_sums(folder, stores)
@@ -74,7 +76,9 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
-        loop.run()
+        check_shared_memory(loop.crops)
+        with loop.stop.heeded():
+            loop.run()
 
 
 def _parser() -> Parser:

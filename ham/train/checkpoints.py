@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,13 @@ from ham.config import TrainConfig
 from ham.model import checkpoint
 from ham.model.average import averaged_epochs
 from ham.train.distributed import rank
+from ham.train.nonfinite import Skipping
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
 from ham.train.trainable import WeightAverage
 
 
-@dataclass(frozen=True)
+@dataclass
 class Checkpoints:
     """Everything that a training needs to go on: weights, optimiser, random numbers.
 
@@ -33,6 +35,7 @@ class Checkpoints:
         described: what every checkpoint says of itself: configuration, speakers, versions.
         ema: moving average of the weights; None for none.
         eers: validation EER of each epoch so far.
+        skipping: of steps whose loss is not finite; their number so far is kept.
     """
 
     folder: Path
@@ -43,8 +46,10 @@ class Checkpoints:
     schedules: Schedules
     device: torch.device
     described: Mapping[str, Any]
+    skipping: Skipping
     ema: WeightAverage | None = None
     eers: dict[int, float] = field(default_factory=dict)
+    _written: float = field(default_factory=time.monotonic, init=False)  # when the last one was
 
     def state(self, done: int) -> dict[str, Any]:
         """All that is needed to go on after ``done`` steps of the training, or to use the model."""
@@ -63,10 +68,11 @@ class Checkpoints:
             "rng": rng,
             "valid_eers": dict(self.eers),
             **({"ema": self.ema.state_dict()} if self.ema else {}),
+            "skipped": self.skipping.count,
         }
 
     def restore(self, epoch: int, done: int | None = None) -> tuple[int, Mapping[str, Any]]:
-        """Take up the state after an epoch, or within it.
+        """Take up the state after an epoch, or within it; newer files, which are damaged, are set aside.
 
         Args:
             epoch: number of the epoch.
@@ -75,10 +81,8 @@ class Checkpoints:
         Returns:
             The steps that are done, and the tally of those of an unfinished epoch.
         """
-        path = checkpoint.epoch_path(self.folder, epoch)
-        if done is not None:
-            path = checkpoint.step_path(self.folder, epoch, done)
-        state = checkpoint.load(path)
+        state = checkpoint.load(checkpoint.path_of(self.folder, epoch, done))
+        self._check_same(state)
         self.step.backbone.load_state_dict(state["backbone"])
         self.step.loss.load_state_dict(state["loss"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -88,12 +92,26 @@ class Checkpoints:
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
-        return int(state["step"]), state.get("told", {})
+        self.skipping.count = int(state["skipped"])
+        checkpoint.set_aside(self.folder, epoch, done)
+        return int(state["step"]), {} if done is None else state["told"]
 
-    def is_due(self, done: int) -> bool:
-        """Whether a checkpoint within the epoch is to be written after ``done`` steps of the training."""
-        every = self.training.checkpoint_steps
-        return every > 0 and done % every == 0 and done % self.steps_per_epoch != 0
+    def _check_same(self, state: Mapping[str, Any]) -> None:
+        for key in ("seed", "speakers"):
+            if state.get(key) != self.described.get(key):
+                raise ValueError(f"its {key} differ")
+
+    def is_due(self, done: int, *, asked: bool = False) -> bool:
+        """Whether a checkpoint within the epoch is to be written after ``done`` steps of the training.
+
+        Args:
+            done: the steps.
+            asked: whether one is asked for, whatever steps and minutes say.
+        """
+        every, minutes = self.training.checkpoint_steps, self.training.checkpoint_minutes
+        asked |= every > 0 and done % every == 0
+        asked |= minutes > 0 and time.monotonic() - self._written >= 60 * minutes
+        return asked and done % self.steps_per_epoch != 0
 
     def save(self, done: int) -> None:
         """Write the checkpoint of a finished epoch and delete the oldest ones."""
@@ -108,6 +126,7 @@ class Checkpoints:
         if rank():  # the first process's is that of all
             return
         checkpoint.save(path, state)
+        self._written = time.monotonic()
         checkpoint.prune(self.folder, *self._kept(int(state["epoch"])))
 
     def _kept(self, epoch: int) -> tuple[int, list[int]]:

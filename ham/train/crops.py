@@ -14,6 +14,7 @@ from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, HamError
 from ham.train.distributed import bad_of_all, rank, world_size
+from ham.train.signals import kept_from_workers, obey_parent
 
 
 def steps_per_epoch(sampling: DataConfig, num_utts: int) -> int:
@@ -85,9 +86,12 @@ class TrainingCrops:
             num_workers=self.sampling.num_workers,
             pin_memory=self.pinned,
             generator=torch.Generator(),  # the loader's base seed must not come from the global generator
+            worker_init_fn=obey_parent,
         )
+        with kept_from_workers():
+            batches = iter(loader)
         try:
-            yield from map(bad_of_all, loader) if crops.replace_bad else loader
+            yield from map(bad_of_all, batches) if crops.replace_bad else batches
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None

@@ -118,6 +118,15 @@ def from_first(compute: Callable[[], float]) -> float:
     return float(value)
 
 
+def largest_of_all(value: int) -> int:
+    """The largest of a number over the processes, on all."""
+    if world_size() == 1:
+        return value
+    largest = torch.tensor(value)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
 def mean_of_all(*values: Tensor) -> tuple[Tensor, ...]:
     """Means over the processes of scalars, without gradients: of shares of a batch, those of the whole batch."""
     if world_size() == 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,15 @@ from torch import nn
 from ham.config import TrainConfig
 from ham.data.batches import Batch
 from ham.errors import DataError, HamError, summarise
+from ham.model import checkpoint
 from ham.model.average import stopped_early
 from ham.train import distributed
 from ham.train.checkpoints import Checkpoints
 from ham.train.crops import TrainingCrops
 from ham.train.monitor import Monitor, Silence
+from ham.train.nonfinite import Skipping
 from ham.train.schedules import Schedules
+from ham.train.signals import Stop, StoppedError
 from ham.train.step import TrainingStep
 from ham.train.tally import LOG_STEPS, Tally
 from ham.train.trainable import WeightAverage
@@ -51,6 +55,8 @@ class Loop:
         ema: moving average of the weights, kept by the optimiser's steps; None for none.
         frozen: modules that stay in evaluation mode.
         done: steps of the whole training that are done.
+        stop: whether the training was asked to end.
+        skipping: of steps whose loss is not finite.
     """
 
     step: TrainingStep
@@ -67,11 +73,13 @@ class Loop:
     ema: WeightAverage | None = None
     frozen: Sequence[nn.Module] = ()
     done: int = field(default=0, init=False)
+    stop: Stop = field(default_factory=Stop, init=False)
     _tally_before: Mapping[str, Any] = field(default_factory=dict, init=False)  # of the epoch that a stopped run began
 
     def __post_init__(self) -> None:
         self.steps_per_epoch = self.crops.steps_per_epoch
         self.parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.skipping = Skipping((self.step.backbone, self.step.loss), self.training.skip_nonfinite)
         self.checkpoints = Checkpoints(
             self.folder / "checkpoints",
             self.training,
@@ -81,6 +89,7 @@ class Loop:
             self.schedules,
             self.device,
             self.described,
+            self.skipping,
             self.ema,
         )
 
@@ -90,6 +99,7 @@ class Loop:
         Raises:
             DivergedError: if the loss is not finite, naming the step and the utterances of its batch.
             DataError: if more crops of an epoch cannot be read than may be.
+            StoppedError: if it was asked to end, once the checkpoint of the moment is written.
         """
         first, epochs = self.done // self.steps_per_epoch + 1, self.training.epochs
         total = epochs * self.steps_per_epoch
@@ -110,8 +120,12 @@ class Loop:
         Args:
             epoch: number of the epoch.
             step: steps of the whole training that are done, for a checkpoint within the epoch.
+
+        Raises:
+            CheckpointError: if the checkpoint is missing, damaged, or another experiment's.
         """
-        self.done, self._tally_before = self.checkpoints.restore(epoch, step)
+        with checkpoint.fitting(checkpoint.path_of(self.checkpoints.folder, epoch, step)):
+            self.done, self._tally_before = self.checkpoints.restore(epoch, step)
 
     def _epoch(self, epoch: int, monitor: Monitor) -> None:
         """Train one epoch, validate, log, save."""
@@ -128,13 +142,29 @@ class Loop:
                 self._check_losses(tally)
             if number % LOG_STEPS == 0 or number == self.steps_per_epoch:
                 monitor.step(self.done, {"epoch": epoch, **self._scheduled(self.done - 1), **tally.recent()})
-            if self.checkpoints.is_due(self.done):
+            if self._is_checkpoint_due():
                 self._check_losses(tally)
                 self.checkpoints.save_within(self.done, tally.saved())
+                self._end_if_asked()
         values = self._summary(epoch, tally, tally.elapsed_s())
         monitor.epoch(self.done, values)  # first: a resumed run drops a line without checkpoint
         self.checkpoints.save(self.done)
         logger.info(_sentence(values, self.training.epochs))
+        self._is_checkpoint_due()  # of what signals all processes learn
+        self._end_if_asked()
+
+    def _is_checkpoint_due(self) -> bool:
+        """Whether a checkpoint within the epoch is due, for all processes if it is for one."""
+        if asked := distributed.largest_of_all(self.stop.signal or 0):
+            self.stop.signal = signal.Signals(asked)
+        return bool(distributed.largest_of_all(self.checkpoints.is_due(self.done, asked=bool(self.stop.signal))))
+
+    def _end_if_asked(self) -> None:
+        """Right after a checkpoint: end, if that was asked for and there is more to do."""
+        total = self.training.epochs * self.steps_per_epoch
+        if self.stop.signal and self.done < total:
+            after = f"stopped by {self.stop.signal.name} after step {self.done} of {total}"
+            raise StoppedError(f"{self.folder}: {after}, with a checkpoint; go on with --resume", self.stop.signal)
 
     def _update(self, batch: Batch, tally: Tally) -> None:
         """One step: the values of its moment, gradients, new weights."""
@@ -145,12 +175,17 @@ class Loop:
             self.step.loss.set_margin(now["margin"])
         if "curvature" in now:
             self.step.loss.set_curvature(now["curvature"])
+        self.skipping.remember()
         out = self.step(batch, self._generator(self.done))
+        views, (loss, accuracy) = self.step.views, distributed.mean_of_all(*out)
+        if self.skipping.skips(loss):
+            logger.warning("%s; skipped, %s", self._diverged(self.done + 1, batch, loss.item()), self.skipping)
+            self.done += 1
+            return
         self.optimiser.zero_grad(set_to_none=True)
         out.loss.backward()  # type: ignore[no-untyped-call]
         if self.training.clip_grad_norm > 0:
             distributed.clip_grad_norm(self.parameters, self.step.split, self.training.clip_grad_norm)
-        views, (loss, accuracy) = self.step.views, distributed.mean_of_all(*out)
         tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.labels) * distributed.world_size() * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
@@ -183,9 +218,13 @@ class Loop:
         for step, batch, loss in tally.read():
             if not np.isfinite(loss):
                 raise DivergedError(
-                    f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(batch)}; lower "
-                    "optimiser.lr or set train.clip_grad_norm, which makes another experiment: give it an --exp_name"
+                    f"{self._diverged(step, batch, loss)}; lower optimiser.lr or set train.clip_grad_norm, which makes "
+                    "another experiment: give it an --exp_name; or go on with --resume and a higher "
+                    "train.skip_nonfinite, which skips such steps"
                 )
+
+    def _diverged(self, step: int, batch: Batch, loss: float) -> str:
+        return f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(batch)}"
 
     def _summary(self, epoch: int, tally: Tally, train_s: float) -> dict[str, float | int]:
         """What is logged after an epoch; here the validation runs."""
@@ -194,6 +233,8 @@ class Loop:
             values["valid_eer"] = self.checkpoints.eers[epoch] = self.validate()
         if self.crops.sampling.max_bad_crops > 0:
             values["bad_crops"] = len(tally.bad)
+        if self.training.skip_nonfinite > 0:
+            values["skipped_steps"] = self.skipping.count
         if tally.bad:
             logger.warning(
                 "epoch %d: crops that could not be read and were replaced: %s", epoch, summarise(list(tally.bad))

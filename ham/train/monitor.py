@@ -14,8 +14,9 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from ham.errors import naming
+from ham.errors import DataError, naming
 from ham.files import write_text
+from ham.train.event_files import keep_in_order
 
 
 class Monitor:
@@ -34,6 +35,7 @@ class Monitor:
         drop_from(self._log_path, first_epoch, first_step)
         self._log = self._log_path.open("a", encoding="utf-8")
         with _one_report(), naming(self._events):
+            keep_in_order(self._events)
             self._board = SummaryWriter(str(self._events), purge_step=first_step + 1)
         self._bar = tqdm(total=total_steps, initial=first_step, unit="step", desc="train", dynamic_ncols=True)
         self._open = ExitStack()
@@ -132,18 +134,27 @@ def _one_report() -> Iterator[None]:
 
 
 def drop_from(path: Path, epoch: int, step: int = 0) -> None:
-    """Remove the lines of ``epoch`` after ``step`` and later ones, and a line that was cut off; in one move."""
+    """Remove the lines of ``epoch`` after ``step`` and later ones, and a last line that was cut off; in one move.
+
+    Raises:
+        DataError: if another line is damaged; then the file stays as it is.
+    """
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    kept, lines = [], path.read_bytes().splitlines()
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-        except ValueError:
-            continue
-        own = int(record.get("epoch", 0))
-        if own < epoch or (own == epoch and record.get("event") == "step" and int(record.get("step", 0)) <= step):
-            kept.append(line + "\n")
+            own, place = int(record.get("epoch", 0)), int(record.get("step", 0))
+        except (ValueError, TypeError, AttributeError):
+            if number == len(lines):
+                break
+            raise DataError(
+                f"{path}:{number}: expected an event of the training in JSON, found something else; remove that line "
+                "or put back a copy of the file, and go on with --resume"
+            ) from None
+        if own < epoch or (own == epoch and record.get("event") == "step" and place <= step):
+            kept.append(line.decode() + "\n")
     write_text(path, "".join(kept))
 
 

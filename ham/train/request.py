@@ -25,8 +25,12 @@ logger = logging.getLogger(__name__)
 MATERIALS = {"musan": "noise (--musan)", "rirs": "room responses (--rirs)"}
 """Stores beside the training speech that an option takes into use, and what messages call them."""
 
-FREE = {"data": ("num_workers", "max_bad_crops"), "train": ("checkpoint_steps",)}
-"""Keys that change no number: processes that gather crops, the budget of bad ones, checkpoints within epochs."""
+FREE = {
+    "data": ("num_workers", "max_bad_crops"),
+    "train": ("checkpoint_steps", "checkpoint_minutes", "skip_nonfinite"),
+}
+"""Keys that change no number: processes that gather crops, checkpoints within epochs, and the budgets of bad crops and
+of steps without a finite loss."""
 
 
 class Place(NamedTuple):
@@ -158,10 +162,8 @@ def _system(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _last_place(checkpoints: Path) -> Place:
-    """That of the newest checkpoint."""
-    last = max([0, *checkpoint.saved_epochs(checkpoints)])
-    within = [Place(*one) for one in checkpoint.saved_steps(checkpoints) if one[0] > last]
-    return within[-1] if within else Place(last)
+    """That of the newest checkpoint that is not damaged."""
+    return Place(*checkpoint.newest(checkpoints))
 
 
 def _changes_of_audio(
@@ -213,8 +215,10 @@ def read_request(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
+        if not isinstance(tree, dict) or not all(isinstance(tree.get(block), dict) for block in FREE):
+            raise ValueError(f"expected the blocks {' and '.join(FREE)} among others")
+    except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         found = f"cannot be read ({reason}), but there are checkpoints"
-        raise CheckpointError(f"{path}: {found}; choose another --exp_name or delete {folder}") from None
-    return dict(tree) if isinstance(tree, dict) else {}
+        raise CheckpointError(f"{path}: {found}; put back a copy of it, or choose another --exp_name") from None
+    return tree

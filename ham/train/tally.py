@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,8 @@ class Tally:
         """Means over the last steps, and the speed since this was last asked."""
         now = time.perf_counter()
         values = {
-            "loss": float(np.mean(self._losses[-LOG_STEPS:])),
-            "accuracy": float(np.mean(self._accuracies[-LOG_STEPS:])),
+            "loss": _mean(self._losses[-LOG_STEPS:]),
+            "accuracy": _mean(self._accuracies[-LOG_STEPS:]),
             "crops_per_s": self._crops / max(1e-9, now - self._since),
         }
         self._crops, self._since = 0, now
@@ -92,4 +92,9 @@ class Tally:
 
     def means(self) -> dict[str, float]:
         """Means over the epoch."""
-        return {"loss": float(np.mean(self._losses)), "accuracy": float(np.mean(self._accuracies))}
+        return {"loss": _mean(self._losses), "accuracy": _mean(self._accuracies)}
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Their mean; NaN where every step was skipped."""
+    return float(np.mean(values)) if values else float("nan")

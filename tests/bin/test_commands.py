@@ -27,7 +27,15 @@ def kill(argv):
     os.kill(os.getpid(), int(argv[0]))
 def bug(argv):
     raise ValueError("a bug")
-for main in (sleep, say, kill, bug):
+def count(argv):
+    heard = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, lambda number, _: heard.append(number))
+    os.write(3, str(os.getpid()).encode())
+    while signal.SIGUSR1 not in heard:
+        time.sleep(0.01)
+    print(*sorted(heard))
+for main in (sleep, say, kill, bug, count):
     sys.modules[f"ham.bin.{main.__name__}"] = types.SimpleNamespace(main=main)
 from ham.bin import commands
 sys.exit(commands.run(commands.main, []))
@@ -49,15 +57,18 @@ class Shell:
         os.close(users)
 
     def send(self, *words: str) -> None:
+        self.write(str(len(words)), *words)
+
+    def write(self, *words: str) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write("".join(f"{word}\0" for word in (str(len(words)), *words)).encode())
+        self.process.stdin.write("".join(f"{word}\0" for word in words).encode())
         self.process.stdin.flush()
 
     def __call__(self, *words: str) -> tuple[int, str]:
         self.send(*words)
-        return int(self._word()), self._word()
+        return int(self.word()), self.word()
 
-    def _word(self) -> str:
+    def word(self) -> str:
         assert self.process.stdout is not None
         read = self.process.stdout.read
         return b"".join(iter(lambda: read(1).strip(b"\0"), b"")).decode()
@@ -113,6 +124,34 @@ def test_a_command_ends_with_the_shell() -> None:
     else:
         raise AssertionError("the command outlived the shell")
     os.close(shell.said)
+
+
+@pytest.mark.parametrize("group", [False, True])
+def test_a_signal_to_the_shell_reaches_the_command_once(group: bool) -> None:
+    shell = Shell()
+    shell.send("ask", "count")
+    command = int(os.read(shell.said, 100))
+    for name, number in (("INT", signal.SIGINT), ("TERM", signal.SIGTERM)):
+        for pid in (command, shell.process.pid) if group else ():
+            os.kill(pid, number)
+        shell.write(name)
+    shell.write("USR1")
+    assert (int(shell.word()), shell.word()) == (0, "2 10 15")
+    shell.write("TERM")  # too late: it is no request
+    assert shell("ask", "say") == (0, "")
+    shell.process.communicate()
+    os.close(shell.said)
+
+
+@pytest.mark.parametrize(("name", "status"), [("TERM", 143), ("INT", 130), ("USR1", 138)])
+def test_a_command_that_is_handed_a_signal_ends_by_it(shell: Shell, name: str, status: int) -> None:
+    shell.send("ask", "sleep")
+    children = Path(f"/proc/{shell.process.pid}/task/{shell.process.pid}/children")
+    while not children.read_text():
+        time.sleep(0.01)
+    shell.write(name)
+    assert int(shell.word()) == status
+    shell.word()
 
 
 def test_requests_are_read_word_by_word() -> None:

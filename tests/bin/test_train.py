@@ -490,3 +490,51 @@ def test_a_flipped_byte_of_test_speech_is_found_when_it_is_embedded(lab: Lab) ->
     flip_byte(shard, shard.stat().st_size // 2)
     with pytest.raises(DataError, match=r"store/test/shard-00000\.npy: damaged: expected CRC-32 .*run stage 3"):
         lab.extract()
+
+
+def test_a_damaged_configuration_is_a_sentence(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.pack()
+    lab.train()
+    path = lab.exp_dir / "config.yaml"
+    content, rng = path.read_bytes(), np.random.default_rng(1)
+    for junk in (b"", b"5", b"\xff\xfe\0", b"data: 5\ntrain: {}", b"a: [", content[: len(content) // 2]):
+        path.write_bytes(junk)
+        with pytest.raises(CheckpointError, match=r"config\.yaml: cannot be read .*; put back a copy of it, or choose"):
+            lab.train()
+    refused = 0
+    for place, bit in zip(rng.integers(0, len(content), 60), rng.integers(0, 8, 60), strict=True):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << bit
+        path.write_bytes(damaged)
+        try:
+            lab.train()
+        except (CheckpointError, ConfigError) as error:
+            refused += "\n" not in str(error)
+    assert refused > 40
+
+
+def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.pack()
+    two = ("train.average_last=2",)
+    lab.train(changes=two)
+    newest = lab.exp_dir / "checkpoints/epoch_0002.pt"
+    whole = checkpoint.load(newest)
+    flip_byte(newest, newest.stat().st_size // 2)
+    with pytest.raises(CheckpointError, match=r"epoch_0002\.pt: damaged .*--resume goes on after epoch 1"):
+        lab.extract()
+    with pytest.raises(ConfigError, match=r"stopped after epoch 1 of 2; go on with --resume"):
+        lab.train(changes=two)
+    lab.train("--resume", "true", changes=two)
+    assert "epoch_0002.pt: damaged (the CRC-32 of " in caplog.text
+    assert "the checkpoint before it counts" in caplog.text
+    torch.testing.assert_close(checkpoint.load(newest)["backbone"], whole["backbone"], rtol=0, atol=0)
+    lab.extract()
+
+
+def test_checkpoints_of_two_networks_are_not_averaged(lab: Lab) -> None:
+    lab.pack()
+    lab.train(changes=("train.average_last=2",))
+    path = lab.exp_dir / "checkpoints/epoch_0001.pt"
+    checkpoint.save(path, {**checkpoint.load(path), "backbone": {}})
+    with pytest.raises(CheckpointError, match="checkpoints: can be read, but is not of this experiment"):
+        lab.extract()

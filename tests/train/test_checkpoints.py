@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
 import torch
 
+from ham.errors import CheckpointError
 from ham.model import checkpoint
 from ham.train.loop import Loop
 from ham.train.step import TrainingStep
@@ -50,3 +52,61 @@ def test_weights_optimiser_and_random_numbers_come_back(make_step: Make, make_lo
         assert torch.equal(one, again)
         state, copy = loop.optimiser.state[one], other.optimiser.state[again]
         assert all(torch.equal(torch.as_tensor(state[key]), torch.as_tensor(copy[key])) for key in state)
+
+
+def test_minutes_count_from_the_last_checkpoint(
+    make_step: Make, make_loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.monotonic()]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    checkpoints = make_loop(make_step(), checkpoint_minutes=2.5).checkpoints
+    now[0] += 149
+    assert not checkpoints.is_due(4)
+    now[0] += 100
+    assert checkpoints.is_due(4)
+    assert not checkpoints.is_due(6)  # the end of an epoch has one anyway
+    checkpoints.save_within(4, {})
+    assert not checkpoints.is_due(5)
+    assert checkpoints.is_due(5, asked=True)
+
+
+def test_a_damaged_last_one_is_set_aside_and_the_training_ends_the_same(
+    make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    loop = make_loop(make_step())
+    loop.run()
+    folder = loop.checkpoints.folder
+    whole = checkpoint.load(checkpoint.epoch_path(folder, 3))
+    path = checkpoint.epoch_path(folder, 3)
+    path.write_bytes(path.read_bytes()[:-100])
+    again = make_loop(make_step())
+    again.resume(*checkpoint.newest(folder))
+    assert again.done == 6
+    assert (folder / "epoch_0003.pt.damaged").exists()
+    again.run()
+    torch.testing.assert_close(checkpoint.load(path)["backbone"], whole["backbone"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"loss": {"weight": torch.zeros(2, 2)}}, "size mismatch"),
+        ({"seed": 6}, "its seed differ"),
+        ({"rng": None}, "not subscriptable"),
+        ({"optimiser": {"state": {}, "param_groups": []}}, "parameter group"),
+    ],
+)
+def test_what_is_of_another_experiment_is_a_sentence(
+    other: dict[str, object], said: str, make_step: Make, make_loop: Callable[..., Loop]
+) -> None:
+    loop = make_loop(make_step(), epochs=1)
+    loop.run()
+    path = checkpoint.epoch_path(loop.checkpoints.folder, 1)
+    state = checkpoint.load(path)
+    checkpoint.save(path, {**state, **other})
+    with pytest.raises(CheckpointError, match=f"epoch_0001.pt: can be read, but is not of this experiment .*{said}"):
+        make_loop(make_step()).resume(1)
+    for key in ("backbone", "optimiser", "rng", "step"):
+        checkpoint.save(path, {k: v for k, v in state.items() if k != key})
+        with pytest.raises(CheckpointError, match=f"it lacks '{key}'"):
+            make_loop(make_step()).resume(1)

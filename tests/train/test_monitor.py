@@ -13,6 +13,7 @@ import pytest
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ham.cli import run
+from ham.errors import DataError
 from ham.train.monitor import Monitor, drop_from
 
 
@@ -102,3 +103,17 @@ def test_a_file_where_the_curves_should_be(tmp_path: Path, capsys: pytest.Captur
 
     assert run(main, []) == 1
     assert f"{tmp_path}/tensorboard: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("junk", [b"\xff\xfe", b"{", b"5", b"[]", b'{"epoch": null}', b'{"epoch": "x"}', b"\0\0"])
+def test_a_damaged_line_is_named_and_nothing_is_lost_but_a_cut_last_one(junk: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "train.jsonl"
+    good = [json.dumps({"event": "step", "epoch": 1, "step": step}).encode() for step in (1, 2)]
+    path.write_bytes(b"\n".join([good[0], junk, good[1]]))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"train\.jsonl:2: expected an event of the training in JSON"):
+        drop_from(path, 2)
+    assert path.read_bytes() == before
+    path.write_bytes(b"\n".join([*good, junk]))
+    drop_from(path, 2)
+    assert path.read_bytes() == b"\n".join([*good, b""])

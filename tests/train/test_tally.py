@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import pytest
@@ -51,3 +52,9 @@ def test_a_tally_goes_on_from_what_was_saved() -> None:
 @pytest.mark.parametrize(("device", "interval"), [("cpu", 1), ("meta", LOG_STEPS)])
 def test_only_a_processor_is_read_at_every_step(device: str, interval: int) -> None:
     assert Tally(torch.device(device), {}).interval == interval
+
+
+def test_without_a_step_that_counts_there_is_no_mean() -> None:
+    tally = Tally(torch.device("cpu"), {})
+    assert all(math.isnan(value) for value in tally.means().values())
+    assert math.isnan(tally.recent()["loss"])

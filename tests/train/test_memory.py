@@ -1,0 +1,113 @@
+"""Memory that runs out: refused before, or told in a sentence."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ham.errors import ConfigError, HamError
+from ham.train.loop import Loop
+from ham.train.memory import check_shared_memory, told_in_words
+from ham.train.step import TrainingStep
+
+Make = Callable[..., TrainingStep]
+
+
+def allocate_on_the_host() -> None:
+    torch.empty(2**55, dtype=torch.uint8)
+
+
+def allocate_with_numpy() -> None:
+    np.empty(2**55, np.uint8)
+
+
+def allocate_on_an_accelerator() -> None:
+    raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+
+def cublas() -> None:
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+def fork() -> None:
+    raise OSError(12, "Cannot allocate memory")
+
+
+def shared_memory() -> None:
+    raise RuntimeError(
+        "DataLoader worker (pid 1) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+        "shared memory. Please try to raise your shared memory limit."
+    )
+
+
+def worker() -> None:
+    raise RuntimeError(
+        "Caught _ArrayMemoryError in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n"
+        "  File ...\nnumpy._core._exceptions._ArrayMemoryError: Unable to allocate 8.00 TiB for an array\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fail", "said"),
+    [
+        (allocate_on_the_host, "out of memory; use fewer data.num_workers, then .*make data.batch_size or loss.chunk"),
+        (allocate_with_numpy, "out of memory; use fewer data.num_workers"),
+        (allocate_on_an_accelerator, r"out of memory on the accelerator; make data.batch_size .*\(CUDA out of memory"),
+        (cublas, "out of memory on the accelerator"),
+        (fork, "out of memory; use fewer"),
+        (shared_memory, r"no shared memory left \(/dev/shm\); give it more or use fewer data.num_workers"),
+        (worker, r"^exp: out of memory; .*\(numpy.*_ArrayMemoryError: Unable to allocate 8.00 TiB"),
+    ],
+)
+def test_used_up_memory_is_a_sentence(fail: Callable[[], None], said: str) -> None:
+    with pytest.raises(HamError, match=said) as caught, told_in_words(Path("exp")):
+        fail()
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 1
+
+
+def test_other_errors_pass() -> None:
+    for error in (RuntimeError("a bug"), OSError(28, "No space left on device"), ValueError("out of memory")):
+        with pytest.raises(type(error)) as caught, told_in_words(Path("exp")):
+            raise error
+        assert caught.value is error
+
+
+def test_a_killed_worker_is_a_sentence_that_names_memory(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(), epochs=1000, num_workers=2)
+
+    def kill(*_: object) -> None:
+        if loop.done == 4:
+            children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+            os.kill(int(children[0]), signal.SIGKILL)
+
+    loop.step.backbone.register_forward_pre_hook(kill)
+    said = r"crops was killed, as .* the memory is used up; use fewer data\.num_workers"
+    with pytest.raises(HamError, match=said), told_in_words(loop.folder):
+        loop.run()
+
+
+def test_too_little_shared_memory_is_refused(
+    make_step: Make, make_loop: Callable[..., Loop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = 8 * 4400 * 2  # crops, samples, bytes
+    crops = make_loop(make_step(), num_workers=3).crops
+    for free, refused in ((7 * batch, False), (7 * batch - 1, True)):
+        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        if refused:
+            with pytest.raises(
+                ConfigError, match=r"batches of 3 workers, found 0 MiB; give it more \(docker run --shm"
+            ):
+                check_shared_memory(crops, tmp_path)
+        else:
+            check_shared_memory(crops, tmp_path)
+    check_shared_memory(crops, tmp_path / "not there")
+    check_shared_memory(make_loop(make_step()).crops, tmp_path)
