@@ -472,7 +472,7 @@ def test_voxceleb_ends_with_a_table_of_all_lists(miniature: Miniature, voxceleb:
 
 def test_the_key_is_nowhere(voxceleb: Finished) -> None:
     if Path("/proc/self/cmdline").exists():
-        assert voxceleb.spy.saw("ham.bin.download"), "the spy has slept"
+        assert voxceleb.spy.saw("ham.bin.commands"), "the spy has slept"
     assert not voxceleb.spy.saw(SHARE)
     assert not any(SHARE in text for text in voxceleb.corpus.said)
     files = [path for path in voxceleb.corpus.folder.rglob("*") if path.is_file()]
