@@ -15,7 +15,6 @@ logger = logging.getLogger(__name__)
 
 KEPT = (
     "config", "seed", "fingerprint", "num_speakers", "speakers", "valid_speakers", "versions", "schedules", "command",
-    "epoch",
 )  # fmt: skip
 """What ``average.pt`` takes from the last checkpoint as it is."""
 
@@ -55,8 +54,8 @@ def averaged_epochs(training: TrainConfig, eers: Mapping[int, float], last: int)
 def average_checkpoints(exp_dir: Path) -> None:
     """Average the epochs of a finished training that ``train.keep`` and ``train.average_last`` say into ``average.pt``.
 
-    It holds ``KEPT``, the ``epochs``, and the averaged ``backbone`` and ``loss``. One that is there already stays if it
-    was made after the last epoch, and is younger than its checkpoint and those that it is the mean of.
+    It holds ``KEPT``, the ``epochs``, the last ``epoch``, and the averaged ``backbone`` and ``loss``. One that is there
+    already stays if it was made after the last epoch, and is younger than its checkpoint and those that it averages.
 
     Args:
         exp_dir: the experiment.
@@ -82,7 +81,7 @@ def average_checkpoints(exp_dir: Path) -> None:
     loaded |= {epoch: checkpoint.load(checkpoint.epoch_path(folder, epoch)) for epoch in wanted if epoch not in loaded}
     states = [weights_in_use(loaded[epoch]) for epoch in wanted]
     model: dict[str, Any] = {key: last[key] for key in KEPT}
-    model["epochs"] = wanted
+    model["epochs"], model["epoch"] = wanted, epochs[-1]
     for part in ("backbone", "loss"):
         model[part] = checkpoint.average([state[part] for state in states])
     checkpoint.save(path, model)

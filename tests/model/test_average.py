@@ -20,7 +20,6 @@ def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
             "backbone": {"w": torch.full((2,), float(epoch))},
             "loss": {"weight": torch.full((3,), 10.0 * epoch)},
             **dict.fromkeys({*KEPT} - {"config"}, 1),
-            "epoch": epoch,
         }
         path = checkpoint.epoch_path(folder / "checkpoints", epoch)
         checkpoint.save(path, state)
@@ -31,7 +30,7 @@ def test_the_last_epochs_are_averaged(tmp_path: Path) -> None:
     write(tmp_path, range(3, 8), total=7, average_last=3)
     average_checkpoints(tmp_path)
     model = checkpoint.load(tmp_path / "average.pt")
-    assert {*model} == {*KEPT, "epochs", "backbone", "loss"}
+    assert {*model} == {*KEPT, "epochs", "epoch", "backbone", "loss"}
     assert model["epochs"] == [5, 6, 7]
     assert model["backbone"]["w"].tolist() == [6.0, 6.0]
     assert model["loss"]["weight"].tolist() == [60.0] * 3
