@@ -28,9 +28,10 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("ham.geometry", "ham.audio"),
     ("ham.frontends", "ham.backbones", "ham.losses", "ham.data"),
     ("ham.augment", "ham.corpora", "ham.embeddings"),
-    ("ham.prepare", "ham.model", "ham.score"),
-    ("ham.train", "ham.analysis"),
-    ("ham.report", "ham.sweep"),
+    ("ham.prepare", "ham.score"),
+    ("ham.model",),
+    ("ham.train", "ham.analysis", "ham.enrolment"),
+    ("ham.report", "ham.sweep", "ham.demo"),
     ("ham.bin", "ham.__main__", "egs"),
 )
 """The rooms, lowest floor first. A module imports from its own room, from lower floors, and ``ham`` itself for its
