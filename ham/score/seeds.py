@@ -16,6 +16,7 @@ from ham.score.intervals import (
     difference_interval,
     influences,
     rate_interval,
+    speaker_freedom,
     speaker_variance,
 )
 from ham.score.metrics import Numbers
@@ -76,7 +77,8 @@ def summarise_seeds(
     and the variance s^2 of a training's logit EER, which is pooled over all systems: two or three trainings of one tell
     little of it, those of all together more. The assumption is that trainings of all systems scatter alike on the logit
     scale; a system whose trainings scatter more than the others' gets too short an interval. The degrees of freedom are
-    those of Welch and Satterthwaite, V^2 / (V_S^2 / (S - 1) + (V - V_S)^2 / f) with f = sum (K - 1) over the systems. A
+    those of Welch and Satterthwaite, V^2 / (V_S^2 / f_S + (V - V_S)^2 / f) with f_S of
+    :func:`ham.score.intervals.speaker_freedom` (for a difference S - 1) and f = sum (K - 1) over the systems. A
     difference of two systems has the speakers' variance of the difference, in which what a hard speaker does to both
     cancels, and the trainings' variances of both. With one training of each nothing is known of further ones, and the
     interval holds the training fixed.
@@ -134,22 +136,20 @@ def _logit(training: Influences) -> float:
 def _estimate(trainings: Sequence[Influences], scatter: Estimate) -> Estimate:
     speakers = np.mean([training.speakers for training in trainings], axis=0)
     pairs = np.mean([training.pairs for training in trainings], axis=0)
-    return _joint(speaker_variance(speakers, pairs), len(speakers), [trainings], scatter)
+    return _joint(Estimate(speaker_variance(speakers, pairs), speaker_freedom(speakers)), [trainings], scatter)
 
 
-def _joint(
-    of_speakers: float, num_speakers: int, systems: Sequence[Sequence[Influences]], scatter: Estimate
-) -> Estimate:
+def _joint(of_speakers: Estimate, systems: Sequence[Sequence[Influences]], scatter: Estimate) -> Estimate:
     """The speakers' variance with that of the trainings of one system, or of two that are compared."""
     of_trainings = 0.0
     for trainings in systems:
         if len(trainings) > 1:
             middle = min(max(_mean(trainings), trainings[0].half_error), 1 - trainings[0].half_error)
             of_trainings += scatter.variance * (middle * (1 - middle)) ** 2 / len(trainings)
-    variance = of_speakers + of_trainings
-    if not variance:
-        return Estimate(0.0, max(1, num_speakers - 1))
-    parts = of_speakers**2 / max(1, num_speakers - 1) + of_trainings**2 / max(1.0, scatter.freedom)
+    if not of_trainings:
+        return of_speakers
+    variance = of_speakers.variance + of_trainings
+    parts = of_speakers.variance**2 / of_speakers.freedom + of_trainings**2 / scatter.freedom
     return Estimate(variance, variance**2 / parts)
 
 
@@ -160,5 +160,6 @@ def _difference(system: Sequence[Influences], reference: Sequence[Influences], s
         for name in ("speakers", "pairs")
     )
     value = _mean(system) - _mean(reference)
-    estimate = _joint(speaker_variance(speakers, pairs), len(speakers), [system, reference], scatter)
+    of_speakers = Estimate(speaker_variance(speakers, pairs), max(1, len(speakers) - 1))
+    estimate = _joint(of_speakers, [system, reference], scatter)
     return Difference(value, difference_interval(value, estimate))

@@ -12,6 +12,7 @@ from ham.score.intervals import (
     eer_interval,
     influences,
     rate_interval,
+    speaker_freedom,
     speaker_variance,
 )
 from ham.score.metrics import eer
@@ -54,17 +55,18 @@ def test_trainings_add_the_variance_of_all_systems() -> None:
     logits = [logit(eer(one, labels)) for one in sets]
     scatter = (np.var(logits[:2], ddof=1) + 2 * np.var(logits[2:], ddof=1)) / 3
 
-    def expected(of_speakers: float, *spreads: float) -> Estimate:
+    def expected(of_speakers: float, freedom: float, *spreads: float) -> Estimate:
         variance = of_speakers + sum(spreads)
-        return Estimate(variance, variance**2 / (of_speakers**2 / 11 + sum(spreads) ** 2 / 3))
+        return Estimate(variance, variance**2 / (of_speakers**2 / freedom + sum(spreads) ** 2 / 3))
 
     spread = [scatter * (one.mean * (1 - one.mean)) ** 2 / len(one.eers) for one in (good, poor)]
     own = speaker_variance(speakers[:2].mean(0), pairs[:2].mean(0))
-    assert good.interval == pytest.approx(rate_interval(good.mean, expected(own, spread[0]), parts[0].half_error))
+    known = expected(own, speaker_freedom(speakers[:2].mean(0)), spread[0])
+    assert good.interval == pytest.approx(rate_interval(good.mean, known, parts[0].half_error))
     both = speaker_variance(*(one[2:].mean(0) - one[:2].mean(0) for one in (speakers, pairs)))
     assert poor.difference is not None
     assert poor.difference.value == pytest.approx(poor.mean - good.mean)
-    wanted = difference_interval(poor.difference.value, expected(both, *spread))
+    wanted = difference_interval(poor.difference.value, expected(both, 11, *spread))
     assert poor.difference.interval == pytest.approx(wanted)
 
 
