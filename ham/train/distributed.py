@@ -1,4 +1,4 @@
-"""A training by several processes: what each takes of a batch, and what all of them bring together.
+"""Work by several processes: what each takes of a batch, and what all of them bring together.
 
 Processes meet through ``torch.distributed``, started by ``torchrun`` or by :mod:`ham.train.launch`. One process, which
 never joins, finds every function here to be the identity. All processes follow one order of the epoch and draw the
@@ -14,8 +14,10 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.nn.parallel import DistributedDataParallel
@@ -137,6 +139,13 @@ def mean_of_all(*values: Tensor) -> tuple[Tensor, ...]:
     together = torch.stack([value.detach().float() for value in values])
     dist.all_reduce(together)
     return tuple((together / world_size()).unbind())
+
+
+def sum_of_all(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sum over the processes, element by element."""
+    if world_size() > 1:
+        dist.all_reduce(torch.from_numpy(values))
+    return values
 
 
 def bad_of_all(batch: Batch) -> Batch:

@@ -50,13 +50,13 @@ def test_a_process_that_fails_ends_the_job_with_its_reason(
     trouble: str, status: int, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ProcessError, match=text) as caught:
-        launch([sys.executable, "-c", JOIN.format(trouble=trouble)], processes=2)
+        launch([sys.executable, "-c", JOIN.format(trouble=trouble)], processes=2, cure="again")
     assert caught.value.exit_status == status
     assert capfd.readouterr().err == ""  # the command that launches them tells it, once
 
 
 def test_a_job_that_works_returns(capfd: pytest.CaptureFixture[str]) -> None:
-    launch([sys.executable, "-c", JOIN.format(trouble="print('two', file=sys.stderr)")], processes=2)
+    launch([sys.executable, "-c", JOIN.format(trouble="print('two', file=sys.stderr)")], processes=2, cure="again")
     assert capfd.readouterr().err == ""  # only the first process talks
 
 
