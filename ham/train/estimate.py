@@ -131,12 +131,12 @@ def estimate(
         where = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
         source = f"{NUM_STEPS} steps of {timing.crops} crops timed on {where}"
     steps, batch_size = epoch_steps(config, sizes.num_utts)
-    speed = f"{crops_per_s:.0f}" if crops_per_s >= 100 else f"{crops_per_s:.3g}"
+    shown = f"{crops_per_s:.0f}" if crops_per_s >= 100 else f"{crops_per_s:.3g}"
     return Estimate(
         config.train.epochs * steps * batch_size * step.views / crops_per_s,
         disk_bytes(config, step, sizes, num_backends, 1 + NUM_CROPS * crops),
         f"{config.train.epochs} epochs x {steps} steps x {batch_size} crops x {step.views} views at "
-        f"{speed} crops/s ({source})",
+        f"{shown} crops/s ({source})",
     )
 
 
