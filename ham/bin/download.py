@@ -67,7 +67,7 @@ def _plan(options: Any, corpora: Path, stored: Sequence[ArchiveSet]) -> SpacePla
         options.keep_archives,
         options.store_dir,
         stored,
-        made_bytes=round(options.made_gb * 1e9),
+        made_share=options.made_share,
         packs_now=options.stop_stage >= STAGE_OF_STORES,
         saving=options.saving,
     )
@@ -90,9 +90,7 @@ def _parser() -> Parser:
     parser.add_argument("--corpora_dir", type=Path, help="folder to unpack into; default: corpora beside the archives")
     parser.add_argument("--store_dir", type=Path, help="folder of the audio stores, for the check of the disk space")
     parser.add_argument("--stored", nargs="*", default=[], metavar="SET", help="sets whose audio goes into the stores")
-    parser.add_argument(
-        "--made_gb", type=_size, default=0.0, help="what the corpus will write into --corpora_dir besides"
-    )
+    parser.add_argument("--made_share", type=_share, default=0.0, help="what will be made of the files, of their size")
     parser.add_argument(
         "--stop_stage", type=at_least(1), default=STAGE_OF_STORES, help="below 3 the stores may lack room; that is said"
     )
@@ -110,9 +108,9 @@ def _parser() -> Parser:
     return parser
 
 
-def _size(text: str) -> float:
+def _share(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        raise argparse.ArgumentTypeError(f"expected gigabytes, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a share such as 0.5, found {text!r}")
     return float(text)
 
 

@@ -20,9 +20,9 @@ class SpacePlan:
 
     ``corpora`` is the folder to unpack into, ``audio_format`` that of the copy of m4a speech: ``wav``, ``flac`` or
     ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read. ``store`` is the
-    folder of the audio stores that stage 3 packs of ``stored``; None where nothing is packed. ``made_bytes`` is what
-    stage 1 will write there besides. ``packs_now``: stage 3 belongs to what is asked for. ``saving`` is a choice of
-    the caller that needs less.
+    folder of the audio stores that stage 3 packs of ``stored``; None where nothing is packed. ``made_share`` is what
+    stage 1 will make of the unpacked files, as a share of their size. ``packs_now``: stage 3 belongs to what is asked
+    for. ``saving`` is a choice of the caller that needs less.
     """
 
     corpora: Path
@@ -30,7 +30,7 @@ class SpacePlan:
     keep_archives: bool = True
     store: Path | None = None
     stored: Sequence[ArchiveSet] = ()
-    made_bytes: int = 0
+    made_share: float = 0.0
     packs_now: bool = True
     saving: str = ""
 
@@ -122,8 +122,8 @@ def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], plan: Sp
         yield f"{one.name}: {gigabytes(fetch)} to fetch + {gigabytes(one.unpacked_bytes)} unpacked{copied}{later}"
     if sum(missing.values()) > of_sets:
         yield f"trial lists: {gigabytes(sum(missing.values()) - of_sets)} to fetch"
-    if plan.made_bytes:
-        yield f"to be made of them: {gigabytes(plan.made_bytes)}"
+    if plan.made_share and sets:
+        yield f"to be made of them: {gigabytes(_made_bytes(sets, plan))}"
     if plan.store_bytes:
         yield f"audio stores of stage 3, 16-bit samples: {gigabytes(plan.store_bytes)}"
 
@@ -146,7 +146,7 @@ def needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], plan: SpacePla
     for one in sets:
         steps.append((plan.corpora, one.unpacked_bytes + one.converted_bytes(plan.audio_format)))
         steps.append((archives, 0 if plan.keep_archives else -one.archive_bytes))
-    steps.append((plan.corpora, plan.made_bytes))
+    steps.append((plan.corpora, _made_bytes(sets, plan)))
     first: dict[int, Path] = {}
     now, most = dict[int, int](), dict[int, int]()
 
@@ -162,6 +162,10 @@ def needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], plan: SpacePla
     in_stage_1 = dict(most)
     _add(plan.store or plan.corpora, plan.store_bytes)
     return [Need(place, in_stage_1.get(disk, 0), most[disk]) for disk, place in first.items()]
+
+
+def _made_bytes(sets: Sequence[ArchiveSet], plan: SpacePlan) -> int:
+    return round(plan.made_share * sum(one.unpacked_bytes for one in sets))
 
 
 def _existing(folder: Path) -> Path:

@@ -139,7 +139,7 @@ def test_stores_that_are_not_packed_now_are_a_warning(
     tmp_path: Path, free: list[int], caplog: pytest.LogCaptureFixture
 ) -> None:
     speech = replace(archive("a.zip", 5 * GIGA, 10 * GIGA), hours=1000.0)
-    plan = SpacePlan(tmp_path, store=tmp_path / "store", stored=(speech,), made_bytes=2 * GIGA, packs_now=False)
+    plan = SpacePlan(tmp_path, store=tmp_path / "store", stored=(speech,), made_share=0.2, packs_now=False)
     free[0] = 17 * GIGA
     with caplog.at_level(logging.INFO):
         check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], plan)
@@ -162,7 +162,7 @@ VOX, CN = ("vox1_dev", "vox1_test", "vox2_dev"), ("cn1", "cn2")
     [  # egs/*/README.md: archives, unpacked, copy as flac or joined utterances; and the stores
         ("voxceleb", VOX, SpacePlan(Path(), "flac"), (123.6 + 139.8 + 165.4, 331.0)),
         ("voxceleb", VOX, SpacePlan(Path(), "store", keep_archives=False), (139.8, 331.0)),
-        ("cnceleb", CN, SpacePlan(Path(), made_bytes=20 * GIGA), (121.5 + 128.0 + 20, 175.7)),
+        ("cnceleb", CN, SpacePlan(Path(), made_share=0.16), (121.5 + 128.0 + 20, 175.7)),
     ],
 )
 def test_the_sums_of_the_corpora(
