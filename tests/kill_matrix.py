@@ -4,7 +4,8 @@
     python -m tests.kill_matrix --kills 10 --processes 2     # a part of it
 
 A training is killed in its start, in a step or while it writes a checkpoint, several times on its way to the end, then
-compared in weights, optimiser, random state and log. Of several processes all are killed, or one, which ends the rest.
+compared in weights, optimiser, random state and log. Of several processes all are killed, or one of them or
+their launcher, which ends the rest.
 ``tests/test_killed_training.py`` is the smaller set that the suite runs.
 """
 
@@ -80,20 +81,21 @@ def runs(pid: int) -> bool:
         return False
 
 
-def kill(pid: int, only: bytes = b"") -> list[int]:
-    """Kill a process and all that it has started, or the last of these with some words in its command line.
+def kill(pid: int, whom: str) -> list[int]:
+    """Kill a training.
 
     Args:
-        pid: of the process.
-        only: the words; all are killed where none has them.
+        pid: of the process that was started.
+        whom: ``all`` of its processes; ``one`` of those that train, or of their workers; or the ``launcher`` of them.
 
     Returns:
         All of them, killed or not.
     """
     os.kill(pid, signal.SIGSTOP)  # it must not start others meanwhile
     both = [pid, *descendants(pid)]
-    lines = {one: Path(f"/proc/{one}/cmdline") for one in both[1:] if only}
-    victims = [one for one, line in lines.items() if line.exists() and only in line.read_bytes()][-1:] or both
+    lines = {one: Path(f"/proc/{one}/cmdline") for one in both[1:]}
+    training = [one for one, line in lines.items() if line.exists() and b"ham.bin.train" in line.read_bytes()]
+    victims = {"all": both, "one": training[-1:] or both, "launcher": [pid]}[whom]
     for one in victims:
         with contextlib.suppress(ProcessLookupError):
             os.kill(one, signal.SIGKILL)
@@ -121,14 +123,14 @@ def train(words: list[str]) -> None:
     assert process.exitcode == 0, f"{words}: status {process.exitcode}"
 
 
-def train_and_kill(words: list[str], exp_dir: Path, steps: int, delay_s: float, only: bytes) -> None:
+def train_and_kill(words: list[str], exp_dir: Path, steps: int, delay_s: float, whom: str) -> None:
     """Train, and kill it some time after there is a checkpoint of so many steps."""
     process = start(words)
     while steps_of(exp_dir / "checkpoints") < steps:
         assert process.is_alive(), f"{words}: status {process.exitcode}"
         time.sleep(0.001)
     time.sleep(delay_s)
-    pids = kill(process.pid or 0, only)
+    pids = kill(process.pid or 0, whom)
     process.join(LONGEST_S)
     assert process.exitcode, f"{words}: expected it to be killed, found status {process.exitcode}"
     end = time.monotonic() + LONGEST_S
@@ -168,8 +170,8 @@ def kill_and_compare(system: list[str], case: Case, folder: Path, rng: random.Ra
         further = rng.randrange(9)
         if (steps := steps_of(killed / "checkpoints") + further) > LAST_KILL:
             break
-        only = rng.choice([b"", b"ham.bin.train"]) if case.processes > 1 else b""
-        train_and_kill(words, killed, steps, rng.uniform(0, 0.03 if further else 2 * case.processes), only)
+        whom = rng.choice(["all", "one", "launcher"]) if case.processes > 1 else "all"
+        train_and_kill(words, killed, steps, rng.uniform(0, 0.03 if further else 2 * case.processes), whom)
         kills += 1
     train(words)
     compare(whole, killed)

@@ -7,7 +7,10 @@ random numbers of the whole batch: how many there are changes no crop and no aug
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -26,6 +29,7 @@ from ham.data.batches import Batch
 from ham.errors import ConfigError
 from ham.model.build import pick_device
 
+PR_SET_PDEATHSIG = 1
 TIMEOUT = timedelta(minutes=30)
 """A process that waits longer for another one fails; validation by the first one is the longest wait."""
 
@@ -66,6 +70,7 @@ def joined(name: str) -> Iterator[torch.device]:
         return
     if name in ("auto", "cuda") and torch.cuda.is_available():
         name = f"cuda:{os.environ['LOCAL_RANK']}"
+    _end_with_launcher()
     handler = get_error_handler()
     handler.initialize()
 
@@ -84,6 +89,12 @@ def joined(name: str) -> Iterator[torch.device]:
             _silence()
         yield device
         dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Have the system send this process TERM when the launcher is killed, which then ends nobody; Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _silence() -> None:
