@@ -43,7 +43,8 @@ def main(argv: Sequence[str]) -> None:
         return
     distributed.check_batch(config.data.batch_size, processes * options.nnodes)
     command = [sys.executable, "-m", "ham.bin.train", *argv]
-    launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv)
+    cure = "go on with --resume"
+    launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv, cure=cure)
 
 
 def _train(options: Any, config: Config, device: torch.device) -> None:
