@@ -21,6 +21,10 @@ REFUSED, BUG = 2, 70
 COMMANDS = {
     "verify": ("ham.bin.verify", "are two recordings of one speaker?"),
     "embed": ("ham.bin.embed", "embeddings of many files, into one file"),
+    "enrol": ("ham.bin.enrol", "keep a speaker's voice in a database"),
+    "identify": ("ham.bin.identify", "who of the enrolled speakers speaks?"),
+    "remove": ("ham.bin.remove", "remove enrolled speakers"),
+    "list": ("ham.bin.enrolled", "who is enrolled"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ham
@@ -32,6 +33,13 @@ def add_model(parser: Parser) -> None:
 def add_json(parser: Parser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="answer with one JSON document; errors too")
+
+
+def add_db(parser: Parser, further: str = "") -> None:
+    """Add ``--db``, with a further word on it."""
+    parser.add_argument(
+        "--db", type=Path, required=True, help="the file of the enrolled speakers" + (f", {further}" if further else "")
+    )
 
 
 def load_model(options: Any) -> SpeakerEncoder:

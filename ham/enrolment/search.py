@@ -64,12 +64,12 @@ class ListThreshold(NamedTuple):
     Attributes:
         value: the cosine.
         origin: the operating point that it is of.
-        false_alarm: how often somebody who is not enrolled is named, at most, over the whole list.
+        rate: false-alarm rate of one comparison there.
     """
 
     value: float
     origin: str
-    false_alarm: float
+    rate: float
 
 
 def choose_cohort(gallery: Gallery, cohort: NDArray[np.float32] | None) -> tuple[Cohort | None, NDArray[np.int64]]:
@@ -198,10 +198,11 @@ def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | N
         The threshold, and what it holds; None where the trials were too few for any false-alarm rate.
     """
     found = [
-        ListThreshold(point.threshold, name, list_false_alarm(rate, num_enrolled))
+        ListThreshold(point.threshold, name, rate)
         for name, rate in RATES.items()
         if (point := decisions.point(name)).threshold is not None
     ]
+    most = LIST_FALSE_ALARM * (1 + 1e-9)
     return next(
-        (one for one in found if one.false_alarm <= LIST_FALSE_ALARM * (1 + 1e-9)), found[-1] if found else None
+        (one for one in found if list_false_alarm(one.rate, num_enrolled) <= most), found[-1] if found else None
     )
