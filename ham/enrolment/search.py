@@ -1,9 +1,12 @@
 r"""Who of the enrolled speakers speaks: cosines to all of them by one matrix product, the best ranked by AS-Norm.
 
 Ranking and deciding are two questions. The cosine's ``SHORTLIST`` best are ranked by their normalised scores
-(:mod:`ham.score.normalisation`): a voice that resembles everybody, or a noisy enrolment, no longer comes first wherever
-it is close. Whether the first of them is the speaker at all is decided by its cosine, since the thresholds that stage 6
-has measured are the cosine's, and an AS-Norm score depends on how many speakers the cohort has.
+(:mod:`ham.score.normalisation`): a voice that resembles everybody no longer comes first wherever it is close. Whether
+the first of them is the speaker at all is decided by its cosine, since the thresholds that stage 6 has measured are the
+cosine's, and an AS-Norm score depends on the cohort.
+
+The cohort are the enrolled speakers, where there are enough: they were recorded as the recordings to come will be. One
+of other recordings harms, more than a fitting one helps (figures in ``docs/identify.md``).
 
 Somebody who is not enrolled is compared with all :math:`N` speakers and is named if one of the comparisons errs. Where
 one errs with the probability :math:`p`, and they err apart from each other, that is
@@ -29,7 +32,7 @@ SHORTLIST = 100
 """Candidates by cosine that AS-Norm ranks anew; with no more speakers than that it ranks them all."""
 
 LEAST_OTHERS = 50
-"""Enrolled speakers from which on they serve as each other's cohort, where the model brings none."""
+"""Enrolled speakers from which on they serve as each other's cohort."""
 
 MOST_OTHERS = 1000
 """Enrolled speakers that serve as a cohort at most, evenly spaced over the names."""
@@ -72,19 +75,22 @@ class ListThreshold(NamedTuple):
     rate: float
 
 
-def choose_cohort(gallery: Gallery, cohort: NDArray[np.float32] | None) -> tuple[Cohort | None, NDArray[np.int64]]:
-    """Choose whom scores are normalised by: the model's cohort, else the enrolled speakers if there are enough.
+def choose_cohort(
+    gallery: Gallery, cohort: NDArray[np.float32] | None, least_others: int = LEAST_OTHERS
+) -> tuple[Cohort | None, NDArray[np.int64]]:
+    """Choose whom scores are normalised by: those given, else the enrolled speakers if there are enough.
 
     Args:
         gallery: the enrolled speakers.
-        cohort: embeddings of training speakers, shape ``(C, D)``, where the model brings them.
+        cohort: embeddings of other speakers, shape ``(C, D)``; None for the enrolled ones.
+        least_others: enrolled speakers that are enough.
 
     Returns:
         The cohort, None where there is none; and which of its speakers is which of the gallery's, -1 for none, shape
         ``(S,)``.
     """
     own = np.full(len(gallery.names), -1, np.int64)
-    if cohort is None and len(own) >= LEAST_OTHERS:
+    if cohort is None and len(own) >= least_others:
         chosen = np.linspace(0, len(own) - 1, min(len(own), MOST_OTHERS)).round().astype(np.int64)
         own[chosen] = np.arange(len(chosen))
         cohort = gallery.embeddings[chosen]
@@ -102,14 +108,23 @@ class Search:
 
     Args:
         gallery: the enrolled speakers.
-        cohort: of training speakers, shape ``(C, D)``; without one the enrolled speakers serve where they are at least
-            ``LEAST_OTHERS``.
+        cohort: embeddings of other speakers to normalise by, shape ``(C, D)``; None for the enrolled ones.
         as_norm: whether candidates are ranked by AS-Norm; else by cosine.
+        least_others: with fewer enrolled speakers, these are no cohort for each other, and the cosine ranks.
     """
 
-    def __init__(self, gallery: Gallery, cohort: NDArray[np.float32] | None = None, *, as_norm: bool = True) -> None:
+    def __init__(
+        self,
+        gallery: Gallery,
+        cohort: NDArray[np.float32] | None = None,
+        *,
+        as_norm: bool = True,
+        least_others: int = LEAST_OTHERS,
+    ) -> None:
         self.gallery = gallery
-        self._cohort, self._own = choose_cohort(gallery, cohort) if as_norm else (None, np.empty(0, np.int64))
+        self._cohort, self._own = (
+            choose_cohort(gallery, cohort, least_others) if as_norm else (None, np.empty(0, np.int64))
+        )
 
     def __call__(self, probes: NDArray[np.float32], top: int = 1) -> list[list[Candidate]]:
         """Find the best candidates.
