@@ -138,7 +138,7 @@ def _embed(
     own = own_share(recordings, chosen, batch_size, distributed.rank(), distributed.world_size())
     embeddings = np.zeros((len(chosen), encoder.config.backbone.embedding_dim), np.float32)
     if len(own):
-        embeddings[own] = encoder.embed(recordings, chosen[own], batch_size=batch_size, **further)
+        embeddings[own] = encoder.embed_recordings(recordings, chosen[own], batch_size=batch_size, **further)
     return distributed.sum_of_all(embeddings)
 
 
