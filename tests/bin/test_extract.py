@@ -132,7 +132,7 @@ def alone(trained: Path) -> dict[str, np.ndarray]:
 
 def test_one_process_makes_the_embeddings_of_the_encoder(trained: Path, alone: dict[str, np.ndarray]) -> None:
     encoder, store = SpeakerEncoder.load(trained / "alone", "cpu"), ArrayStore(trained / "data/store/test")
-    np.testing.assert_array_equal(alone["embeddings.npz embeddings"], encoder.embed(store, batch_size=2))
+    np.testing.assert_array_equal(alone["embeddings.npz embeddings"], encoder.embed_recordings(store, batch_size=2))
     assert len(alone["crops.npz utts"]) == 5 * len(store)
 
 
