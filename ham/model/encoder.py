@@ -28,10 +28,11 @@ True
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,8 +126,27 @@ class SpeakerEncoder:
             CheckpointError: if the model is missing, damaged, or does not fit its configuration.
             ConfigError: if there is no such device.
         """
-        place, there = folder / "average.pt", pick_device(device)
-        state = checkpoint.load(place)
+        place = folder / "average.pt"
+        return cls.of_state(checkpoint.load(place), folder, place, device)
+
+    @classmethod
+    def of_state(cls, state: Mapping[str, Any], folder: Path, place: Path, device: str = "auto") -> SpeakerEncoder:
+        """Build a system from what ``average.pt`` or a model directory holds.
+
+        Args:
+            state: configuration, weights and the rest, by the names of ``average.pt``.
+            folder: where it comes from.
+            place: the file to name in errors.
+            device: as of :meth:`load`.
+
+        Returns:
+            The system.
+
+        Raises:
+            CheckpointError: if something is missing or does not fit the configuration.
+            ConfigError: if there is no such device.
+        """
+        there = pick_device(device)
         try:
             config = from_dict(state["config"], str(place))
             network = Network(build_frontend(config), build_backbone(config))
