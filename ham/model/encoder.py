@@ -48,6 +48,7 @@ from ham.errors import CheckpointError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
+from ham.score.decisions import Decisions
 
 
 class Network(nn.Module):
@@ -99,6 +100,8 @@ class SpeakerEncoder:
         seed: of the training.
         command: that trained it; empty if it does not say.
         valid_speakers: training speakers that were kept aside for validation.
+        decisions: thresholds and calibration of the cosine; None where stage 6 has measured none.
+        cohort: mean embeddings of training speakers, each of length 1, for AS-Norm, shape ``(S, D)``; or None.
     """
 
     folder: Path
@@ -110,10 +113,12 @@ class SpeakerEncoder:
     seed: int
     command: str
     valid_speakers: tuple[str, ...]
+    decisions: Decisions | None = None
+    cohort: NDArray[np.float32] | None = None
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> SpeakerEncoder:
-        """Load the averaged model of an experiment.
+        """Load the averaged model of an experiment; :func:`ham.load` adds its thresholds and its cohort.
 
         Args:
             folder: the experiment, with ``average.pt``.
@@ -126,27 +131,30 @@ class SpeakerEncoder:
             CheckpointError: if the model is missing, damaged, or does not fit its configuration.
             ConfigError: if there is no such device.
         """
-        place = folder / "average.pt"
-        return cls.of_state(checkpoint.load(place), folder, place, device)
+        place, there = folder / "average.pt", pick_device(device)
+        return cls.from_state(place, checkpoint.load(place), there)
 
     @classmethod
-    def of_state(cls, state: Mapping[str, Any], folder: Path, place: Path, device: str = "auto") -> SpeakerEncoder:
-        """Build a system from what ``average.pt`` or a model directory holds.
+    def from_state(
+        cls,
+        place: Path,
+        state: Mapping[str, Any],
+        device: torch.device,
+        decisions: Decisions | None = None,
+        cohort: NDArray[np.float32] | None = None,
+    ) -> SpeakerEncoder:
+        """Build a system from what ``average.pt`` holds.
 
         Args:
-            state: configuration, weights and the rest, by the names of ``average.pt``.
-            folder: where it comes from.
-            place: the file to name in errors.
-            device: as of :meth:`load`.
-
-        Returns:
-            The system.
+            place: where it was read; its folder is the system's.
+            state: what was read.
+            device: where to embed.
+            decisions: see the class.
+            cohort: see the class.
 
         Raises:
-            CheckpointError: if something is missing or does not fit the configuration.
-            ConfigError: if there is no such device.
+            CheckpointError: if an entry is missing or does not fit the configuration.
         """
-        there = pick_device(device)
         try:
             config = from_dict(state["config"], str(place))
             network = Network(build_frontend(config), build_backbone(config))
@@ -156,8 +164,8 @@ class SpeakerEncoder:
             with _fitting(place, "loss"):
                 loss.load_state_dict(state["loss"])
             return cls(
-                folder, config, network.to(there).eval(), loss.eval(), there, checkpoint.weights_digest(state),
-                int(state["seed"]), str(state["command"]), tuple(state["valid_speakers"]),
+                place.parent, config, network.to(device).eval(), loss.eval(), device, checkpoint.weights_digest(state),
+                int(state["seed"]), str(state["command"]), tuple(state["valid_speakers"]), decisions, cohort,
             )  # fmt: skip
         except KeyError as error:
             raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from None
