@@ -188,7 +188,7 @@ def read_directory(path: Path) -> Contents:
     Raises:
         HamError: as :func:`load_directory`.
     """
-    model = _read_model(path)
+    model = read_model(path)
     verify(path)
     place, config = path / MODEL, load_config(path / CONFIG)
     if model["embedding_dim"] != config.backbone.embedding_dim or model["sample_rate"] != SAMPLE_RATE:
@@ -212,8 +212,13 @@ def read_directory(path: Path) -> Contents:
     )  # fmt: skip
 
 
-def _read_model(path: Path) -> dict[str, Any]:
-    """``model.json``, its version and types checked."""
+def read_model(path: Path) -> dict[str, Any]:
+    """Read ``model.json`` and check version and types.
+
+    Raises:
+        ConfigError: if there is none, or another program's, or an entry has another type.
+        CheckpointError: if it is of another version or damaged.
+    """
     place = path / MODEL
     if not place.exists():
         made = "`ham pack EXP --out DIR` makes one of an experiment"
