@@ -123,7 +123,7 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
     recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
     utts = [utt for one in recordings for utt in one.utts]
     embeddings = np.concatenate(
-        [encoder.embed(one, batch_size=options.batch_size, progress="embed") for one in recordings]
+        [encoder.embed_recordings(one, batch_size=options.batch_size, progress="embed") for one in recordings]
     )
     write_embeddings(target, utts, embeddings, source)
     if options.format == "ark":
@@ -143,7 +143,7 @@ def _extract_crops(encoder: SpeakerEncoder, store: ArrayStore, batch_size: int) 
         logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
         return
     started = time.perf_counter()
-    embeddings = encoder.embed(crops, batch_size=batch_size, progress="embed crops")
+    embeddings = encoder.embed_recordings(crops, batch_size=batch_size, progress="embed crops")
     write_embeddings(target, crops.utts, embeddings, source)
     logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
 
@@ -166,7 +166,7 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
     wanted = {*trials.enrol, *trials.test} if trials else set()
     sums = SpeakerSums(cohort, encoder.config.backbone.embedding_dim)
     pieces = RandomChunks(store, round(chunk_s * store.sample_rate), encoder.seed) if chunk_s else store
-    embed = partial(encoder.embed, pieces, batch_size=options.batch_size)
+    embed = partial(encoder.embed_recordings, pieces, batch_size=options.batch_size)
     kept = _embed_training(embed, pieces.utts, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
     extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker), "train_chunk_s": np.array(chunk_s)}
     write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, extra)

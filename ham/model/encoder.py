@@ -1,36 +1,32 @@
-"""A trained system as one object: load an experiment once, embed recordings with it.
+"""A trained system as one object: load it once, embed recordings with it, compare their speakers.
 
-In a notebook in ``egs/<corpus>``, with the folder of an experiment and an audio store of stage 3:
-
->>> from pathlib import Path
->>> import torch
->>> from ham.audio.decoding import read_audio
->>> from ham.data.store import ArrayStore
->>> from ham.model.encoder import SpeakerEncoder
->>> encoder = SpeakerEncoder.load(Path("exp/ham_softmax"))
->>> store = ArrayStore(Path("data/store/test"))
->>> encoder.embed(store).shape == (len(store.utts), encoder.config.backbone.embedding_dim)
+>>> import ham
+>>> encoder = ham.load("exp/ham_softmax")
+>>> encoder.embed("one.wav").shape == (encoder.embedding_dim,)
 True
+>>> -1 < encoder.score("one.wav", "other.wav") < 1
+True
+>>> encoder.embed_many(["one.wav", "other.wav"]).shape == (2, encoder.embedding_dim)
+True
+
+What is below, for whoever trains or exports it: the network on samples, and the distance of a hyperbolic loss, the
+smaller the more alike.
+
+>>> import torch
 >>> one_second = torch.zeros(1, 16000, device=encoder.device)  # samples at 16 kHz in [-1, 1]
 >>> encoder.network(one_second).shape[0]
 1
-
-Two files, and how alike their speakers sound: the cosine, or for a loss with a distance the smaller the more alike.
-
->>> samples = [torch.from_numpy(read_audio(Path(name))).to(encoder.device) for name in ("one.wav", "other.wav")]
->>> with torch.inference_mode():
-...     one, other = encoder.network(samples).cpu()
->>> -1 < float(torch.cosine_similarity(one, other, dim=0)) < 1
-True
+>>> one, other = torch.from_numpy(encoder.embed_many(["one.wav", "other.wav"]))
 >>> float(encoder.loss.distance(one[None], other[None])) > 0
 True
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +35,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
+from tqdm import tqdm
 
+from ham.audio import SAMPLE_RATE
+from ham.audio.decoding import MIN_DURATION_S
+from ham.audio.waveform import Speech, listed, name_of, to_waveform, with_rate
 from ham.backbones.base import Backbone
 from ham.config import Config, from_dict
 from ham.embeddings.extract import extract
-from ham.embeddings.recordings import Recordings
-from ham.errors import CheckpointError
+from ham.embeddings.recordings import Recordings, Waveforms
+from ham.errors import CheckpointError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
 from ham.score.decisions import Decisions
+
+BLOCK_SAMPLES = 20 * 60 * SAMPLE_RATE
+"""Samples that wait to be sorted by length and embedded: 20 minutes, 77 MB, however many files there are."""
 
 
 class Network(nn.Module):
@@ -88,10 +91,10 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class SpeakerEncoder:
-    """A trained system, as stages 4 and 5 leave it.
+    """A trained system; :func:`ham.load` makes one of an experiment, a model directory or a name at the hub.
 
     Attributes:
-        folder: its experiment.
+        folder: its experiment or model directory.
         config: its configuration.
         network: front end, and backbone with the averaged weights, in evaluation mode.
         loss: with the averaged centres, in evaluation mode; on the CPU, where scores and distances are computed.
@@ -170,7 +173,65 @@ class SpeakerEncoder:
         except KeyError as error:
             raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from None
 
-    def embed(
+    @property
+    def embedding_dim(self) -> int:
+        """``D``, the length of an embedding."""
+        return self.config.backbone.embedding_dim
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz at which it hears; speech of any other rate is converted."""
+        return SAMPLE_RATE
+
+    @property
+    def fingerprint(self) -> str:
+        """Which weights these are: embeddings of different fingerprints cannot be compared."""
+        return self.digest
+
+    def embed(self, speech: Speech, sample_rate: int | None = None) -> NDArray[np.float32]:
+        """Embed one recording.
+
+        Args:
+            speech: a file (wav, flac, ogg, mp3, m4a; ``-`` is standard input), or samples, see
+                :func:`ham.audio.waveform.to_waveform`.
+            sample_rate: of samples, in Hz; a file says its own.
+
+        Returns:
+            Float32, shape ``(D,)``, as it leaves the backbone: its length is not 1.
+
+        Raises:
+            DataError: if the speech cannot be read or embedded, naming the file.
+        """
+        row: NDArray[np.float32] = self.embed_many([with_rate(speech, sample_rate)])[0]
+        return row
+
+    def embed_many(
+        self, items: Iterable[Speech], *, progress: str | None = None, batch_size: int = 16
+    ) -> NDArray[np.float32]:
+        """Embed many recordings, in batches of neighbours in length; what shares a batch changes no embedding.
+
+        Files are read as they are needed, 20 minutes of speech at a time (:data:`BLOCK_SAMPLES`).
+
+        Args:
+            items: files, or samples as ``(array, sample_rate)``.
+            progress: title of the progress bar, which appears after two seconds; none if None.
+            batch_size: most recordings of a batch.
+
+        Returns:
+            Float32, shape ``(N, D)``, in the order of ``items``.
+
+        Raises:
+            DataError: if a recording cannot be read or embedded, naming it.
+        """
+        items = items if isinstance(items, Sequence) else list(items)
+        rows = [np.zeros((0, self.embedding_dim), np.float32)]
+        with tqdm(total=len(items), desc=progress, unit="file", disable=progress is None, delay=2) as bar:
+            for block in _blocks(items):
+                rows.append(self.embed_recordings(block, batch_size=batch_size))
+                bar.update(len(block.utts))
+        return np.concatenate(rows)
+
+    def embed_recordings(
         self,
         recordings: Recordings,
         indices: Sequence[int] | NDArray[np.int64] | None = None,
@@ -178,7 +239,7 @@ class SpeakerEncoder:
         batch_size: int = 16,
         progress: str | None = None,
     ) -> NDArray[np.float32]:
-        """Embed whole recordings, see :func:`ham.embeddings.extract.extract`.
+        """Embed whole recordings of an audio store, see :func:`ham.embeddings.extract.extract`.
 
         Args:
             recordings: an audio store, or others of :mod:`ham.embeddings.recordings`.
@@ -194,6 +255,67 @@ class SpeakerEncoder:
         """
         device = self.device
         return extract(self.network, recordings, indices, device=device, batch_size=batch_size, progress=progress)
+
+    def score(self, a: Speech | Sequence[Speech], b: Speech | Sequence[Speech]) -> float:
+        """How alike two speakers sound: the cosine of their embeddings, 1 the most alike.
+
+        Args:
+            a: a recording, or a list of several of one speaker, for whom the mean of their directions stands.
+            b: the same of the other speaker.
+
+        Raises:
+            DataError: if a recording cannot be read or embedded, naming it.
+        """
+        return cosine(self._speaker(a), self._speaker(b))
+
+    def _speaker(self, recordings: Speech | Sequence[Speech]) -> NDArray[np.float64]:
+        return mean_direction(self.embed_many(listed(recordings)))
+
+
+def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
+    r"""What stands for a speaker of several recordings: :math:`\frac1n \sum_i x_i / |x_i|`, as stage 6 takes it.
+
+    Args:
+        embeddings: of the recordings, shape ``(n, D)``, n at least 1.
+
+    Returns:
+        Shape ``(D,)``; its length is 1 for one recording, and shorter the more they differ.
+
+    Raises:
+        DataError: if there are none.
+    """
+    if not len(embeddings):
+        raise DataError("expected at least one recording of a speaker, found none")
+    rows = embeddings.astype(np.float64)
+    mean: NDArray[np.float64] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
+    return mean
+
+
+def cosine(x: NDArray[np.floating], y: NDArray[np.floating]) -> float:
+    """The cosine of two vectors ``(D,)``, in float64."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
+
+
+def _blocks(items: Iterable[Speech]) -> Iterator[Waveforms]:
+    """Read recordings, in blocks of at least one and hardly more than :data:`BLOCK_SAMPLES`."""
+    names: list[str] = []
+    waveforms: list[NDArray[np.float32]] = []
+    for item, number in zip(items, count(1), strict=False):
+        names.append(name_of(item, number))
+        waveforms.append(_long_enough(to_waveform(item, name=names[-1]), names[-1]))
+        if sum(map(len, waveforms)) >= BLOCK_SAMPLES:
+            yield Waveforms(names, waveforms)
+            names, waveforms = [], []
+    if names:
+        yield Waveforms(names, waveforms)
+
+
+def _long_enough(samples: NDArray[np.float32], name: str) -> NDArray[np.float32]:
+    if len(samples) < MIN_DURATION_S * SAMPLE_RATE:
+        found = f"{len(samples) / SAMPLE_RATE:.3f} s"
+        raise DataError(f"{name}: expected at least {MIN_DURATION_S} s, found {found}; too little to tell a voice")
+    return samples
 
 
 @contextmanager

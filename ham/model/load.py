@@ -91,4 +91,5 @@ def read_cohort(path: Path, digest: str) -> NDArray[np.float32] | None:
     if source is None or source.split(" ")[0] != digest:
         return None
     rows = read_embeddings(path).embeddings.astype(np.float64)
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit

@@ -80,7 +80,7 @@ def test_training_speech_is_embedded_whole_or_from_random_pieces(
     assert seconds == 0.5
     encoder = SpeakerEncoder.load(trained / "exp", "cpu")
     for recordings, mean, of_utts in ((store, whole, of_whole), (RandomChunks(store, 8000, 7), pieces, of_pieces)):
-        rows = encoder.embed(recordings)
+        rows = encoder.embed_recordings(recordings)
         np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-5)
         for utt, row in of_utts.items():
             np.testing.assert_allclose(row, rows[list(store.utts).index(utt)], atol=1e-5)

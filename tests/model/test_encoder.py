@@ -56,9 +56,9 @@ def test_recordings_are_embedded_in_the_order_that_is_asked_for(tmp_path: Path) 
     write_corpus(tmp_path)
     write_model(tmp_path, "softmax")
     found, store = SpeakerEncoder.load(tmp_path, "cpu"), ArrayStore(tmp_path / "store/test")
-    rows = found.embed(store, batch_size=4)
+    rows = found.embed_recordings(store, batch_size=4)
     assert (rows.shape, rows.dtype) == ((len(store), DIM), np.float32)
-    np.testing.assert_allclose(found.embed(store, [7, 2]), rows[[7, 2]], atol=1e-5)
+    np.testing.assert_allclose(found.embed_recordings(store, [7, 2]), rows[[7, 2]], atol=1e-5)
 
 
 def test_models_that_do_not_fit_and_devices_that_are_not_there(tmp_path: Path) -> None:
