@@ -30,9 +30,9 @@ HUB_LICENCES = {
 IN_USE = ("cosine", "cosine+as_norm")
 """Back-ends by which `ham verify` and `ham identify` compare."""
 
-SAY_LICENCE = "not stated. Whoever packed this model can state it with `ham pack --licence`; until then, ask them."
-SAY_DATA = "not stated. Whoever packed this model can state it with `ham pack --data_licence`; until then, ask them."
-_NOISE = "MUSAN and RIRS\\_NOISES, or noise and rooms made for the purpose, were added to it."
+NOT_STATED = "not stated; ask whoever packed this model, who can state it with `ham pack --licence`."
+DATA_NOT_STATED = "not stated; ask whoever packed this model, who can state it with `ham pack --data_licence`."
+_NOISE = "MUSAN and RIRS_NOISES, or noise and rooms made for the purpose, were added to it."
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Training:
     licence: str
 
 
-UNKNOWN = Training("What it was trained on is not recorded.", SAY_DATA)
-OWN = Training("Speech that does not belong to the recipe: a collection of whoever trained it.", SAY_DATA)
+UNKNOWN = Training("What it was trained on is not recorded.", DATA_NOT_STATED)
+OWN = Training("Speech that does not belong to the recipe: a collection of whoever trained it.", DATA_NOT_STATED)
 CORPORA = {
     "mini": Training(
         "The recipe's corpus `mini`: synthetic voices, made by espeak-ng. It serves to try the recipe out, and is no "
@@ -75,7 +75,7 @@ def training_of(contents: Contents) -> Training:
     command = contents.command
     own = command.get("train_roots") or command.get("csv")
     found = OWN if own else CORPORA.get(command.get("corpus", ""), UNKNOWN)
-    return Training(found.speech, escape_markdown(contents.data_licence) if contents.data_licence else found.licence)
+    return Training(found.speech, contents.data_licence or found.licence)
 
 
 def card(contents: Contents) -> str:
@@ -87,7 +87,7 @@ def card(contents: Contents) -> str:
     Returns:
         Markdown.
     """
-    config, results = contents.config, contents.results
+    config, results, training = contents.config, contents.results, training_of(contents)
     return _TEMPLATES.get_template("model_card.md").render(
         front=yaml.safe_dump(front_matter(contents), sort_keys=False, allow_unicode=True),
         name=contents.name,
@@ -96,10 +96,11 @@ def card(contents: Contents) -> str:
         loss=config.loss.name,
         parameters=f"{contents.parameters:,}",
         rate=f"{SAMPLE_RATE:,}",
-        training=training_of(contents),
+        speech=training.speech,
+        data_licence=escape_markdown(contents.data_licence) if contents.data_licence else training.licence,
         classes=_classes(contents),
         init_from=contents.init_from,
-        licence=escape_markdown(contents.licence) if contents.licence else SAY_LICENCE,
+        licence=escape_markdown(contents.licence) if contents.licence else NOT_STATED,
         rows=results_table(results) if results else [],
         notes=[f"{name}: {note}." for name, found in (results.notes if results else {}).items() for note in found],
         thresholds=thresholds_table(contents.decisions) if contents.decisions else [],

@@ -8,20 +8,17 @@ cache.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import ham
 from ham.errors import CheckpointError, ConfigError, DownloadError
-from ham.model.directory import AGAIN, CARD, FILES, MODEL, NEEDED, SUMMED, read_directory, read_model, verify
+from ham.model.directory import AGAIN, CARD, FILES, NEEDED, SUMMED, SUMS, read_directory, read_model, verify
+from ham.model.load import HUB_ID
 from ham.words import clip
 
 logger = logging.getLogger(__name__)
-
-HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?", re.ASCII)
-"""``owner/name``, or ``owner/name@revision``: a branch, a tag or a commit."""
 
 
 def fetch(name: str) -> Path:
@@ -41,19 +38,19 @@ def fetch(name: str) -> Path:
         DownloadError: if it is not there, may not be read, or the hub cannot be reached.
         CheckpointError: if what came is damaged.
     """
-    from huggingface_hub import hf_hub_download, snapshot_download
+    from huggingface_hub import HfApi, snapshot_download
 
     repo, revision = _split(name)
     cached = _cached(repo, revision)
     if cached is not None and _undamaged(cached):
         return cached
     with _telling(name):
-        # Of another program's model, which may be as large as the disk, only this file is fetched.
-        first = Path(hf_hub_download(repo, MODEL, revision=revision, force_download=cached is not None))
-        read_model(first.parent)
-        folder = snapshot_download(
-            repo, revision=first.parent.name, allow_patterns=[*FILES], force_download=cached is not None
-        )
+        there = {file.rfilename for file in HfApi().model_info(repo, revision=revision).siblings or ()}
+        if missing := [file for file in (*NEEDED, SUMS) if file not in there]:
+            raise ConfigError(f"model {name}: not a model of this program, as it has no {missing[0]}; look at the name")
+        again = cached is not None  # and damaged
+        folder = snapshot_download(repo, revision=revision, allow_patterns=[*FILES], force_download=again)
+    read_model(Path(folder))
     verify(Path(folder))
     return Path(folder)
 
@@ -150,8 +147,6 @@ def _telling(name: str) -> Iterator[None]:
         said = "the hub has no such revision of it; look at the name behind the @"
     except errors.LocalEntryNotFoundError as error:
         said = f"not in the cache, and {_why_not(error)}"
-    except errors.EntryNotFoundError:
-        said = f"not a model of this program, as it has no {MODEL}; look at the name"
     except errors.HfHubHTTPError as error:
         refused = error.response.status_code in (401, 403)
         said = f"the hub refuses: {login}, as somebody who may do this" if refused else _why_not(error)
