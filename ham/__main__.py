@@ -21,6 +21,9 @@ REFUSED, BUG = 2, 70
 COMMANDS = {
     "verify": ("ham.bin.verify", "are two recordings of one speaker?"),
     "embed": ("ham.bin.embed", "embeddings of many files, into one file"),
+    "info": ("ham.bin.info", "what a model is: numbers, thresholds, licence, where it comes from"),
+    "pack": ("ham.bin.pack", "an experiment as one folder that can be given away"),
+    "publish": ("ham.bin.publish", "such a folder at the Hugging Face hub"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 

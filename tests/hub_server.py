@@ -88,7 +88,8 @@ class _Handler(BaseHTTPRequestHandler):
             assert found
             self._model(found[1], repo, found[2], found[3], found[4])
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        self.do_GET()
 
     def do_POST(self) -> None:
         path, body = unquote(urlsplit(self.path).path), self.rfile.read(int(self.headers["Content-Length"]))
@@ -107,7 +108,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.hub.put(name, {}, private=asked.get("visibility") == "private")
             self._json({"url": f"{self.hub.url}/{name}", "name": name}, 409 if there else 200)
         elif "/preupload/" in path:
-            files = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in json.loads(body)["files"]]
+            mode = {"uploadMode": "regular", "shouldIgnore": False}
+            files = [{"path": one["path"], **mode} for one in json.loads(body)["files"]]
             self._json({"files": files})
         else:
             self._commit(path, body)
@@ -120,7 +122,9 @@ class _Handler(BaseHTTPRequestHandler):
                 repo.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             if line["key"] == "deletedFile":
                 del repo.files[line["value"]["path"]]
-        self._json({"commitUrl": f"{self.hub.url}/{name}/commit/{repo.commit}", "commitOid": repo.commit, "success": True})
+        self._json(
+            {"commitUrl": f"{self.hub.url}/{name}/commit/{repo.commit}", "commitOid": repo.commit, "success": True}
+        )
 
     def _known(self) -> bool:
         return self.headers.get("Authorization") == f"Bearer {self.hub.token}"

@@ -95,4 +95,3 @@ def in_words(contents: Contents) -> str:
     else:
         lines += ["no thresholds: stage 6 chooses them"]
     return "\n".join(lines)
-
