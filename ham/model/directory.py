@@ -42,7 +42,7 @@ from ham.model.contents import RESULTS, Contents, of_experiment, refuse_not_fini
 from ham.model.encoder import SpeakerEncoder
 from ham.schema import Range, accept
 from ham.score.decisions import Decisions
-from ham.score.results import read_results
+from ham.score.results import Results, read_results
 
 WEIGHTS, CONFIG, MODEL, COHORT = "model.safetensors", "config.yaml", "model.json", "cohort.safetensors"
 CARD, SUMS = "README.md", "SHA256SUMS"
@@ -206,7 +206,7 @@ def read_directory(path: Path) -> Contents:
     return Contents(
         path, model["name"], {**model["checkpoint"], **parts, "config": to_dict(config)}, config, model["fingerprint"],
         model["parameters"], model["licence"], model["data_licence"], model["init_from"],
-        read_results(path / RESULTS) if (path / RESULTS).exists() else None,
+        _read_results(path / RESULTS),
         None if decisions is None else Decisions.from_dict(decisions, f"{place}: decisions"),
         _read_cohort(path / COHORT, model["embedding_dim"]),
     )  # fmt: skip
@@ -236,7 +236,8 @@ def read_model(path: Path) -> dict[str, Any]:
     kept = content["checkpoint"]
     if not isinstance(kept, dict):
         raise CheckpointError(f"{place}: expected a block as 'checkpoint', found something else; {AGAIN}")
-    kept |= {name: accept(f"{place}: checkpoint.{name}", kept.get(name), hint) for name, hint in _CHECKPOINT.items()}
+    for name, hint in _CHECKPOINT.items():
+        accept(f"{place}: checkpoint.{name}", kept.get(name), hint)
     return content
 
 
@@ -303,7 +304,10 @@ def _read_weights(place: Path, model: Mapping[str, Any], config: Config) -> dict
     They are compared with a network that takes no memory, so that no configuration can ask for more than there is.
     """
     tensors: dict[str, Tensor] = _load(place, safetensors.torch.load_file)
-    resolve_model(config)
+    try:
+        resolve_model(config)
+    except ConfigError as error:
+        raise ConfigError(f"{place.with_name(CONFIG)}: {error}") from None
     with torch.device("meta"):
         backbone = build_backbone(config).state_dict()
     number = model["checkpoint"]["num_speakers"]
@@ -320,6 +324,13 @@ def _read_weights(place: Path, model: Mapping[str, Any], config: Config) -> dict
             raise CheckpointError(f"{place}: {name}: expected {wanted} as {CONFIG} says, found {found}; {AGAIN}")
     refuse_not_finite(place, tensors)
     return tensors
+
+
+def _read_results(place: Path) -> Results | None:
+    try:
+        return read_results(place) if place.exists() else None
+    except RecursionError:
+        raise CheckpointError(f"{place}: nested too deep for results; {AGAIN}") from None
 
 
 def _read_cohort(place: Path, dim: int) -> np.ndarray[Any, np.dtype[np.float32]] | None:
