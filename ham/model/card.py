@@ -17,7 +17,7 @@ from ham.audio import SAMPLE_RATE
 from ham.markdown import escape_markdown, markdown_table
 from ham.model.contents import Contents
 from ham.score.decisions import Decisions
-from ham.score.results import ListResult, Results, decimals, per_cent
+from ham.score.results import DurationRates, ListResult, Results, decimals, per_cent
 
 TAGS = ["speaker-verification", "speaker-recognition", "speaker-embedding", "audio"]
 LIBRARY = "ham-speaker"
@@ -102,6 +102,7 @@ def card(contents: Contents) -> str:
         init_from=contents.init_from,
         licence=escape_markdown(contents.licence) if contents.licence else NOT_STATED,
         rows=results_table(results) if results else [],
+        durations=durations_table(results) if results else [],
         notes=[f"{name}: {note}." for name, found in (results.notes if results else {}).items() for note in found],
         thresholds=thresholds_table(contents.decisions) if contents.decisions else [],
         whose=contents.decisions.whose if contents.decisions else "",
@@ -152,7 +153,16 @@ def results_table(results: Results) -> list[str]:
     return markdown_table(head, rows, num_left=2)
 
 
-def eer_of(entry: ListResult) -> str:
+def durations_table(results: Results) -> list[str]:
+    """Lines of the table of EERs by duration; none where it was not measured."""
+    rows = [
+        [entry.trial_list, "whole" if entry.seconds is None else f"{entry.seconds:g} s", eer_of(entry)]
+        for entry in results.durations
+    ]
+    return markdown_table(["trial list", "length", "EER % [95 %]"], rows, num_left=2) if rows else []
+
+
+def eer_of(entry: ListResult | DurationRates) -> str:
     """An EER with its interval, in per cent: ``1.52 [0.80, 3.83]``."""
     interval = f" [{per_cent(entry.eer_low)}, {per_cent(entry.eer_high)}]" if entry.eer_low is not None else ""
     return per_cent(entry.eer) + interval
