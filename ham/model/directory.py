@@ -256,7 +256,7 @@ def _read_json(place: Path) -> dict[str, Any]:
 
 
 def verify(path: Path) -> None:
-    """Compare every file of a model directory, but the card, with its checksum: 60 MB take about 0.1 s.
+    """Compare every file of a model directory, but the card, with its checksum: 60 MB take about 0.3 s.
 
     Links are followed, as the cache of the hub is made of them; what they lead to is checked like any file.
 
