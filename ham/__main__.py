@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import json
 import sys
 import traceback
 from collections.abc import Sequence
@@ -40,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         return run(_command, argv, REFUSED)
-    except Exception:  # noqa: BLE001 - a bug: the interpreter would end with 1, which is an answer here
+    except Exception as error:  # noqa: BLE001 - a bug: the interpreter would end with 1, which is an answer here
         traceback.print_exc()
+        if "--json" in argv:
+            print(json.dumps({"error": f"a bug: {type(error).__name__}: {error}"}))  # noqa: T201 - it is a command
         return BUG
 
 

@@ -82,12 +82,12 @@ def _mono(samples: Array, name: str) -> NDArray[np.float32]:
     """Samples of one channel as float32."""
     if samples.dtype != np.int16 and samples.dtype.kind != "f":
         raise DataError(f"{name}: expected float samples in [-1, 1] or int16, found {samples.dtype}")
+    if not samples.size:
+        raise DataError(f"{name}: holds no samples")
     if samples.ndim == 2 and min(samples.shape) <= MOST_CHANNELS:
         return _mono(samples.mean(axis=int(np.argmin(samples.shape))) / _scale(samples), name)
     if samples.ndim != 1:
         raise DataError(f"{name}: expected samples (N,), or with channels (N, 2) or (2, N), found {samples.shape}")
-    if not samples.size:
-        raise DataError(f"{name}: holds no samples")
     waveform: NDArray[np.float32] = (samples / _scale(samples)).astype(np.float32)
     if not np.isfinite(waveform).all():
         raise DataError(f"{name}: holds samples that are infinite or not a number")

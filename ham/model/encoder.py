@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,12 @@ from ham.errors import CheckpointError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
+from ham.model.several import several_speakers, windows
 from ham.model.verification import Verification, choose_threshold, decide
 from ham.score.decisions import Decisions
 
-BLOCK_SAMPLES = 20 * 60 * SAMPLE_RATE
-"""Samples that wait to be sorted by length and embedded: 20 minutes, 77 MB, however many files there are."""
+BLOCK_SAMPLES = 10 * 60 * SAMPLE_RATE
+"""Samples that wait to be sorted by length and embedded: 10 minutes, 38 MB, however many files there are."""
 
 
 class Network(nn.Module):
@@ -212,7 +213,7 @@ class SpeakerEncoder:
     ) -> NDArray[np.float32]:
         """Embed many recordings, in batches of neighbours in length; what shares a batch changes no embedding.
 
-        Files are read as they are needed, 20 minutes of speech at a time (:data:`BLOCK_SAMPLES`).
+        Files are read as they are needed, 10 minutes of speech at a time (:data:`BLOCK_SAMPLES`).
 
         Args:
             items: files, or samples as ``(array, sample_rate)``.
@@ -296,14 +297,32 @@ class SpeakerEncoder:
             ConfigError: if there is no such threshold.
         """
         choose_threshold(threshold, self.decisions)  # a wrong request is told before anything is embedded
-        waveforms = [[to_waveform(one, name=name_of(one, 1)) for one in listed(side)] for side in (a, b)]
-        quality = dict(zip("ab", (self._quality(side, vad) for side in waveforms), strict=True))
-        sides = [[(samples, SAMPLE_RATE) for samples in side] for side in waveforms]
-        score = None if any(one.cannot_say for one in quality.values()) else self.score(*sides)
+        sides = {"a": listed(a), "b": listed(b)}
+        read = {side: [(to_waveform(one), SAMPLE_RATE) for one in ones] for side, ones in sides.items()}
+        quality = {side: joined([self.assess(one, vad=vad) for one in ones]) for side, ones in read.items()}
+        score = None if any(one.cannot_say for one in quality.values()) else self.score(read["a"], read["b"])
         return decide(score, quality, threshold, self.decisions)
 
-    def _quality(self, waveforms: Sequence[NDArray[np.float32]], vad: bool) -> Quality:
-        return joined([assess(samples, SAMPLE_RATE, vad=vad) for samples in waveforms])
+    def assess(self, speech: Speech, sample_rate: int | None = None, *, vad: bool = False) -> Quality:
+        """Measure a recording: what :func:`ham.audio.quality.assess` finds, and whether it holds several speakers.
+
+        Several speakers are looked for only where there are ``decisions``, which say what is likely.
+
+        Args:
+            speech: as for :meth:`embed`.
+            sample_rate: as for :meth:`embed`.
+            vad: as for :meth:`verify`.
+
+        Raises:
+            DataError: if the recording cannot be read.
+        """
+        samples = to_waveform(with_rate(speech, sample_rate))
+        found = assess(samples, SAMPLE_RATE, vad=vad)
+        pieces = windows(samples, SAMPLE_RATE) if self.decisions and not found.cannot_say else []
+        if self.decisions is None or not pieces:
+            return found
+        problem = several_speakers(self.embed_many([(piece, SAMPLE_RATE) for piece in pieces]), self.decisions)
+        return replace(found, problems=(*found.problems, problem)) if problem else found
 
 
 def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -91,7 +91,7 @@ def read_decisions(path: Path) -> Decisions | None:
         return None
     except (ValueError, AttributeError):
         raise DataError(f"{path}: expected results, found something else; score the trials again (stage 6)") from None
-    return None if found is None else Decisions.from_dict(found)
+    return None if found is None else Decisions.from_dict(found, str(path))
 
 
 def read_cohort(path: Path, digest: str) -> NDArray[np.float32] | None:
