@@ -19,7 +19,7 @@ from ham.errors import CheckpointError, ConfigError, DataError
 from ham.model import checkpoint
 from ham.model.average import average_checkpoints
 from ham.model.encoder import SpeakerEncoder
-from ham.model.load import read_cohort, read_decisions
+from ham.model.load import read_cohort
 from ham.score.decisions import Decisions
 from ham.score.results import Results, read_results
 from ham.yaml_core import read_yaml
@@ -106,13 +106,14 @@ def of_experiment(folder: Path, *, licence: str = "", data_licence: str = "", an
     state = checkpoint.load(place)
     encoder = SpeakerEncoder.from_state(place, state, torch.device("cpu"))
     refuse_not_finite(place, {**state["backbone"], **state["loss"]})
+    results = _results(folder, encoder.digest)
     if anonymous:
         state = {**state, "speakers": [], "valid_speakers": []}
     return Contents(
         folder, folder.resolve().name, state, encoder.config, encoder.digest,
         sum(parameter.numel() for parameter in encoder.network.backbone.parameters()),
-        " ".join(licence.split()), " ".join(data_licence.split()), _init_from(folder), _results(folder, encoder.digest),
-        read_decisions(folder / RESULTS),
+        " ".join(licence.split()), " ".join(data_licence.split()), _init_from(folder), results,
+        results.decisions.get("cosine") if results else None,
         None if anonymous else read_cohort(folder / "training" / "cohort.npz", encoder.digest),
     )  # fmt: skip
 
