@@ -110,12 +110,19 @@ def of_experiment(folder: Path, *, licence: str = "", data_licence: str = "", an
     if anonymous:
         state = {**state, "speakers": [], "valid_speakers": []}
     return Contents(
-        folder, folder.resolve().name, state, encoder.config, encoder.digest,
-        sum(parameter.numel() for parameter in encoder.network.backbone.parameters()),
-        " ".join(licence.split()), " ".join(data_licence.split()), _init_from(folder), results,
-        results.decisions.get("cosine") if results else None,
-        None if anonymous else read_cohort(folder / "training" / "cohort.npz", encoder.digest),
-    )  # fmt: skip
+        folder=folder,
+        name=folder.resolve().name,
+        state=state,
+        config=encoder.config,
+        fingerprint=encoder.digest,
+        parameters=sum(parameter.numel() for parameter in encoder.network.backbone.parameters()),
+        licence=" ".join(licence.split()),
+        data_licence=" ".join(data_licence.split()),
+        init_from=_init_from(folder),
+        results=results,
+        decisions=results.decisions.get("cosine") if results else None,
+        cohort=None if anonymous else read_cohort(folder / "training" / "cohort.npz", encoder.digest),
+    )
 
 
 def _init_from(folder: Path) -> str:

@@ -87,33 +87,31 @@ def pack(
         HamError: if the experiment is damaged or not finished, or ``out`` is refused.
     """
     out = out.resolve()
-    _refuse_foreign(out)
+    there = _is_there(out)
     contents = of_experiment(exp, licence=licence, data_licence=data_licence, anonymous=anonymous)
     with replacing_folder(out) as part:
         _write(contents, part)
-        if out.exists() and not force and not _same(part, out):
+        if there and not force and not _same(part, out):
             raise ConfigError(f"--out {out}: another model directory, or one that was edited; --force replaces it")
 
 
-def _refuse_foreign(out: Path) -> None:
-    """Refuse a place that must not be replaced."""
+def _is_there(out: Path) -> bool:
+    """Whether there is a model directory; anything else but nothing or an empty folder is refused.
+
+    Raises:
+        ConfigError: if the place must not be replaced.
+    """
     if not out.exists():
-        return
+        return False
     names = sorted(path.name for path in out.iterdir()) if out.is_dir() else []
-    foreign = [name for name in names if name not in FILES]
-    if foreign and MODEL in names:
-        raise ConfigError(
-            f"--out {out}: also holds {foreign[0]}, which would be lost; move it, or choose another --out"
-        )
-    if MODEL not in names or _format(out) is None:
+    if out.is_dir() and not names:
+        return False
+    if not {MODEL, SUMS} <= {*names}:  # a damaged one can be packed again
         found = "another folder" if out.is_dir() else "a file"
         raise ConfigError(f"--out {out}: expected a new folder or a model directory, found {found}; choose another one")
-
-
-def _format(folder: Path) -> object:
-    """The format version that ``model.json`` names; None where it is not ours."""
-    content = _read_json(folder / MODEL)
-    return content.get("version") if content.get("format") == FORMAT else None
+    if foreign := [name for name in names if name not in FILES]:
+        raise ConfigError(f"--out {out}: also holds {foreign[0]}, which would be lost; move it, or choose another one")
+    return True
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -204,12 +202,19 @@ def read_directory(path: Path) -> Contents:
         raise CheckpointError(f"{path / WEIGHTS}: not the weights whose fingerprint {MODEL} names; {AGAIN}")
     decisions = model["decisions"]
     return Contents(
-        path, model["name"], {**model["checkpoint"], **parts, "config": to_dict(config)}, config, model["fingerprint"],
-        model["parameters"], model["licence"], model["data_licence"], model["init_from"],
-        _read_results(path / RESULTS),
-        None if decisions is None else Decisions.from_dict(decisions, f"{place}: decisions"),
-        _read_cohort(path / COHORT, model["embedding_dim"]),
-    )  # fmt: skip
+        folder=path,
+        name=model["name"],
+        state={**model["checkpoint"], **parts, "config": to_dict(config)},
+        config=config,
+        fingerprint=model["fingerprint"],
+        parameters=model["parameters"],
+        licence=model["licence"],
+        data_licence=model["data_licence"],
+        init_from=model["init_from"],
+        results=_read_results(path / RESULTS),
+        decisions=None if decisions is None else Decisions.from_dict(decisions, f"{place}: decisions"),
+        cohort=_read_cohort(path / COHORT, model["embedding_dim"]),
+    )
 
 
 def read_model(path: Path) -> dict[str, Any]:

@@ -66,5 +66,5 @@ def test_options_of_the_command(command: str, expected: dict[str, str]) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_the_first_weight_that_is_not_finite_is_named(value: float) -> None:
     refuse_not_finite(Path("x"), {"a": torch.ones(2), "count": torch.tensor(3)})
-    with pytest.raises(CheckpointError, match="x: .* in b;"):
+    with pytest.raises(CheckpointError, match=r"x: .* in b;"):
         refuse_not_finite(Path("x"), {"a": torch.ones(2), "b": torch.tensor([1, value])})

@@ -166,8 +166,13 @@ def test_what_is_there_is_replaced_only_when_asked(exp: Path, packed: Path) -> N
     with pytest.raises(ConfigError, match="--force replaces it"):
         pack(exp, packed)
     assert (packed / CARD).read_text() == "my own words"
-    pack(exp, packed, force=True)
-    assert bytes_of(packed) == before
+    for name in (CARD, MODEL, WEIGHTS):
+        (packed / name).write_text("damaged")
+        pack(exp, packed, force=True)
+        assert bytes_of(packed) == before
+    (packed.parent / "empty").mkdir()
+    pack(exp, packed.parent / "empty")
+    assert bytes_of(packed.parent / "empty") == before
 
 
 @pytest.mark.parametrize("force", [False, True])
