@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ham.bin._use_options import add_json, answer
 from ham.cli import Parser
 from ham.model.directory import CARD, FILES, pack, read_directory
 
@@ -36,9 +37,8 @@ def main(argv: Sequence[str]) -> None:
         if missing:
             logger.info("%s: without %s", options.out, name)
     logger.info("%s: read it, it is what others see", options.out / CARD)
-    for name in FILES:
-        if (options.out / name).exists():
-            print(options.out / name)
+    files = [str(options.out / name) for name in FILES if (options.out / name).exists()]
+    answer(options, {"folder": str(options.out), "fingerprint": found.fingerprint, "files": files}, "\n".join(files))
 
 
 def _parser() -> Parser:
@@ -51,4 +51,5 @@ def _parser() -> Parser:
         "--anonymous", action="store_true", help="leave out the training speakers' ids and mean embeddings"
     )
     parser.add_argument("--force", action="store_true", help="replace another model directory")
+    add_json(parser)
     return parser

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from ham.bin._use_options import add_json, answer
 from ham.cli import Parser
 from ham.model.directory import FILES
 from ham.model.hub import publish
@@ -21,11 +22,10 @@ def main(argv: Sequence[str]) -> None:
     """
     options = _parser().parse_args(argv)
     address = publish(options.folder, options.name, private=options.private, dry_run=options.dry_run)
-    if options.dry_run:
-        for path in (options.folder / name for name in FILES):
-            if path.exists():
-                logger.info("would send %s, %d bytes", path, path.stat().st_size)
-    print(address)
+    sizes = {name: (options.folder / name).stat().st_size for name in FILES if (options.folder / name).exists()}
+    for name, size in sizes.items():
+        logger.info("%s %s, %d bytes", "would send" if options.dry_run else "sent", options.folder / name, size)
+    answer(options, {"address": address, "sent": not options.dry_run, "files": sizes}, address)
 
 
 def _parser() -> Parser:
@@ -34,4 +34,5 @@ def _parser() -> Parser:
     parser.add_argument("name", metavar="OWNER/NAME", help="its name at the hub; made where it is not there yet")
     parser.add_argument("--private", action="store_true", help="only for those whom the owner lets in")
     parser.add_argument("--dry_run", action="store_true", help="check, say what would be sent, and send nothing")
+    add_json(parser)
     return parser

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from ham.__main__ import main
-from ham.model.directory import FILES
+from ham.model.directory import FILES, load_directory
 from tests.tiny_system import write_model
 
 
@@ -21,6 +22,17 @@ def test_it_prints_the_files_and_says_what_is_missing(tmp_path: Path, capsys: py
     assert "without thresholds" in err
     assert "without licence" not in err
     assert "license: mit\n" in (tmp_path / "out/README.md").read_text()
+
+
+def test_programs_get_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(tmp_path / "exp", "softmax")
+    words = ["pack", str(tmp_path / "exp"), "--out", str(tmp_path / "out"), "--json"]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {Path(name) for name in found["files"]} == {*(tmp_path / "out").iterdir()}
+    assert found["fingerprint"] == load_directory(tmp_path / "out", "cpu").fingerprint
+    assert main([*words, "--licence", "mit"]) == 2
+    assert "--force" in json.loads(capsys.readouterr().out)["error"]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ def test_it_is_published(packed: Path, capsys: pytest.CaptureFixture[str], monke
         monkeypatch.setenv("HF_TOKEN", server.token)
         assert main(["publish", str(packed), "owner/name", "--private"]) == 0
         assert capsys.readouterr().out == f"{server.url}/owner/name\n"
+        assert main(["publish", str(packed), "owner/name", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["address"], found["sent"]) == (f"{server.url}/owner/name", True)
+        assert found["files"].keys() == {path.name for path in packed.iterdir()}
         assert server.repos["owner/name"].private
         assert server.repos["owner/name"].files.keys() == {path.name for path in packed.iterdir()}
 
