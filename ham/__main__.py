@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import json
 import sys
-import traceback
 from collections.abc import Sequence
 
-from ham.cli import run
+from ham.cli import REFUSED, run
 from ham.errors import ConfigError
 from ham.words import clip
-
-REFUSED, BUG = 2, 70
 
 COMMANDS = {
     "verify": ("ham.bin.verify", "are two recordings of one speaker?"),
@@ -38,14 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    try:
-        return run(_command, argv, REFUSED)
-    except Exception as error:  # noqa: BLE001 - a bug: the interpreter would end with 1, which is an answer here
-        traceback.print_exc()
-        if "--json" in argv:
-            print(json.dumps({"error": f"a bug: {type(error).__name__}: {error}"}))  # noqa: T201 - it is a command
-        return BUG
+    return run(_command, argv, REFUSED)
 
 
 def _command(argv: Sequence[str]) -> int | None:

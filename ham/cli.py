@@ -18,6 +18,7 @@ import json
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -28,6 +29,9 @@ from ham.errors import ConfigError, HamError
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells report it."""
+
+REFUSED, BUG = 2, 70
+"""Exit statuses of the commands whose status 1 is an answer: whatever cannot be carried out, and a bug."""
 
 _LOGGERS = ("ham", "__main__")  # `python -m ham.bin.x` names its own logger __main__, not ham.bin.x
 
@@ -164,13 +168,14 @@ def run(
 ) -> int:
     """Run a command and turn what stops it into one line on standard error and an exit status.
 
-    A bug keeps its traceback: only a :class:`~ham.errors.HamError`, the operating system's refusals and Ctrl-C
-    are caught. A command that was given ``--json`` has the line on standard output too, as ``{"error": line}``.
+    A bug keeps its traceback: only a :class:`~ham.errors.HamError`, the operating system's refusals and Ctrl-C become
+    a line alone. A command that was given ``--json`` has the line on standard output too, as ``{"error": line}``.
 
     Args:
         main: the command; it takes the arguments without the command's name, and may return an exit status.
         argv: the arguments; ``sys.argv[1:]`` when missing.
-        refused: exit status of whatever stops it, for commands whose status 1 is an answer; None for those below.
+        refused: exit status of whatever stops it, for commands whose status 1 is an answer; a bug ends with 70 then,
+            where the interpreter would end with 1. None for those below.
 
     Returns:
         0 done, 2 the request was wrong, 1 anything else, 130 interrupted; or what the command returns.
@@ -190,6 +195,11 @@ def run(
             return _fail(_describe(error), refused or 1, as_json)
         except KeyboardInterrupt:
             return _fail("interrupted", INTERRUPTED)
+        except Exception as error:
+            if refused is None:
+                raise
+            traceback.print_exc()
+            return _fail(f"a bug: {type(error).__name__}: {error}", BUG, as_json)
     return status or 0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from tqdm import tqdm
 
 from ham.audio.decoding import READABLE, STDIN, inspect_files
 from ham.bin._use_options import SOUNDS, add_model, answer, load_model
-from ham.cli import Parser, at_least
+from ham.cli import REFUSED, Parser, at_least, run
 from ham.data.text_lines import numbered_lines
 from ham.embeddings.table import check_format, write_table
 from ham.errors import DataError, summarise
@@ -30,6 +31,8 @@ def main(argv: Sequence[str]) -> None:
     check_format(options.out)
     encoder = load_model(options)
     files = find_files(options.inputs)
+    if options.out.suffix == ".ark" and (blank := [utt for utt in files if utt.split() != [utt]]):
+        raise DataError(f"{options.out}: Kaldi's names hold no white space, found '{blank[0]}'; choose another format")
     bad = _bad_files(files)
     if bad and (not options.skip_bad or len(bad) == len(files)):
         raise DataError(f"{summarise(list(bad.values()))} (of {count(len(files), 'file')}; --skip_bad leaves such out)")
@@ -108,3 +111,7 @@ def _parser() -> Parser:
     parser.add_argument("--batch_size", type=at_least(1), default=16, help="most files of a batch")
     parser.add_argument("--skip_bad", action="store_true", help="leave out files that cannot be embedded, and say so")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, refused=REFUSED))

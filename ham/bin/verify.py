@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from ham.bin._use_options import SOUNDS, add_model, answer, load_model
-from ham.cli import Parser
+from ham.cli import REFUSED, Parser, run
 from ham.errors import ConfigError
 from ham.model.verification import Verification
 
@@ -61,3 +62,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--vad", action="store_true", help="measure how much is speech with silero-vad")
     return parser
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, refused=REFUSED))

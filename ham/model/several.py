@@ -23,7 +23,7 @@ MOST_WINDOWS = 60
 LEAST_WINDOWS = 2
 """Of the smaller half: a single odd window is a cough or a laugh."""
 
-LEAST_RATIO = 400.0
+LEAST_RATIO = 3000.0
 """How much more likely two speakers must be than one."""
 
 

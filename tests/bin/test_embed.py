@@ -111,6 +111,13 @@ def test_bad_files_are_left_out_when_asked_and_named(mixed: Path, ask: Ask, tmp_
     assert (status, (tmp_path / "y.npz").exists()) == (2, False)
 
 
+def test_names_that_kaldi_cannot_hold_are_refused_before_anything_is_embedded(ask: Ask, tmp_path: Path) -> None:
+    write_voice(tmp_path / "in/a b.wav")
+    status, _, err = ask(tmp_path / "in", "--out", tmp_path / "x.ark")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "Kaldi's names hold no white space, found 'a b.wav'" in err
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x", "x.wav"])
 def test_an_unknown_format_is_refused_before_the_model_is_loaded(
     name: str, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

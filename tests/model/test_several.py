@@ -48,7 +48,7 @@ def test_a_single_odd_window_is_not_a_speaker() -> None:
 
 
 def test_two_speakers_are_told_and_one_is_not() -> None:
-    decisions = thresholds()  # llr = 10 cosine - 4, which is -6 at -0.2
+    decisions = thresholds()  # llr = 10 cosine - 4, which is -8 at -0.4
     assert several_speakers(group(ONE, 10), decisions) is None
     assert several_speakers(np.concatenate([group(ONE, 5), group(OTHER, 5)]), decisions) is None  # not unlike enough
     problem = several_speakers(np.concatenate([group(ONE, 5), group(-ONE - OTHER, 5)]), decisions)
