@@ -27,7 +27,7 @@ nnodes=1         # stage 4: machines that train together, each of which runs thi
 rdzv=            # stage 4: HOST:PORT of one of them, where they meet
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
-init_from=       # stage 4: start from trained weights, of an experiment's folder or a checkpoint
+init_from=       # stage 4: start from trained weights, of an experiment's folder, a checkpoint or a model directory
 lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
 check=decode     # stage 2: decode every recording, or believe its header
 verify=false     # stage 3: read the stores again and compare the checksum of every recording

@@ -93,7 +93,9 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
     parser.add_argument(
-        "--init_from", type=_path, help="start from these weights: an experiment's folder or a checkpoint"
+        "--init_from",
+        type=_path,
+        help="start from these weights: an experiment's folder, a checkpoint or a model directory",
     )
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")

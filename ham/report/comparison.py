@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ham.markdown import escape_markdown, fenced, markdown_table
 from ham.report.comparison_tables import MINUS_PUBLISHED, Cells, Table, cost_table, difference_table, eer_table
 from ham.report.experiment import Experiment
 from ham.report.latex import latex_table
-from ham.report.markdown import escape_markdown, fenced, markdown_table
 from ham.report.wording import EER_RULE, RULES_AGREE, RULES_DIFFER, backend_notes, cost_notes
 from ham.score.intervals import few_speakers
 
