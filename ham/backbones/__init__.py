@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ham.backbones.base import Backbone
+from ham.backbones.campplus import CamPlusPlus
 from ham.backbones.ecapa_tdnn import EcapaTdnn
 from ham.backbones.resnet import ResNet18, ResNet34
 from ham.schema import check_options, choose
@@ -21,6 +22,7 @@ _CLASSES: tuple[type[Backbone], ...] = (
     EcapaTdnn,
     ResNet18,
     ResNet34,
+    CamPlusPlus,
 )
 
 BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in _CLASSES})

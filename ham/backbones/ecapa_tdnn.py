@@ -29,19 +29,24 @@ BLOCK_KERNEL = 3
 
 
 class FrameConv(nn.Conv1d):
-    """Convolution over time of ``(B, T, C)``, as many frames out as in; padded frames and both ends count as zeros.
+    """Convolution over time of ``(B, T, C)``, one frame out for each in; padded frames and both ends count as zeros.
 
     Args:
         in_channels: channels of a frame.
         out_channels: channels of a frame of the result.
         kernel_size: odd number of frames.
         dilation: distance of these frames.
+        step: only every so manieth frame comes out, from the first on.
+        bias: whether a bias is added.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, dilation: int = 1, *, step: int = 1,
+        bias: bool = True,
+    ) -> None:  # fmt: skip
         reach = dilation * (kernel_size // 2)
-        super().__init__(in_channels, out_channels, kernel_size, dilation=dilation, padding=reach)
-        self.reach, self.spread = reach, dilation
+        super().__init__(in_channels, out_channels, kernel_size, step, reach, dilation, bias=bias)
+        self.reach, self.spread, self.step = reach, dilation, step
 
     def forward(self, x: Tensor, padded: Tensor | None = None) -> Tensor:
         """Convolve a batch.
@@ -51,14 +56,14 @@ class FrameConv(nn.Conv1d):
             padded: True on frames that do not count, ``(B, T, 1)``; None if all do.
 
         Returns:
-            Shape ``(B, T, out_channels)``.
+            Shape ``(B, ceil(T / step), out_channels)``.
         """
         if padded is not None:
             x = x.masked_fill(padded, 0.0)
         # Seen as an image of height 1 this memory is "channels last", which has kernels of its own.
         image = x.transpose(1, 2).unsqueeze(2)
         weight = self.weight.unsqueeze(2)
-        y = F.conv2d(image, weight, self.bias, padding=(0, self.reach), dilation=(1, self.spread))
+        y = F.conv2d(image, weight, self.bias, (1, self.step), (0, self.reach), (1, self.spread))
         return y.squeeze(2).transpose(1, 2)
 
 

@@ -7,6 +7,7 @@ frames that do not count; None if all do. Statistics are computed in float32 or 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ LEAST_VARIANCE = 1e-4
 """Floor of a variance, as published: the root of a smaller one would have a gradient above 50."""
 
 
-def over_frames(norm: nn.Module, x: Tensor) -> Tensor:
+def over_frames(norm: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Apply a batch normalisation to frames as if each were an example.
 
     Args:
@@ -45,12 +46,15 @@ def masked_mean(x: Tensor, padded: Tensor | None) -> Tensor:
     return x.masked_fill(padded, 0.0).sum(1) / _num_frames(x, padded)
 
 
-def mean_and_deviation(x: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor]:
+def mean_and_deviation(
+    x: Tensor, padded: Tensor | None, least_variance: float = LEAST_VARIANCE
+) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the frames that count; the variance is the unbiased one, floored.
 
     Args:
         x: finite, shape ``(B, T, C)``.
         padded: mask.
+        least_variance: the floor, above 0.
 
     Returns:
         Mean and standard deviation, each ``(B, C)``; the deviation of one frame is the floor's root.
@@ -61,7 +65,7 @@ def mean_and_deviation(x: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor
     if padded is not None:
         squares = squares.masked_fill(padded, 0.0)
     variance = squares.sum(1) / (_num_frames(x, padded) - 1).clamp_min(1)
-    return mean, variance.clamp_min(LEAST_VARIANCE).sqrt()
+    return mean, variance.clamp_min(least_variance).sqrt()
 
 
 class StatisticsPooling(nn.Module):
@@ -69,14 +73,16 @@ class StatisticsPooling(nn.Module):
 
     Args:
         num_channels: ``C``.
+        least_variance: floor of the variance, above 0.
 
     Attributes:
         output_dim: ``2 C``.
     """
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, num_channels: int, least_variance: float = LEAST_VARIANCE) -> None:
         super().__init__()
         self.output_dim = 2 * num_channels
+        self.least_variance = least_variance
 
     def forward(self, x: Tensor, padded: Tensor | None = None) -> Tensor:
         """Pool a batch.
@@ -88,7 +94,7 @@ class StatisticsPooling(nn.Module):
         Returns:
             Shape ``(B, 2 C)``.
         """
-        return torch.cat(mean_and_deviation(x, padded), 1)
+        return torch.cat(mean_and_deviation(x, padded, self.least_variance), 1)
 
 
 class AttentiveStatisticsPooling(nn.Module):
@@ -153,7 +159,10 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _num_frames(x: Tensor, padded: Tensor | None) -> Tensor:
-    """Frames that count, shape ``(B, 1)`` or one for all, in the type of ``x``."""
+    """Frames that count, shape ``(B, 1)`` or one for all, in the type of ``x``.
+
+    They are counted by a sum: a number of a shape would be a constant of an exported graph, wrong at other lengths.
+    """
     if padded is None:
-        return x.new_tensor(x.shape[1])
+        return x.new_ones(x.shape[1]).sum()
     return (~padded).sum(1).to(x.dtype)

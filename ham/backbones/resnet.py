@@ -30,12 +30,14 @@ class BasicBlock(nn.Module):
         in_channels: channels of the input.
         channels: channels of the result.
         stride: in frequency and in time.
+        time_stride: another one in time; None for the same.
     """
 
-    def __init__(self, in_channels: int, channels: int, stride: int) -> None:
+    def __init__(self, in_channels: int, channels: int, stride: int, time_stride: int | None = None) -> None:
         super().__init__()
-        self.stride = stride
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
+        self.stride, self.time_stride = stride, stride if time_stride is None else time_stride
+        strides = (self.stride, self.time_stride)
+        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=strides, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(channels)
@@ -52,18 +54,18 @@ class BasicBlock(nn.Module):
             padded: True on frames that do not count, shape ``(B, 1, 1, T)``; None if all do.
 
         Returns:
-            The result, shape ``(B, C', F', T')`` with ``F'`` and ``T'`` divided by the stride and rounded up, 0 on
+            The result, shape ``(B, C', F', T')`` with ``F'`` and ``T'`` divided by their strides and rounded up, 0 on
             padded frames, and the mask of its frames.
         """
         # The stride of the 1x1 convolution is taken here: oneDNN's own writes out of bounds in its backward pass where
         # channels come last and are fewer than 16 (https://github.com/uxlfoundation/oneDNN/issues/6035).
-        shortcut = self.shortcut(x[:, :, :: self.stride, :: self.stride])
+        shortcut = self.shortcut(x[:, :, :: self.stride, :: self.time_stride])
         if padded is not None:
             # Frame t of the result stands on frame t * stride: ceil(length / stride) of them count.
-            padded = padded[..., :: self.stride]
-        y = _zero(F.relu(self.norm1(self.conv1(x)), inplace=True), padded)
+            padded = padded[..., :: self.time_stride]
+        y = zero_padded(F.relu(self.norm1(self.conv1(x)), inplace=True), padded)
         y = self.norm2(self.conv2(y)).add_(shortcut)
-        return _zero(F.relu(y, inplace=True), padded), padded
+        return zero_padded(F.relu(y, inplace=True), padded), padded
 
 
 class ResNet(Backbone):
@@ -108,7 +110,7 @@ class ResNet(Backbone):
         x = features.transpose(1, 2).unsqueeze(1)
         if padded is not None:
             padded = padded.transpose(1, 2).unsqueeze(1)
-        x = _zero(F.relu(self.stem_norm(self.stem(x)), inplace=True), padded)
+        x = zero_padded(F.relu(self.stem_norm(self.stem(x)), inplace=True), padded)
         for block in self.blocks:
             x, padded = block(x, padded)
         frames = x.permute(0, 3, 1, 2).flatten(2)
@@ -140,6 +142,11 @@ def _lengthen(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor |
     return F.pad(features, (0, 0, 0, missing)), F.pad(padded, (0, 0, 0, missing), value=True)
 
 
-def _zero(x: Tensor, padded: Tensor | None) -> Tensor:
-    """Zero the padded frames."""
+def zero_padded(x: Tensor, padded: Tensor | None) -> Tensor:
+    """Zero the padded frames.
+
+    Args:
+        x: shape ``(B, C, F, T)``.
+        padded: mask, ``(B, 1, 1, T)``; None if all frames count.
+    """
     return x if padded is None else x.masked_fill(padded, 0.0)
