@@ -62,10 +62,11 @@ BACKENDS = {
 }
 """What the parts of a back-end's name mean; the protocol is full utterances wherever no ``crops`` stands."""
 
-SAME_RANKING = (
-    "cosine, hyperbolic: one row, since both rank the trials alike. Every embedding is as far out in the ball as every "
-    "other, clipped to its shell, and there the hyperbolic distance depends on the angle alone, as the cosine does."
+RANK_ALIKE = (
+    "both rank the trials alike. Every embedding is as far out in the ball as every other, clipped to its shell, and "
+    "there the hyperbolic distance depends on the angle alone, as the cosine does."
 )
+SAME_RANKING = f"cosine, hyperbolic: one row, since {RANK_ALIKE}"
 """Said where rows are joined, which happens in the published geometry."""
 
 
