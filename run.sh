@@ -191,7 +191,8 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
-  log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
+  printf -v curves '%q ' "$(type -P tensorboard)" --logdir "$exp_dir/tensorboard"
+  log "stage 4: train in $exp_dir (log: train.jsonl), curves: ${curves% }"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
     --resume "$resume" --init_from "$init_from" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
     "${processes[@]}" "${system[@]}"
