@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from ham.report import figures, html
+from ham.report.decision_tables import decision_tables
 from ham.report.experiment import Experiment, facts
 from ham.report.figures import Line
 from ham.report.history import History
@@ -48,6 +49,7 @@ def render(experiment: Experiment, links: Sequence[tuple[str, str]] = ()) -> str
         links=links,
         results=_results(results.results),
         remarks=notes(results),
+        decisions=decision_tables(results),
         facts=facts(experiment),
         command=results.command,
         det_curves=_det_curves(experiment),
