@@ -95,7 +95,8 @@ def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
 
 def test_results_hold_the_contract(tiny: Tiny) -> None:
     results = json.loads((tiny.exp / "results.json").read_text())
-    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", "settings", "notes"}
+    further = {"settings", "notes", "decisions", "at_thresholds", "durations"}
+    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", *further}
     assert results["command"].startswith("./run.sh --train_roots ")
     lists = [(r["list"], r["backend"]) for r in results["results"]]
     assert lists == [(f"mini/{name}", b) for name in ("all", "hard") for b in ("cosine", "hyperbolic")]

@@ -180,16 +180,18 @@ def _extract_cuts(encoder: SpeakerEncoder, store: ArrayStore, seconds: float, ba
 
 
 def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
-    """Embed what thresholds are chosen on, ``thresholds.npz``; without training speech it says that there are none."""
+    """Embed what thresholds are chosen on, ``thresholds.npz``; without training speech it says that there are none.
+
+    What is there of this model stays: these data may be another corpus, to test on.
+    """
+    if (read_source(encoder.folder / FILE) or "").split()[:1] == [encoder.digest]:
+        logger.info("%s: up to date", encoder.folder / FILE)
+        return
     try:
         train, store = read_data_dir(options.data_dir / "train"), ArrayStore(options.data_dir / "store" / "train")
         check_current(store, train.utt2dur)
     except DataError as error:
         logger.warning("no thresholds: %s", error)
-        return
-    source = f"{encoder.digest} {store.digest}"
-    if read_source(encoder.folder / FILE) == source:
-        logger.info("%s: up to date", encoder.folder / FILE)
         return
     speakers, whose = choose_speakers(train.utt2spk, encoder.valid_speakers)
     if len(speakers) < 2:
@@ -199,7 +201,8 @@ def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
     rows = np.array([row for row, utt in enumerate(store.utts) if utt in chosen], np.int64)
     embeddings = encoder.embed(store, rows, batch_size=options.batch_size, progress="embed for thresholds")
     utts = [store.utts[row] for row in rows]
-    write_held_aside(encoder.folder, dict(zip(utts, embeddings, strict=True)), train.utt2spk, targets, whose, source)
+    source, found = f"{encoder.digest} {store.digest}", dict(zip(utts, embeddings, strict=True))
+    write_held_aside(encoder.folder, found, train.utt2spk, targets, whose, source)
     logger.info("%s: %s of %s", encoder.folder / FILE, count(len(utts), "utterance"), whose)
 
 

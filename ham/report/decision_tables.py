@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ham.score.decisions import Decisions, OperatingPoint
 from ham.score.intervals import few_speakers
-from ham.score.results import DurationRates, ListRates, Results, decimals, per_cent
+from ham.score.results import ListRates, Results, decimals, per_cent
 
 POINTS = {
     "eer": "equal error rates",
@@ -106,21 +106,20 @@ def _durations(results: Results) -> Titled:
             one.trial_list,
             "whole" if one.seconds is None else f"{one.seconds:g} s",
             f"{per_cent(one.eer)} [{per_cent(one.eer_low)}, {per_cent(one.eer_high)}]",
-            _both(one),
-            f"{one.num_short:,} of {one.num_utts:,}",
+            per_cent(one.miss),
+            per_cent(one.false_alarm),
+            "-" if one.seconds is None else f"{one.num_short:,} of {one.num_utts:,}",
         ]
         for one in results.durations
     ]
     return Titled(
         "Durations",
         "How the cosine does on short speech: every test utterance cut to so many seconds, on both sides of a trial.",
-        (["list", "cut to", "EER % [95 %]", "miss / false alarm % at the threshold", "shorter, left whole"], rows),
+        (["list", "cut to", "EER % [95 %]", "miss %", "false alarm %", "shorter, left whole"], rows),
         2,
-        ["The threshold is the one for equal error rates, chosen on whole utterances."],
+        ["Miss and false alarm are at the threshold for equal error rates, which was chosen on whole utterances."],
     )
 
 
-def _both(rates: ListRates | DurationRates | None) -> str:
-    if rates is None or rates.miss is None:
-        return "-"
-    return f"{per_cent(rates.miss)} / {per_cent(rates.false_alarm)}"
+def _both(rates: ListRates | None) -> str:
+    return "-" if rates is None else f"{per_cent(rates.miss)} / {per_cent(rates.false_alarm)}"
