@@ -61,8 +61,8 @@ def _thresholds(decisions: Sequence[Decisions]) -> Titled:
     first = decisions[0]
     return Titled(
         "Thresholds",
-        f"From which score on two recordings count as the same speaker's, chosen on trials of {first.whose}: "
-        f"{first.num_target:,} targets and {first.num_nontarget:,} non-targets.",
+        f"From which score on two recordings count as the same speaker's, chosen on {first.num_target:,} target and "
+        f"{first.num_nontarget:,} non-target trials of {first.whose}.",
         (["back-end", "chosen for", "threshold [95 %]", "miss %", "false alarm %"], rows),
         2,
         [

@@ -89,9 +89,8 @@ def choose_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tuple[l
         return kept, f"{len(kept)} speakers kept aside from the training"
     chosen = evenly_spaced(several, MOST_SPEAKERS)
     return chosen, (
-        f"{len(chosen)} training speakers, so the thresholds are too low and the error rates too good for others: the "
-        f"network tells those that it was trained on apart better; data.valid_speakers={LEAST_HELD_OUT} or more keeps "
-        "some aside"
+        f"{len(chosen)} training speakers, whom the network tells apart better than others, so that there will be more "
+        f"errors of either kind; data.valid_speakers={LEAST_HELD_OUT} or more keeps some aside"
     )
 
 

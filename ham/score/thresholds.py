@@ -42,7 +42,7 @@ FALSE_ALARMS = {"far_1": 0.01, "far_0_1": 0.001, "far_0_01": 0.0001}
 """Points of a false-alarm rate, with the rate, a fraction."""
 
 LEAST_ERRORS = 30
-"""False alarms that must be expected; a point with fewer errors of either kind says so."""
+"""False alarms that must be expected; a point of another kind with fewer errors says so."""
 
 LEAST_PAIRS = 3
 """Pairs of speakers, times the rate, that there must be."""
@@ -165,7 +165,7 @@ def _point(name: str, cuts: _Cuts, reach: tuple[float, float], counts: tuple[int
     at = int(_chosen(name, cuts.miss, cuts.false_alarm))
     threshold, miss, false_alarm = (float(values[at]) for values in cuts)
     far = max(threshold - reach[0], reach[1] - threshold)
-    note = _few_errors(round(miss * counts[0]), round(false_alarm * counts[1]))
+    note = "" if name in FALSE_ALARMS else _few_errors(round(miss * counts[0]), round(false_alarm * counts[1]))
     return OperatingPoint(name, threshold, threshold - far, threshold + far, miss, false_alarm, note)
 
 

@@ -106,7 +106,7 @@ def extract_test(folder: Path, *options: str) -> int:
 
 def test_speech_for_thresholds_is_embedded_by_default(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert extract_test(trained) == 0
-    assert "12 utterances of 4 training speakers, so the thresholds are too low" in capsys.readouterr().err
+    assert "12 utterances of 4 training speakers, whom the network tells apart better" in capsys.readouterr().err
     assert not (trained / "exp/training").exists()
     encoder, store = SpeakerEncoder.load(trained / "exp", "cpu"), ArrayStore(trained / "data/store/train")
     found = read_held_aside(trained / "exp", encoder.digest)

@@ -34,7 +34,7 @@ def results() -> Results:
 
 def test_tables(results: Results) -> None:
     chosen, on_lists, by_duration = decision_tables(results)
-    assert "16 speakers kept aside: 523 targets and 12,000 non-targets" in chosen.lead
+    assert "chosen on 523 target and 12,000 non-target trials of 16 speakers kept aside." in chosen.lead
     assert chosen.cells[1] == [["cosine", "equal error rates", "0.551 [0.496, 0.605]", "0.38", "0.34"]]
     assert "false alarms 1 %: needs 25 speakers, who make 300 pairs." in chosen.remarks
     assert "equal error rates: a rough guide: 2 misses and 41 false alarms." in chosen.remarks

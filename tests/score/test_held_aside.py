@@ -23,7 +23,7 @@ def test_speakers_kept_aside_come_first() -> None:
     assert module.choose_speakers(UTT2SPK, aside) == (aside, "10 speakers kept aside from the training")
     everybody, whose = module.choose_speakers({**UTT2SPK, "alone-1": "alone"}, aside[:9])
     assert everybody == sorted({*UTT2SPK.values()})
-    assert whose.startswith("12 training speakers, so the thresholds are too low")
+    assert whose.startswith("12 training speakers, whom the network tells apart better than others")
     many = {f"s{s:03d}-{u}": f"s{s:03d}" for s in range(600) for u in range(2)}
     chosen = module.choose_speakers(many, [])[0]
     assert (len(chosen), chosen[0], chosen[-1]) == (module.MOST_SPEAKERS, "s000", "s599")

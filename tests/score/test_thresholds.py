@@ -56,6 +56,7 @@ def test_points_are_those_of_scikit_learn() -> None:
     }
     found = known(decide(trials))
     assert list(found) == ["eer", "min_dcf_p01", "min_dcf_p05", "far_1"]
+    assert found["far_1"].note == ""
     for name, at in best.items():
         point = found[name]
         assert (point.miss, point.false_alarm) == pytest.approx((miss[at], alarm[at]))
