@@ -103,7 +103,8 @@ def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
 
 def test_results_hold_the_contract(tiny: Tiny) -> None:
     results = json.loads((tiny.exp / "results.json").read_text())
-    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", "settings", "notes"}
+    further = {"settings", "notes", "decisions", "at_thresholds", "durations"}
+    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", *further}
     assert results["command"].startswith("./run.sh --train_roots ")
     lists = [(r["list"], r["backend"]) for r in results["results"]]
     assert lists == [(f"mini/{name}", b) for name in ("all", "hard") for b in ("cosine", "hyperbolic")]
@@ -250,7 +251,9 @@ REQUESTS = [
     (["--seed", "99999999999999999999"], 2, "whole number"),
     (["--musan", "/none"], 2, "--musan '/none': no such folder"),
     (["--set", "data.speed_perturb=[0.9, 1.1] data.batch_size=1"], 2, "data.batch_size: expected at least 2"),
-    (["--format", "foo"], 2, "npz or ark"),
+    (["--format", "foo"], 2, "npz, ark, csv or parquet"),
+    (["--durations", "1 x"], 2, "expected seconds such as"),
+    (["--score_labels", "maybe"], 2, "expected true or false"),
     (["--batch_size", "0"], 2, "at least 1"),
     (["--train_chunk_s", "-2"], 2, "--train_chunk_s: expected seconds such as 2.015"),
     (["--device", "gpu"], 2, "--device gpu"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ham.report import figures, html, training_figures
+from ham.report.decision_tables import decision_tables
 from ham.report.experiment import Experiment, facts
 from ham.report.html import Figure
 from ham.report.text_tables import merged, row_names, table
@@ -42,6 +43,7 @@ def render(experiment: Experiment, links: Sequence[tuple[str, str]] = ()) -> str
         links=links,
         results=_results(results.results),
         remarks=notes(results),
+        decisions=decision_tables(results),
         facts=facts(experiment),
         command=results.command,
         det_curves=_det_curves(experiment, curves),
