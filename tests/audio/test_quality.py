@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ham.audio import quality
 from ham.audio.quality import (
     CLIPPED_SHARE,
     LEAST_SPEECH_S,
@@ -157,6 +158,7 @@ def test_the_network_hears_no_voice_in_what_is_loud_but_none() -> None:
 
 
 def test_without_the_network_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    quality._silero.cache_clear()
     monkeypatch.setitem(sys.modules, "silero_vad", None)
     with pytest.raises(ConfigError, match="needs silero-vad: pip install"):
         assess(voice(), RATE, vad=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.recordings import RandomChunks, SpacedCrops
+from ham.embeddings.recordings import RandomChunks, SpacedCrops, Waveforms
 
 
 def test_random_chunks_are_pieces_and_repeat_short_speech(store: ArrayStore) -> None:
@@ -52,3 +52,11 @@ def test_crops_are_evenly_spaced_and_short_speech_is_repeated(store: ArrayStore)
             assert found.tolist() == whole[start : start + num_samples].tolist()
         else:
             assert found.tolist() == np.pad(whole, (0, num_samples - len(whole)), "wrap").tolist()
+
+
+def test_waveforms_in_memory_come_on_the_scale_of_int16_without_a_loss() -> None:
+    waveforms = [np.random.default_rng(seed).uniform(-1, 1, 50 + seed).astype(np.float32) for seed in range(3)]
+    found = Waveforms(["a", "b", "c"], waveforms)
+    assert (found.utts, found.sample_rate, found.lengths.tolist()) == (("a", "b", "c"), 16000, [50, 51, 52])
+    for index, samples in enumerate(waveforms):
+        np.testing.assert_array_equal(found.read(index) / np.float32(32768), samples)
