@@ -189,8 +189,12 @@ def _voiced_s(samples: NDArray[np.float32], sample_rate: int) -> float:
 @cache
 def _silero() -> Any:
     """The network, loaded once."""
+    import torch
+
+    num_threads = torch.get_num_threads()
     try:
         from silero_vad import load_silero_vad
     except ImportError:
         raise ConfigError("Voice activity detection needs silero-vad: pip install silero-vad") from None
+    torch.set_num_threads(num_threads)  # the package sets it to 1 for the whole process
     return load_silero_vad()
