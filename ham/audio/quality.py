@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,12 +177,24 @@ def _seconds(speech_s: float) -> str:
 
 def _voiced_s(samples: NDArray[np.float32], sample_rate: int) -> float:
     """Seconds in which silero-vad hears a voice."""
-    try:
-        import silero_vad
-    except ImportError:
-        raise ConfigError("Voice activity detection needs silero-vad: pip install silero-vad") from None
+    network = _silero()
     import torch
+    from silero_vad import get_speech_timestamps
 
     heard = torch.from_numpy(to_rate(samples, sample_rate, SAMPLE_RATE))
-    found = silero_vad.get_speech_timestamps(heard, silero_vad.load_silero_vad(), sampling_rate=SAMPLE_RATE)
+    found = get_speech_timestamps(heard, network, sampling_rate=SAMPLE_RATE)
     return float(sum(one["end"] - one["start"] for one in found)) / SAMPLE_RATE
+
+
+@cache
+def _silero() -> Any:
+    """The network, loaded once."""
+    import torch
+
+    num_threads = torch.get_num_threads()
+    try:
+        from silero_vad import load_silero_vad
+    except ImportError:
+        raise ConfigError("Voice activity detection needs silero-vad: pip install silero-vad") from None
+    torch.set_num_threads(num_threads)  # the package sets it to 1 for the whole process
+    return load_silero_vad()

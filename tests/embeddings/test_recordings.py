@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.recordings import Cuts, RandomChunks, SpacedCrops
+from ham.embeddings.recordings import Cuts, RandomChunks, SpacedCrops, Waveforms
 
 
 def test_random_chunks_are_pieces_and_repeat_short_speech(store: ArrayStore) -> None:
@@ -73,3 +73,11 @@ def test_cuts_lie_within_longer_ones_and_short_speech_stays_whole(store: ArraySt
     assert min(places) < 0.3
     assert max(places) > 0.7
     assert any(not np.array_equal(Cuts(store, 2000, seed=4).read(index), short.read(index)) for index in range(21))
+
+
+def test_waveforms_in_memory_come_on_the_scale_of_int16_without_a_loss() -> None:
+    waveforms = [np.random.default_rng(seed).uniform(-1, 1, 50 + seed).astype(np.float32) for seed in range(3)]
+    found = Waveforms(["a", "b", "c"], waveforms)
+    assert (found.utts, found.sample_rate, found.lengths.tolist()) == (("a", "b", "c"), 16000, [50, 51, 52])
+    for index, samples in enumerate(waveforms):
+        np.testing.assert_array_equal(found.read(index) / np.float32(32768), samples)
