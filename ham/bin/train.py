@@ -47,6 +47,7 @@ def main(argv: Sequence[str]) -> None:
         write_sums(folder, stores)
         write_request(folder, request)
         torch.manual_seed(options.seed)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
         torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
         loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command)

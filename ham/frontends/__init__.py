@@ -14,7 +14,7 @@ from typing import Any
 from ham.frontends.base import FRAME_LENGTH_MS, FRAME_SHIFT_MS, PIECE_SAMPLES, PREEMPHASIS, Frontend
 from ham.frontends.kaldi_fbank import INT16_RANGE, WINDOW_TYPES, KaldiFbank
 from ham.frontends.mel import MelFrontend
-from ham.frontends.spec_augment import SpecAugment
+from ham.frontends.spec_augment import Spans, SpecAugment
 from ham.schema import check_options, choose
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "Frontend",
     "KaldiFbank",
     "MelFrontend",
+    "Spans",
     "SpecAugment",
     "build",
 ]

@@ -53,6 +53,7 @@ class Checkpoints:
             "backbone": self.step.backbone.state_dict(),
             "loss": self.step.loss.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
             "rng": rng,
         }
 
@@ -73,6 +74,7 @@ class Checkpoints:
         self.step.backbone.load_state_dict(state["backbone"])
         self.step.loss.load_state_dict(state["loss"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.step.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)

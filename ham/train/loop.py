@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ham.config import TrainConfig
 from ham.data.batches import Batch
@@ -18,6 +17,7 @@ from ham.errors import DataError, HamError, summarise
 from ham.train.checkpoints import Checkpoints
 from ham.train.crops import TrainingCrops
 from ham.train.monitor import Monitor
+from ham.train.optimisers import take_step
 from ham.train.schedules import Schedules
 from ham.train.step import TrainingStep
 from ham.train.tally import LOG_STEPS, Tally
@@ -129,16 +129,13 @@ class Loop:
             self.step.loss.set_margin(now["margin"])
         if "curvature" in now:
             self.step.loss.set_curvature(now["curvature"])
-        out = self.step(batch, self._generator(self.done))
         self.optimiser.zero_grad(set_to_none=True)
-        out.loss.backward()  # type: ignore[no-untyped-call]
-        if self.training.clip_grad_norm > 0:
-            nn.utils.clip_grad_norm_(self.parameters, self.training.clip_grad_norm)
+        out = self.step.backward(batch)
         views = self.step.views
-        tally.add(self.done + 1, batch, out.loss.detach() / views, out.accuracy.detach(), len(batch.labels) * views)
+        tally.add(self.done + 1, batch, out.loss / views, out.accuracy, len(batch.labels) * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
-        self.optimiser.step()
+        take_step(self.optimiser, self.step.scaler, self.parameters, self.training.clip_grad_norm)
         self.done += 1
 
     def _scheduled(self, done: int) -> dict[str, float]:
@@ -147,11 +144,6 @@ class Loop:
         now = {name: value for name, value in values.items() if value is not None}
         # The first step of a warm-up would have rate 0: there the step's end counts.
         return {**now, "lr": now["lr"] or self.schedules.lr((done + 1) / self.steps_per_epoch)}
-
-    def _generator(self, done: int) -> torch.Generator:
-        """The random numbers of one step, a function of seed and step, so that a resumed run draws the same."""
-        seed = np.random.SeedSequence([self.seed, done, 1]).generate_state(1, np.uint64)[0]
-        return torch.Generator(self.device).manual_seed(int(seed >> np.uint64(1)))
 
     def _check_bad(self, epoch: int, tally: Tally) -> None:
         """Stop when more crops of the epoch were replaced than may be."""
@@ -164,10 +156,10 @@ class Loop:
 
     def _check_losses(self, tally: Tally) -> None:
         """Bring the losses of the last steps over from the device; stop if one is not finite."""
-        for step, batch, loss in tally.read():
+        for step, entries, loss in tally.read():
             if not np.isfinite(loss):
                 raise DivergedError(
-                    f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(batch)}; lower "
+                    f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(entries)}; lower "
                     "optimiser.lr or set train.clip_grad_norm, which makes another experiment: give it an --exp_name"
                 )
 
@@ -182,11 +174,10 @@ class Loop:
             logger.warning(
                 "epoch %d: crops that could not be read and were replaced: %s", epoch, summarise(list(tally.bad))
             )
-        crops = self.steps_per_epoch * self.crops.sampling.batch_size * self.step.views
         return {
             **values,
             **self._scheduled(self.done - 1),
-            "crops_per_s": crops / train_s,
+            "crops_per_s": self.crops.crops_per_epoch * self.step.views / train_s,
             "data_wait": tally.waited_s / train_s,
             "seconds": train_s,
         }

@@ -86,7 +86,8 @@ def make_loop(store: ArrayStore, data: TrainingSet, tmp_path: Path) -> Callable[
     ) -> Loop:
         lr = 1e-2
         (tmp_path / folder).mkdir(exist_ok=True)
-        crops = TrainingCrops(store, data, DataConfig(**{"batch_size": 8, **sampling}), num_rows=4400, seed=seed)
+        wanted = DataConfig(**{"batch_size": 8, **sampling})
+        crops = TrainingCrops(store, data, wanted, num_rows=4400, seed=seed, draws=step.draws)
         return Loop(
             step=step,
             optimiser=torch.optim.Adam([*step.backbone.parameters(), *step.loss.parameters()], lr=lr),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
@@ -29,15 +30,15 @@ def test_an_epoch_has_every_utterance_as_often_and_can_be_entered_anywhere(
     crops = TrainingCrops(store, data, sampling, num_rows=4000, seed=3)
     whole = list(crops.batches(2))
     assert len(whole) == crops.steps_per_epoch == 6
-    assert set(Counter(torch.cat([batch.entries for batch in whole]).tolist()).values()) == {2}
+    assert set(Counter(np.concatenate([batch.entries for batch in whole]).tolist()).values()) == {2}
     for one, other in zip(whole[4:], crops.batches(2, first=4), strict=True):
         assert torch.equal(one.rows, other.rows)
-    other_epoch = torch.cat([batch.entries for batch in crops.batches(3)])
-    assert not torch.equal(torch.cat([batch.entries for batch in whole]), other_epoch)
+    other_epoch = np.concatenate([batch.entries for batch in crops.batches(3)])
+    assert not np.array_equal(np.concatenate([batch.entries for batch in whole]), other_epoch)
 
 
 def test_a_batch_is_named_by_its_first_utterances(store: ArrayStore, data: TrainingSet) -> None:
     crops = TrainingCrops(store, data, DataConfig(batch_size=4), num_rows=4000, seed=3)
     batch = next(crops.batches(1))
     first = [store.utts[i] for i in batch.entries.tolist()]
-    assert crops.names(batch) == f"{first[0]}, {first[1]}, {first[2]} and 1 more"
+    assert crops.names(batch.entries) == f"{first[0]}, {first[1]}, {first[2]} and 1 more"
