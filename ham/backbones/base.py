@@ -111,11 +111,12 @@ class Backbone(nn.Module, ABC):
 @contextmanager
 def _counted_once(block: nn.Module) -> Iterator[None]:
     """Batch normalisation keeps its running statistics as they are: the first pass has counted the batch."""
-    norms = [part for part in block.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    norms = [part for part in block.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum, norm.num_batches_tracked = 0.0, None
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -116,7 +116,7 @@ def test_the_number_of_workers_is_no_part_of_an_experiment(lab: Lab) -> None:
 
 def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands for the end of the process, in the forward pass of the next one."""
-    original, done = TrainingStep.__call__, []
+    original, done = TrainingStep.backward, []
 
     def step(self: TrainingStep, *args: object) -> object:
         if len(done) == steps:
@@ -124,7 +124,7 @@ def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(1)
         return original(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(TrainingStep, "__call__", step)
+    monkeypatch.setattr(TrainingStep, "backward", step)
 
 
 @pytest.mark.parametrize("order", ["shuffle", "balanced"])

@@ -54,6 +54,7 @@ def make_step() -> Callable[..., TrainingStep]:
         speed: bool = False,
         loss: str = "am_softmax",
         mask: SpecAugment = NO_MASK,
+        **options: Any,
     ) -> TrainingStep:
         torch.manual_seed(0)
         perturbation = SpeedPerturbation(4) if speed else None
@@ -67,6 +68,7 @@ def make_step() -> Callable[..., TrainingStep]:
             joint_pass=joint_pass,
             speed=perturbation,
             crop_samples=NUM_SAMPLES,
+            **options,
         )
 
     return make
