@@ -24,6 +24,7 @@ data_seed=1      # stage 2: seed of generated trials and test speakers
 device=auto      # where to compute: auto, cpu, cuda or cuda:N
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint
+profile=false    # stage 4: train nothing, only show where the time of a step goes
 check=decode     # stage 2: decode every recording, or believe its header
 verify=false     # stage 3: read the stores again and compare the checksum of every recording
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
@@ -41,7 +42,7 @@ train_roots=     # speech to train on, "A B": folders or tables as in docs/data.
 test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
-option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume check verify
+option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_workers resume profile check verify
   max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
@@ -169,10 +170,11 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
-  log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
+  log "stage 4: train in $exp_dir (log: train.jsonl)"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
-    --resume "$resume" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
+    --resume "$resume" --profile "$profile" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
     "${system[@]}"
+  [ "$profile" != true ] || exit 0
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then

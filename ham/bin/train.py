@@ -20,6 +20,7 @@ from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
 from ham.train.experiment import build_loop, prepare
+from ham.train.profile import profile
 from ham.train.request import MATERIALS, Place, describe, find_place, write_request
 from ham.words import count
 
@@ -31,11 +32,17 @@ def main(argv: Sequence[str]) -> None:
     options = _parser().parse_args(argv)
     config = read_config(options)
     device = pick_device(options.device)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
+    torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
     prepared = prepare(options.data_dir, config, options.seed, [name for name in MATERIALS if getattr(options, name)])
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
     request = describe(config, options.seed, prepared.fingerprint, prepared.materials)
     folder = options.exp_dir
+    if options.profile:
+        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command="")
+        print(profile(loop, folder / "profile").table())
+        return
     place = find_place(folder, request, stores, options.resume)
     if place == Place(config.train.epochs):
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
@@ -47,13 +54,13 @@ def main(argv: Sequence[str]) -> None:
         write_sums(folder, stores)
         write_request(folder, request)
         torch.manual_seed(options.seed)
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
-        torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
         loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command)
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
+        board = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder.resolve() / "tensorboard")]
+        logger.info("curves: %s", shlex.join(board))
         loop.run()
 
 
@@ -67,6 +74,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
+    parser.add_argument("--profile", type=boolean, default=False, help="true: only show where the time of a step goes")
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")

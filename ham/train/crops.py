@@ -19,6 +19,7 @@ from ham.data.store import ArrayStore
 from ham.errors import HamError
 from ham.train.crossing import cross, pack
 from ham.train.draws import Draws, step_generator
+from ham.train.parts import Enter, unwatched
 
 
 def steps_per_epoch(sampling: DataConfig, num_utts: int) -> int:
@@ -111,19 +112,20 @@ class TrainingCrops:
         every = len(self.data.indices) * self.sampling.crops_per_utterance
         return min(every, self.steps_per_epoch * self.sampling.batch_size)
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, first: int = 0, enter: Enter = unwatched) -> Iterator[Batch]:
         """The batches of an epoch, on the device.
 
         Args:
             epoch: number of the epoch, from 1.
             first: batches to leave out, which a stopped run has had.
+            enter: called when the copy of a batch to the device begins.
 
         Raises:
             DataError: if a crop cannot be read, and none may be replaced.
         """
         self._order[:] = [(epoch, number) for number in range(first, self.steps_per_epoch)]
         try:
-            yield from cross(self._loader, self.device)
+            yield from cross(self._loader, self.device, enter)
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ham.data.batches import Batch
+from ham.train.parts import Enter, unwatched
 
 ALIGNMENT = 64
 """Bytes that each tensor's beginning is a multiple of, as that of a tensor of its own is."""
@@ -66,7 +67,7 @@ def pack(batch: Batch) -> Packed:
     return Packed(buffer, stream.getvalue())
 
 
-def cross(loaded: Iterable[Packed | Batch], device: torch.device) -> Iterator[Batch]:
+def cross(loaded: Iterable[Packed | Batch], device: torch.device, enter: Enter = unwatched) -> Iterator[Batch]:
     """Bring batches to a device.
 
     Whoever asks for a batch has handed all work of the step before to the device; on a GPU the copy runs beside that
@@ -75,9 +76,11 @@ def cross(loaded: Iterable[Packed | Batch], device: torch.device) -> Iterator[Ba
     Args:
         loaded: from the loader; those that are not packed stay where they are.
         device: where to.
+        enter: called when a copy begins.
     """
     side = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
     for one in loaded:
+        enter("copy")
         if not isinstance(one, Packed):
             yield one
         elif side is None:

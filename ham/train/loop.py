@@ -105,7 +105,7 @@ class Loop:
         tally, self._tally_before = Tally(self.device, self._tally_before), {}
         for batch in tally.watch(self.crops.batches(epoch, self.done % self.steps_per_epoch)):
             self._check_bad(epoch, tally)
-            self._update(batch, tally)
+            self.update(batch, tally)
             monitor.advance()
             number = self.done - (epoch - 1) * self.steps_per_epoch
             if number % tally.interval == 0 or number == self.steps_per_epoch:
@@ -120,8 +120,16 @@ class Loop:
         self.checkpoints.save(self.done)
         logger.info(_sentence(values, self.training.epochs))
 
-    def _update(self, batch: Batch, tally: Tally) -> None:
-        """One step: the values of its moment, gradients, new weights."""
+    def update(self, batch: Batch, tally: Tally) -> None:
+        """Take one step: the values of its moment, gradients, new weights.
+
+        Args:
+            batch: on the device, with what was drawn for it.
+            tally: remembers loss and accuracy.
+
+        Raises:
+            DivergedError: if the loss is not finite, where it is read at every step.
+        """
         now = self._scheduled(self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = now["lr"]
@@ -135,6 +143,7 @@ class Loop:
         tally.add(self.done + 1, batch, out.loss / views, out.accuracy, len(batch.labels) * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
+        self.step.enter("optimiser")
         take_step(self.optimiser, self.step.scaler, self.parameters, self.training.clip_grad_norm)
         self.done += 1
 

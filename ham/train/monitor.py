@@ -17,6 +17,9 @@ from tqdm import tqdm
 from ham.errors import naming
 from ham.files import write_text
 
+FIRST = {"loss": "1_loss", "valid_eer": "2_eer", "lr": "3_rate"}
+"""What TensorBoard shows before all else, and under which name."""
+
 
 class Monitor:
     """Writes each event to ``train.jsonl`` and TensorBoard, and drives the progress bar.
@@ -81,13 +84,18 @@ class Monitor:
         """Add a point to each curve."""
         with naming(self._events):
             for key, value in values.items():
-                self._board.add_scalar(f"{group}/{key}", value, step)
+                self._board.add_scalar(_tag(group, key), value, step)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         """Append a line."""
         with naming(self._log_path):
             self._log.write(json.dumps({k: _json_number(v) for k, v in record.items()}) + "\n")
             self._log.flush()
+
+
+def _tag(group: str, key: str) -> str:
+    """The name of a curve; TensorBoard shows them in the order of their names."""
+    return key if key.startswith("diag/") else f"{FIRST.get(key, key)}/{group}"
 
 
 @contextmanager

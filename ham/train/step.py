@@ -5,7 +5,7 @@ The device is asked nothing on the way: what chance decides was drawn before, by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -21,10 +21,7 @@ from ham.frontends import SpecAugment
 from ham.losses.base import LossOutput, SpeakerLoss
 from ham.model.encoder import Network
 from ham.train.draws import Drawn, Draws
-
-
-def unwatched(part: str) -> None:
-    """Stands where nobody measures how long each part of a step takes."""
+from ham.train.parts import Enter, unwatched
 
 
 class Inputs(NamedTuple):
@@ -60,7 +57,7 @@ class TrainingStep:
             whose utterances have any length, takes it as it is.
 
     Attributes:
-        enter: called at the beginning of each part of a step (augment, features, backbone, loss), its name given.
+        enter: called at the beginning of each part of a step; see :mod:`ham.train.parts`.
         scaler: keeps gradients in float16 from vanishing; it does nothing in another precision.
     """
 
@@ -91,7 +88,7 @@ class TrainingStep:
         self.accumulate = accumulate
         self.embed = torch.compile(network) if compiled else network
         self.scaler = GradScaler(self.device.type, enabled=precision is torch.float16)
-        self.enter: Callable[[str], None] = unwatched
+        self.enter: Enter = unwatched
         self._latest: list[tuple[Tensor, Tensor]] = []
 
     @property

@@ -114,6 +114,17 @@ def test_the_number_of_workers_is_no_part_of_an_experiment(lab: Lab) -> None:
     lab.train(changes=("data.num_workers=1",))
 
 
+def test_a_profile_is_a_table_and_no_training(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.pack()
+    lab.train("--profile", "true", changes=("train.tf32=true",))
+    assert "| backbone | " in capsys.readouterr().out
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    assert [path.name for path in lab.exp_dir.iterdir()] == ["profile"]
+    lab.train()
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands for the end of the process, in the forward pass of the next one."""
     original, done = TrainingStep.backward, []

@@ -22,6 +22,14 @@ def test_an_epoch_is_its_full_batches_and_at_least_one(num_utts: int, passes: in
     assert steps_per_epoch(sampling, num_utts) == steps
 
 
+@pytest.mark.parametrize(("batch_size", "crops"), [(8, 24), (10, 20), (100, 24)])
+def test_crops_of_an_epoch_are_those_that_a_step_has(
+    batch_size: int, crops: int, store: ArrayStore, data: TrainingSet
+) -> None:
+    found = TrainingCrops(store, data, DataConfig(batch_size=batch_size), num_rows=4000, seed=3)
+    assert found.crops_per_epoch == crops == sum(len(batch.labels) for batch in found.batches(1))
+
+
 @pytest.mark.parametrize("order", ["shuffle", "balanced"])
 def test_an_epoch_has_every_utterance_as_often_and_can_be_entered_anywhere(
     order: str, store: ArrayStore, data: TrainingSet

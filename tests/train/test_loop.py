@@ -53,7 +53,7 @@ def test_every_epoch_tells_what_the_geometry_does(loss: str, make_step: Make, ma
     hyperbolic = {"diag/on_shell/embeddings", "diag/distance/target", "diag/centre_radius/q95", "diag/curvature"}
     assert (hyperbolic <= set(found)) == (loss in ("ham_softmax", "eh_am_softmax"))
     board = EventAccumulator(str(loop.folder / "tensorboard")).Reload()
-    assert [e.value for e in board.Scalars("epoch/diag/cosine/target")] == pytest.approx(
+    assert [e.value for e in board.Scalars("diag/cosine/target")] == pytest.approx(
         [e["diag/cosine/target"] for e in events]
     )
 
