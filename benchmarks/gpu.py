@@ -194,12 +194,12 @@ def measure_step(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     packed = pack(step.draws(batch, step_generator(0, 0)))
     packed = packed.pin_memory() if device.type == "cuda" else packed
 
-    def whole(enter: Callable[[str], None] = lambda part: None) -> None:
-        enter("copy")
+    def whole() -> None:
+        step.enter("copy")
         there = packed.to(device).unpack()
         optimiser.zero_grad(set_to_none=True)
         step.backward(there)
-        enter("optimiser")
+        step.enter("optimiser")
         take_step(optimiser, step.scaler, parameters, config.train.clip_grad_norm)
 
     repeats = 2 if options.quick else 10
@@ -211,7 +211,7 @@ def measure_step(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
     step.enter = watch = Stopwatch(device)
     for _ in range(repeats):
-        whole(watch)
+        whole()
         watch("")
     return {
         "crops_per_s": num_crops * step.views / seconds,
