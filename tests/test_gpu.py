@@ -17,6 +17,7 @@ from ham.data.store import ArrayStore, write_store
 from ham.embeddings.extract import extract
 from ham.frontends import SpecAugment
 from ham.model.encoder import Network
+from ham.train.crossing import pack
 from ham.train.step import TrainingStep
 
 pytestmark = pytest.mark.gpu
@@ -48,12 +49,15 @@ def make_step(device: str, precision: torch.dtype | None = None, *, augment: boo
 def make_batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
     rows = torch.randn(12, NUM_SAMPLES, generator=generator).mul(2000).to(torch.int16)
-    return Batch(rows, torch.arange(12) % 10, torch.arange(12))
+    return Batch(rows, torch.arange(12) % 10, np.arange(12))
+
+
+def drawn(step: TrainingStep, batch: Batch, seed: int = 2) -> Batch:
+    return pack(step.draws(batch, torch.Generator().manual_seed(seed))).to(step.device).unpack()
 
 
 def gradients(step: TrainingStep) -> torch.Tensor:
-    out = step(make_batch(), torch.Generator(next(step.backbone.parameters()).device).manual_seed(2))
-    out.loss.backward()
+    step.backward(drawn(step, make_batch()))
     return torch.cat([p.grad.flatten().cpu() for p in [*step.backbone.parameters(), *step.loss.parameters()]])
 
 

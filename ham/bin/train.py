@@ -17,6 +17,7 @@ from ham.cli import Parser, at_least, boolean, run
 from ham.config import Config
 from ham.data.identity import write_sums
 from ham.data.kaldi_dir import read_data_dir
+from ham.errors import ConfigError
 from ham.files import lock_folder
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
@@ -25,6 +26,7 @@ from ham.train.experiment import build_loop, prepare
 from ham.train.initial import read_initial
 from ham.train.launch import launch, num_processes
 from ham.train.memory import check_shared_memory, told_in_words
+from ham.train.profile import profile
 from ham.train.request import MATERIALS, describe, find_place, is_finished, write_request
 from ham.words import count
 
@@ -41,6 +43,8 @@ def main(argv: Sequence[str]) -> None:
             distributed.check_batch(config.data.batch_size, distributed.world_size())
             _train(options, config, device)
         return
+    if options.profile:
+        raise ConfigError("--profile: shows one process, found several; leave --num_gpus and --nnodes out")
     distributed.check_batch(config.data.batch_size, processes * options.nnodes)
     command = [sys.executable, "-m", "ham.bin.train", *argv]
     launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv)
@@ -48,12 +52,18 @@ def main(argv: Sequence[str]) -> None:
 
 def _train(options: Any, config: Config, device: torch.device) -> None:
     """Do it, as one of the processes or as the only one."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
+    torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
     prepared = prepare(options.data_dir, config, options.seed, [name for name in MATERIALS if getattr(options, name)])
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
     initial = read_initial(options.init_from) if options.init_from else None
     request = describe(config, options.seed, prepared.fingerprint, prepared.materials, initial)
     folder = options.exp_dir
+    if options.profile:
+        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command="")
+        print(profile(loop, folder / "profile").table())
+        return
     place = find_place(folder, request, stores, options.resume)
     if is_finished(folder, place, config.train):
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
@@ -69,13 +79,15 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
             write_sums(folder, stores)
             write_request(folder, request)
         torch.manual_seed(options.seed)
-        torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
         start = initial if not place.epoch else None  # what goes on has weights of its own
         loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command, initial=start)
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
+        board = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder.resolve() / "tensorboard")]
+        if not distributed.rank():
+            logger.info("curves: %s", shlex.join(board))
         check_shared_memory(loop.crops)
         with loop.stop.heeded():
             loop.run()
@@ -94,6 +106,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--init_from", type=_path, help="start from these weights: an experiment's folder or a checkpoint"
     )
+    parser.add_argument("--profile", type=boolean, default=False, help="true: only show where the time of a step goes")
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")

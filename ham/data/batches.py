@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -27,27 +27,22 @@ class Batch:
 
     Attributes:
         rows: ``(B, N)`` int16 samples, or ``(B, T, F)`` stored features.
-        labels: ``(B,)`` int64, 0 <= label < number of speakers before speed perturbation.
+        labels: ``(B,)`` int64, 0 <= label < number of speakers; once ``drawn`` is there, of speakers at each speed.
         entries: ``(B,)`` int64, the utterances, to name a batch that went wrong.
         bad: what was wrong with the crops that could not be read and were replaced, a line for each.
         places: ``(B,)`` float, where each row begins, as a fraction of its utterance's possible starts.
         lengths: ``(B,)`` int64, samples of each row before its utterance repeats. Only a change of speed needs
             these two; see ``SpeedPerturbation`` for what it does without.
+        drawn: all that chance decides in the step, see :mod:`ham.train.draws`; None before it is drawn.
     """
 
     rows: Tensor
     labels: Tensor
-    entries: Tensor
+    entries: NDArray[np.int64]
     bad: tuple[str, ...] = ()
     places: Tensor | None = None
     lengths: Tensor | None = None
-
-    def pin_memory(self) -> Batch:
-        """The batch in page-locked memory, from which a copy to a GPU does not wait; the loader calls this."""
-        parts: dict[str, Any] = {
-            name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **parts)
+    drawn: Any = None
 
 
 @dataclass(frozen=True)
@@ -155,7 +150,7 @@ class CropBatches(Dataset[Batch]):
         return Batch(
             rows=torch.from_numpy(np.stack(crops)),
             labels=torch.from_numpy(self.data.labels[entries]),
-            entries=torch.from_numpy(entries),
+            entries=entries,
             bad=tuple(bad),
             places=torch.tensor(places),
             lengths=torch.from_numpy(self.store.lengths[self.data.indices[entries]]).clamp(max=self.num_rows),

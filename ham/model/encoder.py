@@ -44,6 +44,7 @@ from ham.config import Config, from_dict
 from ham.embeddings.extract import extract
 from ham.embeddings.recordings import Recordings
 from ham.errors import CheckpointError
+from ham.frontends import Frontend
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
@@ -57,7 +58,7 @@ class Network(nn.Module):
         backbone: features to ``(B, D)`` embeddings. Checkpoints hold its weights; a front end has none.
     """
 
-    def __init__(self, frontend: nn.Module, backbone: Backbone) -> None:
+    def __init__(self, frontend: Frontend, backbone: Backbone) -> None:
         super().__init__()
         self.frontend = frontend
         self.backbone = backbone
