@@ -174,25 +174,6 @@ def own_rows(whole: Tensor, views: int = 1) -> Tensor:
     return whole.view(views, world_size(), -1, *whole.shape[1:])[:, rank()].flatten(0, 1)
 
 
-def masked(
-    mask: Callable[[Tensor, torch.Generator], Tensor], features: Tensor, generator: torch.Generator, views: int = 1
-) -> Tensor:
-    """Mask this process's features as they are masked within the whole batch.
-
-    Args:
-        mask: draws for each row of a batch and may depend on their number.
-        features: of the own rows, shape ``(views * B / world_size, T, F)``.
-        generator: the same on all processes.
-        views: versions of the batch behind one another.
-    """
-    if world_size() == 1:
-        return mask(features, generator)
-    own = features.view(views, -1, *features.shape[1:])
-    whole = features.new_zeros(views, world_size(), *own.shape[1:])
-    whole[:, rank()] = own
-    return own_rows(mask(whole.flatten(0, 2), generator), views)
-
-
 def replicated(module: nn.Module) -> nn.Module:
     """The module to call so that its gradients are means over the processes; itself where it has none."""
     if not any(p.requires_grad for p in module.parameters()):

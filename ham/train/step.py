@@ -209,9 +209,8 @@ class TrainingStep:
             views = len(whole) // len(rows)
             one = distributed.own_rows(whole, views)
             features = self.network.frontend(one) if one.ndim == 2 else one - one.mean(1, keepdim=True)
-            spans = Spans(*(distributed.own_rows(span.transpose(0, 1), views).transpose(0, 1) for span in masks))
             labels = distributed.own_rows(batch.labels).repeat(views)
-            passes.append(Inputs(self.mask.apply(features, spans), labels))
+            passes.append(Inputs(self.mask.apply(features, _own(masks, views)), labels))
         return passes
 
     def _waveforms(self, batch: Batch, drawn: Drawn) -> list[Tensor]:
@@ -226,3 +225,10 @@ class TrainingStep:
         if not self.keep_clean:
             return [augmented]
         return [torch.cat([waveforms, augmented])] if self.joint_pass else [waveforms, augmented]
+
+
+def _own(masks: Spans, views: int) -> Spans:
+    """This process's masks of those of the whole batch."""
+    if distributed.world_size() == 1:
+        return masks
+    return Spans(*(distributed.own_rows(span.transpose(0, 1), views).transpose(0, 1) for span in masks))

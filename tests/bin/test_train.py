@@ -131,7 +131,7 @@ def test_several_processes_train_one_experiment_and_one_of_them_talks(
     with pytest.raises(ConfigError, match="expected a multiple of 3, the number of processes"):
         lab.train("--num_gpus", "3", changes=("data.batch_size=4",))
     with pytest.raises(HamError, match="another configuration") as caught:  # found by the processes
-        lab.train("--num_gpus", "2", changes=("train.epochs=3",))
+        lab.train("--num_gpus", "2", changes=("optimiser.lr=0.5",))
     assert caught.value.exit_status == 2
     assert capfd.readouterr().err.count("another configuration") == 0
 
