@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Environment, lint, types and tests in one command. `--fast` leaves whole runs of the recipe out; other arguments are
-# handed to pytest: `./test.sh tests/losses -k ham`.
+# Environment, lint, types and tests in one command. `--fast` leaves out whole runs, several processes and kills; other
+# arguments are handed to pytest: `./test.sh tests/losses -k ham`.
 set -euo pipefail
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: test.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2

@@ -17,6 +17,8 @@ import soundfile
 from tests.corpora.site import Site
 from tests.packed import EGS, tar_of, tree
 
+pytestmark = pytest.mark.recipe
+
 TOP = EGS.parent
 BLOCKS = [
     "\n".join(line[4:] for line in block.splitlines())

@@ -16,6 +16,8 @@ from ham.bin.train import main
 from ham.model import checkpoint
 from tests.tiny_training import events, write_data
 
+pytestmark = pytest.mark.recipe
+
 STEPS = 36  # of 3 epochs
 
 

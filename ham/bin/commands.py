@@ -20,9 +20,9 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from io import RawIOBase
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
-from typing import BinaryIO
 
 from ham.cli import Parser, run
 
@@ -37,13 +37,15 @@ def main(argv: Sequence[str]) -> None:
     heard: set[int] = set()
     for number in HANDED_ON.values():  # they are meant for the command
         signal.signal(number, lambda number, _: heard.add(number))
-    for kind, name, *arguments in requests(sys.stdin.buffer):
-        status, said = in_a_fork(name, arguments, heard, asked=kind == "ask")
-        sys.stdout.buffer.write(f"{status}\0{said}\0".encode(errors="surrogateescape"))
-        sys.stdout.buffer.flush()
+    # Unbuffered: a signal that comes right behind a request must not be read with it.
+    with open(STDIN, "rb", buffering=0, closefd=False) as stream:
+        for kind, name, *arguments in requests(stream):
+            status, said = in_a_fork(name, arguments, heard, asked=kind == "ask")
+            sys.stdout.buffer.write(f"{status}\0{said}\0".encode(errors="surrogateescape"))
+            sys.stdout.buffer.flush()
 
 
-def requests(stream: BinaryIO) -> Iterator[list[str]]:
+def requests(stream: RawIOBase) -> Iterator[list[str]]:
     """Read requests.
 
     Args:
@@ -57,9 +59,9 @@ def requests(stream: BinaryIO) -> Iterator[list[str]]:
             yield [_word(stream) for _ in range(int(number))]
 
 
-def _word(stream: BinaryIO) -> str:
+def _word(stream: RawIOBase) -> str:
     """The next word; empty at the end."""
-    return b"".join(iter(lambda: stream.read(1).strip(b"\0"), b"")).decode(errors="surrogateescape")
+    return b"".join(iter(lambda: (stream.read(1) or b"").strip(b"\0"), b"")).decode(errors="surrogateescape")
 
 
 def in_a_fork(name: str, arguments: Sequence[str], heard: set[int], *, asked: bool) -> tuple[int, str]:

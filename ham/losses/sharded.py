@@ -118,11 +118,13 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, shard: Shard) -> Tensor:
+        """Rows ``(B, D)`` of this process to those of all, ``(W B, D)``."""
         ctx.shard = shard
         return _gathered(x, shard.world_size)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """The gradient of the own rows, from those of all processes."""
         rank, world_size = ctx.shard.rank, ctx.shard.world_size
         total = ctx.shard.sum_(grads[0].contiguous())
         # Times W: of the mean over the own rows.

@@ -95,7 +95,8 @@ class Checkpoints:
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)
         self.skipping.count = int(state["skipped"])
-        checkpoint.set_aside(self.folder, epoch, done)
+        if not rank():  # one process renames
+            checkpoint.set_aside(self.folder, epoch, done)
         return int(state["step"]), {} if done is None else state["told"]
 
     def _check_same(self, state: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -66,7 +66,14 @@ def joined(name: str) -> Iterator[torch.device]:
         name = f"cuda:{os.environ['LOCAL_RANK']}"
     handler = get_error_handler()
     handler.initialize()
-    try:
+
+    def _leave_word(_: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, Exception):
+            handler.record_exception(error)
+            _silence()
+
+    with ExitStack() as work:
+        work.push(_leave_word)
         device = pick_device(name)
         if device.type == "cuda":
             torch.cuda.set_device(device)
@@ -75,10 +82,6 @@ def joined(name: str) -> Iterator[torch.device]:
             _silence()
         yield device
         dist.destroy_process_group()
-    except Exception as error:
-        handler.record_exception(error)
-        _silence()
-        raise
 
 
 def _silence() -> None:

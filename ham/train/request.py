@@ -172,7 +172,7 @@ def _changes_of_audio(
     """How the training audio, the noise and the room responses differ from those that the experiment was made from."""
     before, now = ({"train": tree["fingerprint"], **tree["materials"]} for tree in (_audio_of(old), request))
     if not all(isinstance(one, Mapping) for one in before.values()):
-        return ["its audio is not described, an earlier release made it"]
+        return ["its config.yaml does not describe its audio"]
     sums = read_sums(folder)
     lines = []
     for name, what in {"train": "training", **MATERIALS}.items():

@@ -79,6 +79,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.recipe
 def test_kill_9_at_any_moment_and_no_worker_stays(tmp_path: Path) -> None:
     argv = make(tmp_path, 300)
     assert run(main, [*argv, "--target", str(tmp_path / "fresh"), "--num_workers", "1"]) == 0

@@ -205,6 +205,7 @@ def test_insecure_says_what_it_risks(command: Command) -> None:
     assert "warning: --insecure: certificates are not verified; anyone between" in command.err
 
 
+@pytest.mark.recipe
 def test_killed_at_random_moments(command: Command) -> None:
     """Each run is killed after some more bytes; no byte is loaded twice but for what the system had not written."""
     for number in range(3):

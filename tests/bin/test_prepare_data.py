@@ -200,7 +200,10 @@ def test_conversions_are_said_once_with_counts(command: Command, root: Path) -> 
         (["--train_roots", "."], 1, "found no audio file"),
     ],
 )
-def test_wrong_requests_end_in_one_line(argv: Sequence[str], status: int, words: str, command: Command) -> None:
+def test_wrong_requests_end_in_one_line(
+    argv: Sequence[str], status: int, words: str, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert command(*argv) == status
     assert words in command.err
     assert command.err.count("\n") == 1

@@ -114,6 +114,7 @@ def test_the_number_of_workers_is_no_part_of_an_experiment(lab: Lab) -> None:
     lab.train(changes=("data.num_workers=1",))
 
 
+@pytest.mark.recipe
 def test_several_processes_train_one_experiment_and_one_of_them_talks(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -475,7 +476,7 @@ def test_an_experiment_whose_audio_is_not_described_is_refused(lab: Lab) -> None
     path = lab.exp_dir / "config.yaml"
     tree = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump({**tree, "fingerprint": "0123abcd"}))
-    with pytest.raises(ConfigError, match="its audio is not described"):
+    with pytest.raises(ConfigError, match="does not describe its audio"):
         lab.train()
 
 

@@ -100,6 +100,7 @@ def start(argv: list[str]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
 
+@pytest.mark.recipe
 @pytest.mark.parametrize("keep_archives", ["true", "false"])
 def test_kill_9_at_any_moment(keep_archives: str, tmp_path: Path) -> None:
     argv = make(tmp_path, 400, 12_000)

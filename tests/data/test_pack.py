@@ -189,6 +189,7 @@ print("done", flush=True)
 """
 
 
+@pytest.mark.recipe
 def test_killed_at_any_moment_the_next_run_finishes_with_the_same_bytes(
     tmp_path: Path, wav: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

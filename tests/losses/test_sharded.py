@@ -14,6 +14,8 @@ from ham.losses import LOSSES, build
 from ham.losses.sharded import WHOLE, Shard
 from tests.processes import together
 
+pytestmark = pytest.mark.recipe
+
 B, D, C = 8, 6, 11
 NAMES = [name for name in LOSSES if "chunk" in LOSSES[name].options()]
 SPACES: dict[str, dict[str, Any]] = {

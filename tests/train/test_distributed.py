@@ -35,6 +35,8 @@ from ham.train.schedules import Schedules, cosine_rate
 from ham.train.step import TrainingStep
 from tests.processes import together
 
+pytestmark = pytest.mark.recipe
+
 NUM_SAMPLES, BATCH, SPEAKERS = 4000, 8, 6
 
 

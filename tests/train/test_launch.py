@@ -14,6 +14,8 @@ from ham.errors import ConfigError
 from ham.train.launch import ProcessError, launch, num_processes, reason
 from tests.killing import TOP
 
+pytestmark = pytest.mark.recipe
+
 JOIN = """
 import os, signal, sys, torch
 import torch.distributed as dist

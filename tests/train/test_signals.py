@@ -23,6 +23,8 @@ from ham.train.step import TrainingStep
 from tests.killing import command
 from tests.tiny_training import ENDLESS, events, start_when_at_work, write_data
 
+pytestmark = pytest.mark.recipe
+
 Make = Callable[..., TrainingStep]
 
 
