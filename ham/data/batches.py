@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ham.data.sampler import EpochPlan, num_batches, rank_batches
+from ham.data.sampler import EpochPlan, num_batches
 from ham.data.store import ArrayStore
 from ham.errors import DataError
 
@@ -98,12 +98,10 @@ class CropBatches(Dataset[Batch]):
     Args:
         store: where the rows are read.
         data: utterances and labels.
-        plan: the crops of the epoch, of all ranks.
+        plan: the crops of the epoch.
         batch_size: crops a batch.
         num_rows: rows (samples, frames) of a crop.
         replace_bad: replace what cannot be read; otherwise the error is raised.
-        rank: which of several processes this is, see ``rank_batches``.
-        world_size: number of processes.
     """
 
     def __init__(
@@ -115,8 +113,6 @@ class CropBatches(Dataset[Batch]):
         num_rows: int,
         *,
         replace_bad: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         self.store = store
         self.data = data
@@ -124,18 +120,16 @@ class CropBatches(Dataset[Batch]):
         self.batch_size = batch_size
         self.num_rows = num_rows
         self.replace_bad = replace_bad
-        self.numbers = rank_batches(num_batches(len(plan), batch_size), rank=rank, world_size=world_size)
 
     def __len__(self) -> int:
         """Number of batches."""
-        return len(self.numbers)
+        return num_batches(len(self.plan), self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
         """Gather one batch."""
         if not 0 <= step < len(self):
             raise IndexError(step)
-        number = self.numbers[step]
-        part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
         entries, places = self.plan.entries[part].copy(), self.plan.places[part].tolist()
         crops, bad = [], []
         for row, place in enumerate(places):

@@ -17,8 +17,8 @@ from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, HamError
-from ham.train.crossing import Packed, cross, pack
-from ham.train.distributed import bad_of_all, rank, whole_batch, world_size
+from ham.train.crossing import cross, pack
+from ham.train.distributed import world_size
 from ham.train.draws import Draws, step_generator
 from ham.train.parts import Enter, unwatched
 from ham.train.signals import kept_from_workers, obey_parent
@@ -45,8 +45,6 @@ class Gatherer(Dataset[Batch]):
         num_rows: rows read for each crop.
         seed: of the order and of all draws.
         draws: draws what chance decides in each step; None leaves the batches as they are read.
-        rank: which share of each batch is gathered.
-        world_size: number of shares.
     """
 
     store: ArrayStore
@@ -55,8 +53,6 @@ class Gatherer(Dataset[Batch]):
     num_rows: int
     seed: int
     draws: Draws | None
-    rank: int = 0
-    world_size: int = 1
     _latest: tuple[int, CropBatches] | None = field(default=None, init=False)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
@@ -75,11 +71,9 @@ class Gatherer(Dataset[Batch]):
                 self.store,
                 self.data,
                 self._plan(epoch),
-                self.sampling.batch_size // self.world_size,
+                self.sampling.batch_size,
                 self.num_rows,
                 replace_bad=self.sampling.max_bad_crops > 0,
-                rank=self.rank,
-                world_size=self.world_size,
             )
             self._latest = epoch, crops
         return self._latest[1]
@@ -126,7 +120,10 @@ class TrainingCrops:
         return min(every, self.steps_per_epoch * self.sampling.batch_size)
 
     def batches(self, epoch: int, first: int = 0, enter: Enter = unwatched) -> Iterator[Batch]:
-        """The batches of an epoch, on the device; of several processes each reads its share, and gets all.
+        """The batches of an epoch, on the device.
+
+        Each of several processes gathers whole batches: noise may come from any row, and what is drawn for a row
+        depends on how many there are. So they need not meet before the gradients.
 
         Args:
             epoch: number of the epoch, from 1.
@@ -146,26 +143,16 @@ class TrainingCrops:
         with kept_from_workers():
             loaded = iter(self._loader)
         try:
-            yield from cross(self._of_all(loaded, epoch, first), self.device, enter)
+            yield from cross(loaded, self.device, enter)
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None
 
-    def _of_all(self, loaded: Iterator[Packed | Batch], epoch: int, first: int) -> Iterator[Packed | Batch]:
-        """Of several processes: whole batches from the shares that they have read, and what is drawn for them.
-
-        Noise may come from other rows, and masks depend on their number, so that all draw for all rows alike.
-        """
-        if world_size() == 1:
-            yield from loaded
-            return
-        for number, one in enumerate(loaded, first):
-            batch = one.unpack() if isinstance(one, Packed) else one
-            batch = bad_of_all(whole_batch(batch, torch.device("cpu")))
-            if self.draws is not None:
-                done = (epoch - 1) * self.steps_per_epoch + number
-                batch = self.draws(batch, step_generator(self.seed, done))
-            yield batch if self.device.type == "cpu" else pack(batch).pin_memory()
+    def close(self) -> None:
+        """End the processes that gather; until then they stay, also when a training has failed."""
+        loader = self.__dict__.pop("_loader", None)
+        if loader is not None and loader._iterator is not None:
+            loader._iterator._shutdown_workers()  # torch waits till nothing refers to it, and a traceback does
 
     def names(self, entries: NDArray[np.int64]) -> str:
         """The first utterances of a batch, for a message."""
@@ -178,20 +165,16 @@ class TrainingCrops:
         return []
 
     @cached_property
+    def gatherer(self) -> Gatherer:
+        """Gathers any batch, in whichever process."""
+        return Gatherer(self.store, self.data, self.sampling, self.num_rows, self.seed, self.draws)
+
+    @cached_property
     def _loader(self) -> DataLoader[Any]:
         """One for all epochs, whose processes stay."""
         num_workers, on_gpu = self.sampling.num_workers, self.device.type == "cuda"
         return DataLoader(
-            Gatherer(
-                self.store,
-                self.data,
-                self.sampling,
-                self.num_rows,
-                self.seed,
-                self.draws if world_size() == 1 else None,
-                rank(),
-                world_size(),
-            ),
+            self.gatherer,
             batch_size=None,
             sampler=self._order,
             num_workers=num_workers,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -20,7 +19,6 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.nn.parallel import DistributedDataParallel
 
-from ham.data.batches import Batch
 from ham.errors import ConfigError
 from ham.model.build import pick_device
 
@@ -36,6 +34,11 @@ def launched() -> bool:
 def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_world_size() -> int:
+    """How many of the processes are on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
 
 
 def rank() -> int:
@@ -137,32 +140,6 @@ def mean_of_all(*values: Tensor) -> tuple[Tensor, ...]:
     together = torch.stack([value.detach().float() for value in values])
     dist.all_reduce(together)
     return tuple((together / world_size()).unbind())
-
-
-def bad_of_all(batch: Batch) -> Batch:
-    """The batch with the unreadable crops of all processes, in the order of the rows."""
-    if world_size() == 1:
-        return batch
-    found: list[Any] = [None] * world_size()
-    dist.all_gather_object(found, batch.bad)
-    return replace(batch, bad=tuple(line for lines in found for line in lines))
-
-
-def whole_batch(batch: Batch, device: torch.device) -> Batch:
-    """All rows of a step, on the device, from the share that each process has read."""
-    if world_size() == 1:
-        return batch
-    tensors = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)}
-    whole: dict[str, Any] = {name: _gathered(value) for name, value in tensors.items()}
-    return replace(batch, **whole)
-
-
-def _gathered(part: Tensor) -> Tensor:
-    """The parts of all processes behind one another; as bytes, since no back end knows int16."""
-    sent = part.contiguous().view(torch.uint8).flatten()
-    whole = sent.new_empty(world_size() * len(sent))
-    dist.all_gather_into_tensor(whole, sent)
-    return whole.view(part.dtype).view(-1, *part.shape[1:])
 
 
 def own_rows(whole: Tensor, views: int = 1) -> Tensor:

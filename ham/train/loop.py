@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,8 @@ class Loop:
         first, epochs = self.done // self.steps_per_epoch + 1, self.training.epochs
         total = epochs * self.steps_per_epoch
         watching = Silence if distributed.rank() else Monitor
-        with watching(self.folder, first_epoch=first, first_step=self.done, total_steps=total) as monitor:
+        monitors = watching(self.folder, first_epoch=first, first_step=self.done, total_steps=total)
+        with closing(self.crops), monitors as monitor:
             monitor.start(self.facts)
             for epoch in range(first, epochs + 1):
                 self._epoch(epoch, monitor)

@@ -80,18 +80,6 @@ def test_short_speech_is_wrapped(store: ArrayStore) -> None:
     assert CropBatches(store, data, plan, batch_size=1, num_rows=60)[0].rows[0].tolist() == [*range(40), *range(20)]
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_take_the_batches_of_one_process_in_turn(store: ArrayStore, world_size: int) -> None:
-    data, plan = training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1, crops_per_utterance=3)
-    alone = CropBatches(store, data, plan, 4, 30)
-    ranks = [CropBatches(store, data, plan, 4, 30, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert {len(rank) for rank in ranks} == {len(alone) // world_size}
-    for number in range(len(alone) // world_size * world_size):
-        batch = ranks[number % world_size][number // world_size]
-        assert (batch.entries == alone[number].entries).all()
-        assert (batch.rows == alone[number].rows).all()
-
-
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[str]) -> ArrayStore:
     """A store of one utterance a shard, with the shards of some utterances gone."""
     monkeypatch.setattr(store_module, "SHARD_BYTES", 1)
