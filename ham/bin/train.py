@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,12 @@ def main(argv: Sequence[str]) -> None:
     processes = num_processes(options.num_gpus, options.device)
     if distributed.launched() or processes * options.nnodes == 1:
         with distributed.joined(options.device) as device:
-            distributed.check_batch(config.data.batch_size, distributed.world_size())
+            distributed.check_batch(config.data.batch_size, distributed.world_size(), config.train.accumulate)
             _train(options, config, device)
         return
     if options.profile:
         raise ConfigError("--profile: shows one process, found several; leave --num_gpus and --nnodes out")
-    distributed.check_batch(config.data.batch_size, processes * options.nnodes)
+    distributed.check_batch(config.data.batch_size, processes * options.nnodes, config.train.accumulate)
     command = [sys.executable, "-m", "ham.bin.train", *argv]
     launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv)
 
@@ -69,13 +69,8 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
         return
     distributed.wait_for_all()  # all have read the folder
-    with ExitStack() as work:
-        work.enter_context(told_in_words(folder))
-        if not distributed.rank():
-            folder.mkdir(parents=True, exist_ok=True)
-            work.enter_context(lock_folder(folder, "train"))
-            for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # of a killed run
-                left.unlink()
+    with told_in_words(folder), _claimed(folder) as is_ours:
+        if is_ours:
             write_sums(folder, stores)
             write_request(folder, request)
         torch.manual_seed(options.seed)
@@ -86,11 +81,23 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
         board = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder.resolve() / "tensorboard")]
-        if not distributed.rank():
-            logger.info("curves: %s", shlex.join(board))
+        logger.info("curves: %s", shlex.join(board))
         check_shared_memory(loop.crops)
         with loop.stop.heeded():
             loop.run()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process, the first one, is to write in the experiment's folder; nobody else does meanwhile."""
+    if distributed.rank():
+        yield False
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder, "train"):
+        for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # of a killed run
+            left.unlink()
+        yield True
 
 
 def _parser() -> Parser:

@@ -92,19 +92,22 @@ def _silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def check_batch(batch_size: int, num_processes: int) -> None:
+def check_batch(batch_size: int, num_processes: int, accumulate: int = 1) -> None:
     """Refuse a batch that does not divide.
 
     Args:
         batch_size: crops of a step of all processes together.
         num_processes: of these.
+        accumulate: parts in which each process takes its share.
 
     Raises:
-        ConfigError: if it is no multiple, or gives a process less than the two crops of batch normalisation.
+        ConfigError: if it is no multiple, or a part has less than the two crops of batch normalisation.
     """
-    if batch_size % num_processes or (num_processes > 1 and batch_size < 2 * num_processes):
+    parts = num_processes * accumulate
+    if batch_size % parts or (parts > 1 and batch_size < 2 * parts):
+        of = "the number of processes" + (f" times train.accumulate {accumulate}" if accumulate > 1 else "")
         raise ConfigError(
-            f"data.batch_size: expected a multiple of {num_processes}, the number of processes, and at least 2 crops "
+            f"data.batch_size: expected a multiple of {parts}, {of}, and at least 2 crops "
             f"for each, found {batch_size}; change --num_gpus or --set data.batch_size=N (another experiment)"
         )
 

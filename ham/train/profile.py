@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, count, islice
 from pathlib import Path
@@ -105,8 +106,16 @@ def profile(loop: Loop, folder: Path) -> Profile:
         DataError: if a crop cannot be read.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    step, trace = loop.step, folder / "trace.json"
-    step.backbone.train()
+    loop.step.backbone.train()
+    with closing(loop.crops):
+        found = _measured(loop, folder / "trace.json")
+    write_text(folder / "profile.md", found.table() + "\n")
+    return found
+
+
+def _measured(loop: Loop, trace: Path) -> Profile:
+    """Steps as they run, steps part by part, and steps that are traced, one after the other."""
+    step = loop.step
     batches = chain.from_iterable(loop.crops.batches(epoch, enter=lambda part: step.enter(part)) for epoch in count(1))
     _run(loop, batches, WARM_UP, unwatched)
     free = _run(loop, batches, STEPS, unwatched)
@@ -117,15 +126,13 @@ def profile(loop: Loop, folder: Path) -> Profile:
     with torch.profiler.profile(activities=activities, acc_events=True) as profiler:
         _run(loop, batches, TRACED, Ranges())
     profiler.export_chrome_trace(str(trace))
-    found = Profile(
+    return Profile(
         {part: seconds / STEPS for part, seconds in watch.seconds.items()},
         free_s / STEPS,
         free.waited_s / free_s,
         loop.crops.crops_per_epoch // loop.crops.steps_per_epoch * step.views,
         trace,
     )
-    write_text(folder / "profile.md", found.table() + "\n")
-    return found
 
 
 def _run(loop: Loop, batches: Iterator[Batch], num_steps: int, enter: Enter) -> Tally:

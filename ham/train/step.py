@@ -17,6 +17,7 @@ from ham.augment.speed import SpeedPerturbation
 from ham.backbones.base import Backbone
 from ham.data.batches import Batch
 from ham.data.store import INT16_SCALE
+from ham.errors import ConfigError
 from ham.frontends import Spans, SpecAugment
 from ham.losses.base import LossOutput, SpeakerLoss
 from ham.model.encoder import Network
@@ -160,6 +161,8 @@ class TrainingStep:
         """
         if distributed.world_size() == 1:
             return
+        if shard_loss and self.scaler.is_enabled():  # each process would leave out steps of its own
+            raise ConfigError("train.shard_loss: float16 scales whole gradients; use train.precision: bfloat16")
         if sync_batchnorm:
             distributed.synchronise(self.network)
         if shard_loss:

@@ -287,16 +287,24 @@ def test_an_epoch_shorter_than_a_batch_is_refused(runs: Any) -> None:
         assert found["short"]["said"].startswith("data.batch_size: expected at most 30, the crops of an epoch")
 
 
-@pytest.mark.parametrize(("batch_size", "processes"), [(9, 2), (8, 3), (2, 2), (4, 4)])
-def test_a_batch_that_does_not_divide_is_refused(batch_size: int, processes: int) -> None:
-    text = f"expected a multiple of {processes}, the number of processes, and at least 2 crops for each"
-    with pytest.raises(ConfigError, match=re.escape(text)):
-        distributed.check_batch(batch_size, processes)
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "accumulate", "said"),
+    [
+        (9, 2, 1, "2, the number of processes, and at least 2 crops for each"),
+        (8, 3, 1, "3, the number of processes, and"),
+        (2, 2, 1, "2, the number of processes, and"),
+        (4, 4, 1, "4, the number of processes, and"),
+        (8, 4, 2, "8, the number of processes times train.accumulate 2, and at least 2 crops for each, found 8"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused(batch_size: int, processes: int, accumulate: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"expected a multiple of {said}")):
+        distributed.check_batch(batch_size, processes, accumulate)
 
 
 def test_a_batch_that_divides_is_taken() -> None:
-    for batch_size, processes in ((9, 1), (8, 4), (256, 8), (2, 1)):
-        distributed.check_batch(batch_size, processes)
+    for batch_size, processes, accumulate in ((9, 1, 1), (8, 4, 1), (256, 8, 4), (2, 1, 1), (16, 4, 2)):
+        distributed.check_batch(batch_size, processes, accumulate)
 
 
 def test_batch_normalisation_over_processes_needs_gpus() -> None:

@@ -21,10 +21,13 @@ from ham.data.batches import Batch, TrainingSet
 from ham.data.store import ArrayStore, write_store
 from ham.frontends import SpecAugment
 from ham.model.encoder import Network
+from ham.train import loop as loop_module
 from ham.train.crops import TrainingCrops
 from ham.train.crossing import pack
 from ham.train.draws import Drawn, step_generator
+from ham.train.loop import Loop
 from ham.train.step import TrainingStep
+from ham.train.tally import Tally
 from tests.alike import assert_same
 
 QUESTIONS = {
@@ -98,6 +101,21 @@ def test_a_step_asks_nothing(loss: str, no_questions: NoQuestions) -> None:
     batch = a_batch(step)
     with no_questions:
         step.backward(batch)
+
+
+def test_an_update_asks_nothing(
+    make_step: Callable[..., TrainingStep],
+    make_loop: Callable[..., Loop],
+    no_questions: NoQuestions,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """But for the optimiser, which on the CPU reads its own counters."""
+    monkeypatch.setattr(loop_module, "take_step", lambda *_: None)
+    loop = make_loop(make_step(augment=True, keep_clean=True, speed=True, loss="ham_softmax", accumulate=2))
+    batch, tally = next(loop.crops.batches(1)), Tally(loop.device, {})
+    tally.interval = 10  # as on an accelerator
+    with no_questions:
+        loop.update(batch, tally)
 
 
 def test_no_kind_of_augmentation_asks_anything(materials: Materials, no_questions: NoQuestions) -> None:
