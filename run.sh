@@ -22,7 +22,7 @@ exp_name=auto    # the experiment's folder; auto: <configuration>_<loss>, and _s
 seed=1           # seed of weights, crops, augmentation, validation speakers
 data_seed=1      # stage 2: seed of generated trials and test speakers
 device=auto      # where to compute: auto, cpu, cuda or cuda:N
-num_gpus=1       # stage 4: training processes on this machine, one a GPU (with --device cpu, on the CPU), or auto
+num_gpus=1       # stages 4, 5: processes on this machine, one a GPU (with --device cpu, on the CPU), or auto
 nnodes=1         # stage 4: machines that train together, each of which runs this (docs/cluster.md)
 rdzv=            # stage 4: HOST:PORT of one of them, where they meet
 num_workers=2    # processes and threads of stages 1 to 3
@@ -141,6 +141,8 @@ done
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
 processes=(--num_gpus "$num_gpus" --nnodes "$nnodes" --rdzv "$rdzv")
+checked=() # before stage 4: whether its batch divides
+[ "$stage" -gt 4 ] || checked=("${processes[@]}")
 system=(--config "$config" --loss "$loss" --set "$set")
 # One process loads the libraries and runs every command of ham/bin in a fork of itself, see ham/bin/commands.py; a
 # folder ham/ where the user stands is not meant.
@@ -166,7 +168,7 @@ ham() { request run "$@"; }
 ask() { request ask "$@"; }
 
 ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" \
-  "${processes[@]}" "${system[@]}"
+  "${checked[@]}" "${system[@]}"
 exp_name=$said
 exp_dir=$exp_root/$exp_name
 
@@ -204,7 +206,7 @@ fi
 
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
-  ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" \
+  ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" --num_gpus "$num_gpus" \
     --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts" \
     --train_chunk_s "$train_chunk_s"
 fi

@@ -41,7 +41,8 @@ fetch_corpora() {
   [ ${#urls[@]} = 0 ] || addresses+=(--openslr_urls "${urls[@]}")
   [ $((${#sets[@]} + ${#lists[@]})) -gt 0 ] || return 0
   ham download --sets "${sets[@]}" --lists "${lists[@]}" "${common[@]}" "${addresses[@]}" \
-    --store_dir "$data_dir/store" --stored "${sets[@]}" "${stored[@]}" --num_connections "$num_connections" "${@:4}"
+    --store_dir "$data_dir/store" --stored "${sets[@]}" "${stored[@]}" --num_connections "$num_connections" \
+    --stop_stage "$stop_stage" "${@:4}"
   [ ${#sets[@]} = 0 ] ||
     ham unpack --sets "${sets[@]}" "${common[@]}" --max_missing_files "$max_missing_files" --num_workers "$num_workers"
 }

@@ -64,4 +64,6 @@ def write_experiment(exp_dir: Path, data_dir: Path, loss_name: str) -> None:
     """An untrained system with the embeddings that it gives."""
     write_model(exp_dir, loss_name)
     store = ArrayStore(data_dir / "store/test")
-    write_embeddings(exp_dir / "embeddings.npz", store.utts, SpeakerEncoder.load(exp_dir, "cpu").embed(store))
+    write_embeddings(
+        exp_dir / "embeddings.npz", store.utts, SpeakerEncoder.load(exp_dir, "cpu").embed_recordings(store)
+    )

@@ -205,7 +205,9 @@ def measure_radii(
     durations_s = store.lengths[np.array(chosen, np.int64)] / store.sample_rate
     if not chosen:
         return {}, durations_s
-    found = torch.from_numpy(encoder.embed(Versions(store, chosen), progress=f"embed versions {encoder.folder.name}"))
+    found = torch.from_numpy(
+        encoder.embed_recordings(Versions(store, chosen), progress=f"embed versions {encoder.folder.name}")
+    )
     by_version = dict(zip(CONDITIONS, torch.split(found.double(), len(chosen)), strict=True))
     _check_same(table, [store.utts[index] for index in chosen], by_version[FULL])
     with torch.inference_mode():

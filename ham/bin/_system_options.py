@@ -15,7 +15,7 @@ from ham.losses import LOSSES
 from ham.train.blocks import remarks, resolve
 from ham.words import clip
 
-__all__ = ["CHANGE", "add_config", "add_processes", "boolean", "read_config", "top_n"]
+__all__ = ["CHANGE", "add_config", "add_num_gpus", "add_processes", "boolean", "read_config", "top_n"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +49,14 @@ def add_config(parser: Parser) -> None:
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="changes, as train.epochs=3")
 
 
+def add_num_gpus(parser: Parser) -> None:
+    """Add ``--num_gpus``."""
+    parser.add_argument("--num_gpus", default="1", help="processes on this machine, or auto: one a GPU")
+
+
 def add_processes(parser: Parser) -> None:
     """Add ``--num_gpus``, ``--nnodes`` and ``--rdzv``."""
-    parser.add_argument("--num_gpus", default="1", help="training processes on this machine, or auto: one a GPU")
+    add_num_gpus(parser)
     parser.add_argument("--nnodes", type=at_least(1), default=1, help="machines that train together")
     parser.add_argument("--rdzv", default="", metavar="HOST:PORT", help="where several machines meet: one of them")
 

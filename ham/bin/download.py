@@ -12,6 +12,7 @@ import argparse
 import logging
 import math
 import os
+import re
 import stat
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ham.cli import Parser, at_least, boolean, run
-from ham.corpora.catalogue import load_catalogue
+from ham.corpora.catalogue import ArchiveSet, load_catalogue
 from ham.corpora.disk_space import SpacePlan
 from ham.corpora.download import SOURCES, Ways, download
 from ham.corpora.fetch import Limits
@@ -28,6 +29,8 @@ from ham.errors import ConfigError
 from ham.schema import choose
 
 logger = logging.getLogger(__name__)
+
+STAGE_OF_STORES = 3
 
 
 def main(argv: Sequence[str]) -> None:
@@ -48,12 +51,25 @@ def main(argv: Sequence[str]) -> None:
         lists,
         options.archives,
         _ways(options, catalogue.key_variable),
-        SpacePlan(corpora, options.format, options.keep_archives, options.store_dir, stored),
+        _plan(options, corpora, stored),
         catalogue,
         accept_repacked=options.accept_repacked,
         limits=limits,
         insecure=options.insecure,
         num_connections=options.num_connections,
+    )
+
+
+def _plan(options: Any, corpora: Path, stored: Sequence[ArchiveSet]) -> SpacePlan:
+    return SpacePlan(
+        corpora,
+        options.format,
+        options.keep_archives,
+        options.store_dir,
+        stored,
+        made_share=options.made_share,
+        packs_now=options.stop_stage >= STAGE_OF_STORES,
+        saving=options.saving,
     )
 
 
@@ -74,6 +90,11 @@ def _parser() -> Parser:
     parser.add_argument("--corpora_dir", type=Path, help="folder to unpack into; default: corpora beside the archives")
     parser.add_argument("--store_dir", type=Path, help="folder of the audio stores, for the check of the disk space")
     parser.add_argument("--stored", nargs="*", default=[], metavar="SET", help="sets whose audio goes into the stores")
+    parser.add_argument("--made_share", type=_share, default=0.0, help="what will be made of the files, of their size")
+    parser.add_argument(
+        "--stop_stage", type=at_least(1), default=STAGE_OF_STORES, help="below 3 the stores may lack room; that is said"
+    )
+    parser.add_argument("--saving", default="", metavar="TEXT", help="an option of the caller that needs less disk")
     parser.add_argument("--keep_archives", type=boolean, default=True, help="whether unpacking will keep the archives")
     parser.add_argument(
         "--accept_repacked", type=boolean, default=False, help="take archives that are there with another checksum"
@@ -85,6 +106,12 @@ def _parser() -> Parser:
     parser.add_argument("--stall_s", type=_seconds, default=60.0, help="silence after which a server counts as gone")
     parser.add_argument("--insecure", action="store_true", help=f"do not verify certificates: {INSECURE}")
     return parser
+
+
+def _share(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"expected a share such as 0.5, found {text!r}")
+    return float(text)
 
 
 def _seconds(text: str) -> float:

@@ -14,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from ham.bin._system_options import add_num_gpus
 from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import DataDir, all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore, check_current
 from ham.data.trials import Trials
+from ham.embeddings.extract import own_share
 from ham.embeddings.recordings import (
     CROP_SAMPLES,
     ENROL,
@@ -44,6 +47,8 @@ from ham.score.cohort import (
     make_calibration_trials,
     write_calibration_trials,
 )
+from ham.train import distributed
+from ham.train.launch import launch, num_processes
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -55,7 +60,7 @@ LEAST_CHUNK_S = 0.1
 """Shortest piece of an utterance that is worth an embedding."""
 
 BLOCK_UTTS = 512
-"""Training utterances between two steps of the progress bar: 16 s of speech each make 260 MB of samples at most."""
+"""Training utterances of a process between two steps of the progress bar: 16 s each make 260 MB of samples at most."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -65,11 +70,23 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
+    processes = num_processes(options.num_gpus, options.device)
+    if processes > 1 and not distributed.launched():
+        launch([sys.executable, "-m", "ham.bin.extract", *argv], processes=processes, cure="run stage 5 again")
+        return
+    with distributed.joined(options.device) as device:
+        _extract(options, device)
+
+
+def _extract(options: Any, device: torch.device) -> None:
+    """Do it, as one of the processes or as the only one; the first one writes."""
     backends = parse_backends(options.backends)
     needs_training = any(backend.needs_training for backend in backends)
-    with fitting(options.exp_dir / "checkpoints"):
-        average_checkpoints(options.exp_dir)
-    encoder = SpeakerEncoder.load(options.exp_dir, options.device)
+    if not distributed.rank():
+        with fitting(options.exp_dir / "checkpoints"):
+            average_checkpoints(options.exp_dir)
+    distributed.wait_for_all()
+    encoder = SpeakerEncoder.load(options.exp_dir, str(device))
     if needs_training:
         check_training(backends, read_data_dir(options.data_dir / "train"), encoder.valid_speakers)
     store = ArrayStore(options.data_dir / "store" / "test")
@@ -89,6 +106,7 @@ def _parser() -> Parser:
     parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder")
     parser.add_argument("--batch_size", type=at_least(1), default=16, help="most utterances of a batch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add_num_gpus(parser)
     parser.add_argument(
         "--enrol", choices=ENROL, default=ENROL[0], help="concatenate: embed each model's recordings joined as well"
     )
@@ -112,6 +130,18 @@ def _seconds(text: str) -> float:
     return value
 
 
+def _embed(
+    encoder: SpeakerEncoder, recordings: Recordings, batch_size: int, indices: Rows | None = None, **further: Any
+) -> Embeddings:
+    """Embed recordings, each process its share; all get all embeddings."""
+    chosen = np.arange(len(recordings.utts)) if indices is None else indices
+    own = own_share(recordings, chosen, batch_size, distributed.rank(), distributed.world_size())
+    embeddings = np.zeros((len(chosen), encoder.config.backbone.embedding_dim), np.float32)
+    if len(own):
+        embeddings[own] = encoder.embed_recordings(recordings, chosen[own], batch_size=batch_size, **further)
+    return distributed.sum_of_all(embeddings)
+
+
 def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> None:
     models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
     source = f"{encoder.digest} {store.digest}" + (f" {json.dumps(models)}" if models else "")
@@ -122,9 +152,9 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
     started = time.perf_counter()
     recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
     utts = [utt for one in recordings for utt in one.utts]
-    embeddings = np.concatenate(
-        [encoder.embed(one, batch_size=options.batch_size, progress="embed") for one in recordings]
-    )
+    embeddings = np.concatenate([_embed(encoder, one, options.batch_size, progress="embed") for one in recordings])
+    if distributed.rank():
+        return
     write_embeddings(target, utts, embeddings, source)
     if options.format == "ark":
         write_ark(encoder.folder / "embeddings.ark", utts, embeddings)
@@ -143,7 +173,9 @@ def _extract_crops(encoder: SpeakerEncoder, store: ArrayStore, batch_size: int) 
         logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
         return
     started = time.perf_counter()
-    embeddings = encoder.embed(crops, batch_size=batch_size, progress="embed crops")
+    embeddings = _embed(encoder, crops, batch_size, progress="embed crops")
+    if distributed.rank():
+        return
     write_embeddings(target, crops.utts, embeddings, source)
     logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
 
@@ -166,8 +198,10 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
     wanted = {*trials.enrol, *trials.test} if trials else set()
     sums = SpeakerSums(cohort, encoder.config.backbone.embedding_dim)
     pieces = RandomChunks(store, round(chunk_s * store.sample_rate), encoder.seed) if chunk_s else store
-    embed = partial(encoder.embed, pieces, batch_size=options.batch_size)
+    embed = partial(_embed, encoder, pieces, options.batch_size)
     kept = _embed_training(embed, pieces.utts, sums, {utt for utts in cohort.values() for utt in utts}, wanted)
+    if distributed.rank():
+        return
     extra = {"mean": sums.mean(), "cohort_utts": np.array(num_per_speaker), "train_chunk_s": np.array(chunk_s)}
     write_embeddings(folder / "cohort.npz", sums.means().utts, sums.means().embeddings, source, extra)
     took = time.perf_counter() - started
@@ -192,8 +226,9 @@ def _embed_training(
     chosen = np.array([index for index, utt in enumerate(all_utts) if utt in cohort or utt in wanted], np.int64)
     kept: dict[str, Embeddings] = {}
     with tqdm(total=len(chosen), desc="embed training speech", unit="utt", delay=2) as bar:
-        for start in range(0, len(chosen), BLOCK_UTTS):
-            part = chosen[start : start + BLOCK_UTTS]
+        block = BLOCK_UTTS * distributed.world_size()
+        for start in range(0, len(chosen), block):
+            part = chosen[start : start + block]
             utts, embeddings = [all_utts[index] for index in part], embed(part)
             sums.add(utts, embeddings)
             kept.update({utt: row.copy() for utt, row in zip(utts, embeddings, strict=True) if utt in wanted})

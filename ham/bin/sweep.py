@@ -7,6 +7,7 @@ can be stopped, killed and called again. Options that are not named here go to r
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import shlex
 import shutil
@@ -16,21 +17,25 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+
+import yaml
 
 import ham
 from ham.bin._system_options import read_config
 from ham.cli import Parser, boolean, normalise, run
-from ham.config import Config
+from ham.config import Config, to_dict
 from ham.errors import ConfigError, DataError
 from ham.files import write_text
 from ham.losses import LOSSES
 from ham.model.build import pick_device
 from ham.score.backends import parse_backends, possible_backends
 from ham.sweep.commands import Sweep
-from ham.sweep.jobs import environment, run_rows, say
+from ham.sweep.jobs import choose_gpus, environment, run_rows, say
 from ham.sweep.tables import Table, read_tables
 from ham.train.estimate import Estimate, estimate, read_sizes
+from ham.train.finetune import large_margin
 
 TOP = Path(ham.__file__).parents[1]
 """The recipe's folder."""
@@ -50,14 +55,17 @@ def main(argv: Sequence[str]) -> None:
         if word.startswith("--") and word[2:].partition("=")[0] in OF_ROWS:
             allowed = "the options are --configs, --losses, --seeds and those of run.sh"
             raise ConfigError(f"{word.partition('=')[0]}: set by each row; {allowed}")
-    gpus = _listed("gpus", options.gpus, "[0-9]+", 'numbers of GPUs, "0 1"')
+    if options.crops_per_s is not None and not options.dry_run:
+        raise ConfigError("--crops_per_s: expected --dry_run beside it, which alone estimates times")
+    words = _listed("gpus", options.gpus, "[0-9]{1,6}", 'how many GPUs, 2, or numbers of some, "0 2"')
+    gpus = choose_gpus([int(word) for word in words]) if words else ()
     if gpus and options.device not in (None, "auto", "cuda"):
         raise ConfigError(f"--device {options.device}: contradicts --gpus {options.gpus}")
     sweep, tables = _request(options, handed_on)
     for table in tables:
         _check(sweep, table, options.device or "auto")
     if options.dry_run:
-        _show_plan(sweep, tables, options.device or "auto", len(gpus) or 1)
+        _show_plan(sweep, tables, options, len(gpus) or 1)
     else:
         _make(sweep, tables, gpus)
 
@@ -70,11 +78,12 @@ def _parser() -> Parser:
     parser.add_argument("--seeds", help='seeds of the rows, "1 2 3"; default: those of the corpus')
     parser.add_argument("--backends", help="ways of scoring; default: those of the table")
     parser.add_argument("--reference", help="the loss that the others are compared with")
-    parser.add_argument("--gpus", help='numbers of GPUs, "0 1 2": as many rows at once')
+    parser.add_argument("--gpus", help='how many GPUs, 2, or numbers of some, "0 2": as many rows at once')
     parser.add_argument(
         "--finetuned", type=boolean, nargs="?", const=True, default=False,
         help="true: fine-tune the rows whose loss has a margin as well (stage 8), as rows <loss>_lm",
     )  # fmt: skip
+    parser.add_argument("--lm_set", help="changes of the fine-tunings, likewise as run.sh takes them")
     parser.add_argument("--set", help="changes of every row, as run.sh takes them")
     parser.add_argument("--data_dir", help="folder of the data; default: egs/<corpus>/data")
     parser.add_argument("--exp_root", help="folder of the experiments; default: egs/<corpus>/exp")
@@ -83,7 +92,22 @@ def _parser() -> Parser:
         "--dry_run", type=boolean, nargs="?", const=True, default=False,
         help="print every command with its estimated time and disk, and do nothing",
     )  # fmt: skip
+    parser.add_argument(
+        "--crops_per_s", type=_speed, metavar="N",
+        help="with --dry_run: times from so many crops a second (views counted, as a training shows them), not from "
+        "steps timed here",
+    )  # fmt: skip
     return parser
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected crops a second, a number above 0, found '{text}'")
+    return value
 
 
 def _listed(name: str, text: str | None, form: str, expected: str) -> tuple[str, ...]:
@@ -113,7 +137,7 @@ def _request(options: Any, handed_on: Iterable[str]) -> tuple[Sweep, list[Table]
         exp_root=Path(options.exp_root or corpus / "exp"),
         seeds=tuple(map(int, seeds)) or usual,
         changes=options.set or "",
-        handed_on=(*handed_on, *_given(options, "exp_root"), *_given(options, "device")),
+        handed_on=(*handed_on, *(word for name in ("exp_root", "device", "lm_set") for word in _given(options, name))),
         finetuned=options.finetuned,
     )
     chosen = [tables[name] for name in names] or [table for table in tables.values() if not table.on_request]
@@ -187,26 +211,26 @@ def _call_own(command: Sequence[str], **further: Any) -> subprocess.CompletedPro
     return subprocess.run([sys.executable, *command[1:]], env=safe, text=True, check=False, **further)
 
 
-def _show_plan(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: int) -> None:
+def _show_plan(sweep: Sweep, tables: Iterable[Table], options: Any, num_at_once: int) -> None:
     """Print every command, with an estimate where the size of the data is known."""
     seconds, num_bytes, unknown = 0.0, 0.0, ""
     for table in tables:
-        found = _estimate(sweep, table, device)
-        rows = sweep.rows(table)
-        if found is None:
+        parts = _estimates(sweep, table, options)
+        if not parts:
             unknown = ", the tables without an estimate left out"
             found_nothing = f"expected prepared data, or sizes in conf/tables.yaml, found no {table.data_dir}/train"
             print(f"# table {table.name}: no estimate: {found_nothing}")
-        else:
-            seconds, num_bytes = seconds + len(rows) * found.seconds, num_bytes + len(rows) * found.num_bytes
-            cost = f"trains for about {_duration(found.seconds)} and takes {found.gigabytes} GB"
-            print(f"# table {table.name}: a row {cost}")
-            stages = "1 to 3, 5 to 7 and 8" if sweep.finetuned else "1 to 3 and 5 to 7"
-            print(f"# {found.words}, loss {table.losses[0]}; stages {stages} come on top")
+        for what, found in zip((f"table {table.name}: a row", "its fine-tuning (stage 8)"), parts, strict=False):
+            print(f"# {what} trains for about {_duration(found.seconds)} and takes {found.gigabytes} GB")
+            print(f"# {found.words}")
+        if parts:
+            print("# stages 1 to 3 and 5 to 7 come on top")
         print(shlex.join(sweep.preparation(table)))
-        remark = f"  # {_duration(found.seconds)}, {found.gigabytes} GB" if found else ""
-        for row in rows:
-            print(shlex.join(row.command) + remark)
+        for row in sweep.rows(table):
+            own = parts[: 1 + row.finetuned]
+            row_seconds, row_bytes = sum(one.seconds for one in own), sum(one.num_bytes for one in own)
+            seconds, num_bytes = seconds + row_seconds, num_bytes + row_bytes
+            print(shlex.join(row.command) + (f"  # {_duration(row_seconds)}, {row_bytes / 1e9:.3f} GB" if own else ""))
         print(shlex.join(sweep.comparison(table)))
         if table.hierarchy:
             print(shlex.join(sweep.hierarchy(table)))
@@ -215,19 +239,41 @@ def _show_plan(sweep: Sweep, tables: Iterable[Table], device: str, num_at_once: 
     print(f"# all rows: {training}; free: {shutil.disk_usage(there).free / 1e9:.1f} GB")
 
 
-def _estimate(sweep: Sweep, table: Table, device: str) -> Estimate | None:
-    """What a row of a table costs; None where the size of the data is not known yet."""
+def _estimates(sweep: Sweep, table: Table, options: Any) -> list[Estimate]:
+    """What a row of a table costs, and its fine-tuning where there is one; none while the size of the data is unknown.
+
+    A crop of a fine-tuning is longer, and a given speed counts for it as many times less.
+    """
     sizes = read_sizes(Path(table.data_dir)) or table.sizes
     if sizes is None:
-        return None
+        return []
     backends = parse_backends([table.backends])
-    return estimate(
-        _config(sweep, table, table.losses[0]),
-        sizes,
-        pick_device(device),
-        num_backends=len(backends),
-        crops=any(backend.crops for backend in backends),
-    )
+    first = next((row for row in table.losses if sweep.is_finetuned(table, row)), None)
+    configs = [(_config(sweep, table, table.losses[0]), table.losses[0])]
+    configs += [(_finetuning(_config(sweep, table, first), options.lm_set), first)] if first else []
+    found = []
+    for config, row in configs:
+        speed = options.crops_per_s
+        longer = config.data.crop_frames / configs[0][0].data.crop_frames
+        one = estimate(
+            config,
+            sizes,
+            pick_device(options.device or "auto"),
+            num_backends=len(backends),
+            crops=any(backend.crops for backend in backends),
+            crops_per_s=None if speed is None else speed / longer,
+        )
+        slower = f", for crops {longer:g} times as long" if speed is not None and longer != 1 else ""
+        found.append(replace(one, words=f"{one.words}{slower}, loss {row}"))
+    return found
+
+
+def _finetuning(config: Config, changes: str | None) -> Config:
+    """What stage 8 makes of a configuration, by way of a file as there."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "large_margin.yaml"
+        write_text(path, yaml.safe_dump(to_dict(large_margin(config, "--finetuned"))))
+        return read_config(argparse.Namespace(config=path, loss="", set=[changes or ""]))
 
 
 def _duration(seconds: float) -> str:

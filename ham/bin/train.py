@@ -47,7 +47,8 @@ def main(argv: Sequence[str]) -> None:
         raise ConfigError("--profile: shows one process, found several; leave --num_gpus and --nnodes out")
     distributed.check_batch(config.data.batch_size, processes * options.nnodes, config.train.accumulate)
     command = [sys.executable, "-m", "ham.bin.train", *argv]
-    launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv)
+    cure = "go on with --resume"
+    launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv, cure=cure)
 
 
 def _train(options: Any, config: Config, device: torch.device) -> None:

@@ -20,7 +20,9 @@ class SpacePlan:
 
     ``corpora`` is the folder to unpack into, ``audio_format`` that of the copy of m4a speech: ``wav``, ``flac`` or
     ``store`` for none; without ``keep_archives`` unpacking removes each archive that it has read. ``store`` is the
-    folder of the audio stores that stage 3 packs of ``stored``; None where nothing is packed.
+    folder of the audio stores that stage 3 packs of ``stored``; None where nothing is packed. ``made_share`` is what
+    stage 1 will make of the unpacked files, as a share of their size. ``packs_now``: stage 3 belongs to what is asked
+    for. ``saving`` is a choice of the caller that needs less.
     """
 
     corpora: Path
@@ -28,6 +30,9 @@ class SpacePlan:
     keep_archives: bool = True
     store: Path | None = None
     stored: Sequence[ArchiveSet] = ()
+    made_share: float = 0.0
+    packs_now: bool = True
+    saving: str = ""
 
     @property
     def store_bytes(self) -> int:
@@ -54,10 +59,26 @@ def gigabytes(num_bytes: float) -> str:
     return f"{num_bytes:.0f} B"
 
 
+@dataclass(frozen=True)
+class Need:
+    """What a disk must have room for, named by the first folder on it: at the worst moment of stage 1, and till 3."""
+
+    folder: Path
+    stage_1: int
+    stage_3: int
+
+    @property
+    def words(self) -> str:
+        """Both, or one where they are the same."""
+        more = f" by the end of stage 3 ({gigabytes(self.stage_1)} in stage 1)" if self.stage_3 > self.stage_1 else ""
+        return gigabytes(self.stage_3) + more
+
+
 def check_space(archives: Path, missing: Mapping[str, int], sets: Sequence[ArchiveSet], plan: SpacePlan) -> None:
     """Add up the disk space, log the sum line by line, and stop if there is not enough.
 
-    What is there already needs nothing: with no file missing and no set to unpack, nothing is said.
+    What is there already needs nothing: with no file missing and no set to unpack, nothing is said. Room that only the
+    stores lack is a warning where they are not packed now.
 
     Args:
         archives: where files will be fetched to.
@@ -73,26 +94,20 @@ def check_space(archives: Path, missing: Mapping[str, int], sets: Sequence[Archi
     for line in _arithmetic(missing, sets, plan):
         logger.info("disk space: %s", line)
     short = []
-    for folder, need in _needs(archives, sum(missing.values()), sets, plan):
-        free = shutil.disk_usage(folder).free
-        logger.info("disk space: in %s: needed %s, free %s", folder, gigabytes(need), gigabytes(free))
-        if need > free:
-            short.append(f"{folder}: expected {gigabytes(need)} of free disk space, found {gigabytes(free)}")
+    for need in needs(archives, sum(missing.values()), sets, plan):
+        free = shutil.disk_usage(need.folder).free
+        logger.info("disk space: in %s: needed %s, free %s", need.folder, need.words, gigabytes(free))
+        lack = f"{need.folder}: expected {need.words} of free disk space, found {gigabytes(free)}"
+        if (need.stage_3 if plan.packs_now else need.stage_1) > free:
+            short.append(lack)
+        elif need.stage_3 > free:
+            logger.warning("%s: stage 3 will refuse", lack)
     if short:
         places = f"free some, choose other places with --archives{' and' if plan.store is None else ','} --corpora_dir"
         places += "" if plan.store is None else " and --data_dir"
-        raise DownloadError(f"{summarise(short)}; {places}{_savings(sets, plan)}")
-
-
-def _savings(sets: Sequence[ArchiveSet], plan: SpacePlan) -> str:
-    """Options that would need less, of those that are not chosen yet; the copy's has two names, run.sh's first."""
-    found = ["--keep_archives false"] if plan.keep_archives else []
-    now = sum(one.converted_bytes(plan.audio_format) for one in sets)
-    less = [name for name in ("flac", "store") if sum(one.converted_bytes(name) for one in sets) < now]
-    if less:
-        of_recipe = " or ".join(less).replace("store", "m4a")
-        found.append(f"--vox2_audio {of_recipe} (of run.sh; --format {' or '.join(less)} of ham.bin.download)")
-    return f", or need less: {', '.join(found)}" if found else ""
+        savings = [word for word in ("--keep_archives false" * plan.keep_archives, plan.saving) if word]
+        less = f", or need less: {', '.join(savings)}" if savings else ""
+        raise DownloadError(f"{summarise(short)}; {places}{less}")
 
 
 def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], plan: SpacePlan) -> Iterator[str]:
@@ -107,29 +122,50 @@ def _arithmetic(missing: Mapping[str, int], sets: Sequence[ArchiveSet], plan: Sp
         yield f"{one.name}: {gigabytes(fetch)} to fetch + {gigabytes(one.unpacked_bytes)} unpacked{copied}{later}"
     if sum(missing.values()) > of_sets:
         yield f"trial lists: {gigabytes(sum(missing.values()) - of_sets)} to fetch"
+    if plan.made_share and sets:
+        yield f"to be made of them: {gigabytes(_made_bytes(sets, plan))}"
     if plan.store_bytes:
         yield f"audio stores of stage 3, 16-bit samples: {gigabytes(plan.store_bytes)}"
 
 
-def _needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], plan: SpacePlan) -> list[tuple[Path, int]]:
-    """The most bytes that each disk will have to take at any time, named by the first folder on it.
+def needs(archives: Path, fetch: int, sets: Sequence[ArchiveSet], plan: SpacePlan) -> list[Need]:
+    """The most bytes that each disk will have to take at any time.
 
     All is fetched; then set after set is unpacked (and converted), and its archive removed; then the stores are packed.
+
+    Args:
+        archives: where files will be fetched to.
+        fetch: bytes.
+        sets: the sets that are to be unpacked.
+        plan: where to, and how.
+
+    Returns:
+        One for each disk.
     """
     steps = [(archives, fetch), (plan.corpora, 0)]
     for one in sets:
         steps.append((plan.corpora, one.unpacked_bytes + one.converted_bytes(plan.audio_format)))
         steps.append((archives, 0 if plan.keep_archives else -one.archive_bytes))
-    steps.append((plan.store or plan.corpora, plan.store_bytes))
+    steps.append((plan.corpora, _made_bytes(sets, plan)))
     first: dict[int, Path] = {}
     now, most = dict[int, int](), dict[int, int]()
-    for folder, change in steps:
+
+    def _add(folder: Path, change: int) -> None:
         place = _existing(folder)
         disk = place.stat().st_dev
         first.setdefault(disk, place)
         now[disk] = now.get(disk, 0) + change
         most[disk] = max(most.get(disk, 0), now[disk])
-    return [(place, most[disk]) for disk, place in first.items()]
+
+    for folder, change in steps:
+        _add(folder, change)
+    in_stage_1 = dict(most)
+    _add(plan.store or plan.corpora, plan.store_bytes)
+    return [Need(place, in_stage_1.get(disk, 0), most[disk]) for disk, place in first.items()]
+
+
+def _made_bytes(sets: Sequence[ArchiveSet], plan: SpacePlan) -> int:
+    return round(plan.made_share * sum(one.unpacked_bytes for one in sets))
 
 
 def _existing(folder: Path) -> Path:

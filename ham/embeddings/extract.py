@@ -40,6 +40,31 @@ def batches_by_length(lengths: NDArray[np.int64], batch_size: int, max_total: in
     return batches
 
 
+def own_share(
+    recordings: Recordings, indices: NDArray[np.int64], batch_size: int, rank: int, num_processes: int
+) -> NDArray[np.int64]:
+    """What one of several processes embeds: whole batches of :func:`extract`, which then makes the same ones of them.
+
+    Args:
+        recordings: where to read.
+        indices: which recordings, of all processes.
+        batch_size: most recordings of a batch.
+        rank: number of the process, from 0.
+        num_processes: how many there are; each batch goes to one, the next to the next.
+
+    Returns:
+        Positions in ``indices``.
+    """
+    batches = batches_by_length(_frames(recordings, indices), batch_size, MAX_BATCH_FRAMES)
+    return np.concatenate([np.empty(0, np.int64), *batches[rank::num_processes]])
+
+
+def _frames(recordings: Recordings, indices: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Lengths of recordings at 100 frames a second."""
+    frames: NDArray[np.int64] = recordings.lengths[indices] // (recordings.sample_rate // 100)
+    return frames
+
+
 @torch.inference_mode()
 def extract(
     network: nn.Module,
@@ -68,12 +93,11 @@ def extract(
         DataError: if an embedding is not finite, naming the recording.
     """
     chosen = np.arange(len(recordings.utts)) if indices is None else np.asarray(indices, np.int64)
-    frames = recordings.lengths[chosen] // (recordings.sample_rate // 100)  # 100 frames a second
     found = np.zeros((len(chosen), 0), np.float32)
     was_training = network.training
     network.eval()
     with tqdm(total=len(chosen), desc=progress, unit="utt", disable=progress is None, delay=2) as bar:
-        for batch in batches_by_length(frames, batch_size, MAX_BATCH_FRAMES):
+        for batch in batches_by_length(_frames(recordings, chosen), batch_size, MAX_BATCH_FRAMES):
             read = [torch.from_numpy(recordings.read(index)) for index in chosen[batch].tolist()]
             embedded = network([samples.to(device).float() / INT16_SCALE for samples in read]).float().cpu().numpy()
             if found.shape[1] == 0:

@@ -8,7 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.data.store import ArrayStore
+from ham.audio import SAMPLE_RATE
+from ham.data.store import INT16_SCALE, ArrayStore
 from ham.errors import DataError
 
 ENROL = ("average", "concatenate")
@@ -36,6 +37,23 @@ class Recordings(Protocol):
     def read(self, index: int) -> NDArray[Any]:
         """The samples of one recording, shape ``(N,)``: int16, or float32 on the same scale."""
         ...
+
+
+class Waveforms:
+    """Samples in memory as recordings.
+
+    Args:
+        utts: the ids.
+        waveforms: float32 samples in [-1, 1] of each, shape ``(N,)``.
+    """
+
+    def __init__(self, utts: Sequence[str], waveforms: Sequence[NDArray[np.float32]]) -> None:
+        self.utts, self.sample_rate, self._waveforms = tuple(utts), SAMPLE_RATE, waveforms
+        self.lengths: NDArray[np.int64] = np.array([len(samples) for samples in waveforms], np.int64)
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The samples of one recording on the scale of int16, shape ``(N,)``; float32 takes that without a loss."""
+        return self._waveforms[index] * np.float32(INT16_SCALE)
 
 
 class JoinedRecordings:

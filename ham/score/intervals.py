@@ -4,7 +4,8 @@ The trials of a list are not independent: every speaker takes part in many of th
 errors at once. It is the speakers who are drawn from a population; formulas for independent trials give intervals that
 are much too narrow. Here the variance is the one that is robust to everything that trials with a common speaker share
 ("dyadic cluster-robust": Fafchamps and Gubert, J. of Development Economics 83, 2007; Aronow, Samii, Assenova, Political
-Analysis 23, 2015), the quantile is Student's for as many speakers as there are, and the scale is the logit.
+Analysis 23, 2015), the quantile is Student's for as many speakers as there are, fewer where a few of them make most of
+the errors, and the scale is the logit.
 
 ``python -m benchmarks.intervals`` holds all of it against simulated lists whose true rates are known.
 """
@@ -84,12 +85,12 @@ def few_speakers(num_speakers: int) -> str:
 def eer_interval(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers) -> Interval:
     r"""95 % interval of the (interpolated) equal error rate over draws of the speakers.
 
-    .. math:: \operatorname{logit} e + (1 - 2 e) s^2 \pm t_{S - 1} s, \qquad s = \frac{\sqrt{V}}{e (1 - e)}
+    .. math:: \operatorname{logit} e + (1 - 2 e) s^2 \pm t_f s, \qquad s = \frac{\sqrt{V}}{e (1 - e)}
 
-    with the variance V of :func:`speaker_variance`. The middle term makes up for the skewness of an estimated rate,
-    whose logit lies too low on average; s^2 counts up to ``MOST_SHIFT`` there. For few errors, e is at least what half
-    an error would make, and V at least twice its square: a list without any error then has an interval from 0 to the
-    highest rate that so few trials leave possible.
+    with the variance V of :func:`speaker_variance` and the degrees of freedom f of :func:`speaker_freedom`. The middle
+    term makes up for the skewness of an estimated rate, whose logit lies too low on average; s^2 counts up to
+    ``MOST_SHIFT`` there. For few errors, e is at least what half an error would make, and V at least twice its square:
+    a list without any error then has an interval from 0 to the highest rate that so few trials leave possible.
 
     It covers the choice of speakers; what further trainings would do is in
     :func:`ham.score.seeds.summarise_seeds`. Other recording conditions are covered by neither.
@@ -107,7 +108,7 @@ def eer_interval(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, tes
         DataError: as :func:`ham.score.metrics.validated`, or if the speakers do not fit the trials.
     """
     found = influences(scores, labels, enrol_speakers, test_speakers)
-    estimate = Estimate(speaker_variance(found.speakers, found.pairs), max(1, len(found.speakers) - 1))
+    estimate = Estimate(speaker_variance(found.speakers, found.pairs), speaker_freedom(found.speakers))
     return rate_interval(found.eer, estimate, found.half_error)
 
 
@@ -168,6 +169,26 @@ def speaker_variance(speakers: Row, pairs: Row) -> float:
     num_speakers = len(speakers)
     first = (num_speakers - 1) / num_speakers * float(np.square(speakers - speakers.mean()).sum())
     return max(first - float(np.square(pairs).sum()), first / 2)
+
+
+def speaker_freedom(speakers: Row) -> float:
+    r"""Degrees of freedom of :func:`speaker_variance`, for the interval of a rate.
+
+    .. math:: f = \frac{2 (S - 1)}{\max(\kappa, 3) - 1}, \qquad \operatorname{Var}(s^2) \approx (\kappa - 1) s^4 / S
+
+    with the kurtosis :math:`\kappa` of what the speakers contribute: 3 where they are normal, which gives S - 1, and
+    more where a few speakers make most of the errors; the variance is then known less well than their number suggests.
+
+    Args:
+        speakers: :attr:`Influences.speakers`.
+
+    Returns:
+        At least 1.
+    """
+    squares = np.square(speakers - speakers.mean())
+    middle = float(squares.mean())
+    kurtosis = float(np.square(squares).mean()) / middle**2 if middle else 3.0
+    return max(1.0, 2 * (len(speakers) - 1) / (max(kurtosis, 3.0) - 1))
 
 
 def influences(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers) -> Influences:

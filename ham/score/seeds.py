@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from ham.score.intervals import (
     difference_interval,
     influences,
     rate_interval,
+    speaker_freedom,
     speaker_variance,
 )
 from ham.score.metrics import Numbers
@@ -69,13 +71,17 @@ def summarise_seeds(
 
     The variance of the mean over K trainings is that of the speakers' draw and that of the trainings,
 
-    .. math:: V = V_S + s^2 / K
+    .. math:: V = V_S + \frac{(e (1 - e) s)^2}{K}
 
-    with the speakers' variance :math:`V_S` of the mean (:func:`ham.score.intervals.speaker_variance`) and the sample
-    variance s^2 of the K EERs; its degrees of freedom are those of Welch and Satterthwaite,
-    V^2 / (V_S^2 / (S - 1) + (s^2 / K)^2 / (K - 1)). A difference of two systems has the speakers' variance of the
-    difference, in which what a hard speaker does to both cancels, and the s^2 / K of both. With one training of each
-    nothing is known of further ones, and the interval holds the training fixed.
+    with the mean EER e, the speakers' variance :math:`V_S` of the mean (:func:`ham.score.intervals.speaker_variance`),
+    and the variance s^2 of a training's logit EER, which is pooled over all systems: two or three trainings of one tell
+    little of it, those of all together more. The assumption is that trainings of all systems scatter alike on the logit
+    scale; a system whose trainings scatter more than the others' gets too short an interval. The degrees of freedom are
+    those of Welch and Satterthwaite, V^2 / (V_S^2 / f_S + (V - V_S)^2 / f) with f_S of
+    :func:`ham.score.intervals.speaker_freedom` (for a difference S - 1) and f = sum (K - 1) over the systems. A
+    difference of two systems has the speakers' variance of the difference, in which what a hard speaker does to both
+    cancels, and the trainings' variances of both. With one training of each nothing is known of further ones, and the
+    interval holds the training fixed.
 
     Args:
         systems: by name, for each training one score a trial.
@@ -94,13 +100,14 @@ def summarise_seeds(
         name: [influences(scores, labels, enrol_speakers, test_speakers) for scores in trainings]
         for name, trainings in systems.items()
     }
+    scatter = _pooled_scatter(found.values())
     against = found.get(reference) if reference is not None else None
     return [
         SeedSummary(
             name,
             tuple(training.eer for training in trainings),
-            rate_interval(_mean(trainings), _estimate(trainings), trainings[0].half_error),
-            None if against is None or name == reference else _difference(trainings, against),
+            rate_interval(_mean(trainings), _estimate(trainings, scatter), trainings[0].half_error),
+            None if against is None or name == reference else _difference(trainings, against, scatter),
             len(trainings[0].speakers),
         )
         for name, trainings in found.items()
@@ -111,31 +118,48 @@ def _mean(trainings: Sequence[Influences]) -> float:
     return float(np.mean([training.eer for training in trainings]))
 
 
-def _estimate(trainings: Sequence[Influences]) -> Estimate:
+def _pooled_scatter(systems: Iterable[Sequence[Influences]]) -> Estimate:
+    """Variance of the logit EER over trainings of one system, the same for all systems; freedom 0 if each has one."""
+    squares, freedom = 0.0, 0
+    for trainings in systems:
+        logits = [_logit(training) for training in trainings]
+        squares += float(np.square(np.subtract(logits, np.mean(logits))).sum())
+        freedom += len(trainings) - 1
+    return Estimate(squares / max(1, freedom), freedom)
+
+
+def _logit(training: Influences) -> float:
+    rate = min(max(training.eer, training.half_error), 1 - training.half_error)
+    return math.log(rate / (1 - rate))
+
+
+def _estimate(trainings: Sequence[Influences], scatter: Estimate) -> Estimate:
     speakers = np.mean([training.speakers for training in trainings], axis=0)
     pairs = np.mean([training.pairs for training in trainings], axis=0)
-    return _joint(speaker_variance(speakers, pairs), len(speakers), [trainings])
+    return _joint(Estimate(speaker_variance(speakers, pairs), speaker_freedom(speakers)), [trainings], scatter)
 
 
-def _joint(of_speakers: float, num_speakers: int, systems: Sequence[Sequence[Influences]]) -> Estimate:
-    """The speakers' variance with that of the trainings of some systems."""
-    parts = [(of_speakers, max(1, num_speakers - 1))]
+def _joint(of_speakers: Estimate, systems: Sequence[Sequence[Influences]], scatter: Estimate) -> Estimate:
+    """The speakers' variance with that of the trainings of one system, or of two that are compared."""
+    of_trainings = 0.0
     for trainings in systems:
         if len(trainings) > 1:
-            spread = float(np.var([training.eer for training in trainings], ddof=1))
-            parts.append((spread / len(trainings), len(trainings) - 1))
-    variance = sum(part for part, _ in parts)
-    if not variance:
-        return Estimate(0.0, max(1, num_speakers - 1))
-    return Estimate(variance, variance**2 / sum(part**2 / freedom for part, freedom in parts))
+            middle = min(max(_mean(trainings), trainings[0].half_error), 1 - trainings[0].half_error)
+            of_trainings += scatter.variance * (middle * (1 - middle)) ** 2 / len(trainings)
+    if not of_trainings:
+        return of_speakers
+    variance = of_speakers.variance + of_trainings
+    parts = of_speakers.variance**2 / of_speakers.freedom + of_trainings**2 / scatter.freedom
+    return Estimate(variance, variance**2 / parts)
 
 
-def _difference(system: Sequence[Influences], reference: Sequence[Influences]) -> Difference:
+def _difference(system: Sequence[Influences], reference: Sequence[Influences], scatter: Estimate) -> Difference:
     speakers, pairs = (
         np.mean([getattr(one, name) for one in system], axis=0)
         - np.mean([getattr(one, name) for one in reference], axis=0)
         for name in ("speakers", "pairs")
     )
     value = _mean(system) - _mean(reference)
-    estimate = _joint(speaker_variance(speakers, pairs), len(speakers), [system, reference])
+    of_speakers = Estimate(speaker_variance(speakers, pairs), max(1, len(speakers) - 1))
+    estimate = _joint(of_speakers, [system, reference], scatter)
     return Difference(value, difference_interval(value, estimate))

@@ -21,12 +21,14 @@ class Row:
         folder: the experiment's.
         command: what trains, embeds, scores and reports it.
         sources: files that say what it is made from.
+        finetuned: whether the command fine-tunes it as well (stage 8).
     """
 
     name: str
     folder: Path
     command: tuple[str, ...]
     sources: tuple[Path, ...]
+    finetuned: bool = False
 
     def checksum(self) -> str:
         """Checksum of the sources that are there, as ``cksum`` prints it."""
@@ -93,6 +95,7 @@ class Sweep:
             folder=self.exp_root / name,
             command=tuple(self._run(*options, *self._further(table, self.changes_of(table, row)))),
             sources=(self.config(table), self.top / "egs" / self.corpus / "conf" / "corpus.sh", *metas),
+            finetuned=self.is_finetuned(table, row),
         )
 
     def _run(self, *options: str) -> list[str]:

@@ -11,8 +11,12 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 
+import torch
+
+from ham.errors import ConfigError
 from ham.files import write_text
 from ham.sweep.commands import Row
 
@@ -38,6 +42,29 @@ def environment(**further: str) -> dict[str, str]:
         The variables of this process but PYTHONSAFEPATH, with which a corpus's scripts could not import each other.
     """
     return {**{name: text for name, text in os.environ.items() if name != "PYTHONSAFEPATH"}, **further}
+
+
+def choose_gpus(wanted: Sequence[int]) -> tuple[str, ...]:
+    """Choose GPUs among those that this process may use: those of ``CUDA_VISIBLE_DEVICES`` where it is set, else all.
+
+    Args:
+        wanted: one number, how many; or several, which ones, counted from 0.
+
+    Returns:
+        Their names for ``CUDA_VISIBLE_DEVICES``: numbers, or what it calls them.
+
+    Raises:
+        ConfigError: if there are not so many.
+    """
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(torch.cuda.device_count())) if named is None else (one.strip() for one in named.split(","))
+    there = [*takewhile(lambda name: name not in ("", "-1"), names)]  # as CUDA reads it
+    numbers = range(wanted[0]) if len(wanted) == 1 else wanted
+    if not numbers or max(numbers) >= len(there):
+        found = f"CUDA_VISIBLE_DEVICES={named}" if named is not None else "this machine"
+        expected = "expected at least 1 and at most" if len(wanted) == 1 else "expected numbers below"
+        raise ConfigError(f"--gpus {' '.join(map(str, wanted))}: {expected} the {len(there)} GPUs of {found}")
+    return tuple(there[number] for number in numbers)
 
 
 def say(text: str) -> None:
@@ -66,7 +93,7 @@ def run_rows(rows: Iterable[Row], gpus: Sequence[str] = ()) -> int:
 
     Args:
         rows: what to run.
-        gpus: numbers of GPUs. Each row then writes to ``<experiment>.log`` beside its experiment.
+        gpus: names of GPUs. Each row then writes to ``<experiment>.log`` beside its experiment.
 
     Returns:
         0 if all are done, the status of a row that has stopped the others, or 1 if some have failed.

@@ -1,4 +1,4 @@
-"""A training by several processes: what each takes of a batch, and what all of them bring together.
+"""Work by several processes: what each takes of a batch, and what all of them bring together.
 
 Processes meet through ``torch.distributed``, started by ``torchrun`` or by :mod:`ham.train.launch`. One process, which
 never joins, finds every function here to be the identity. All processes follow one order of the epoch and draw the
@@ -7,14 +7,19 @@ random numbers of the whole batch: how many there are changes no crop and no aug
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.nn.parallel import DistributedDataParallel
@@ -22,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ham.errors import ConfigError
 from ham.model.build import pick_device
 
+PR_SET_PDEATHSIG = 1
 TIMEOUT = timedelta(minutes=30)
 """A process that waits longer for another one fails; validation by the first one is the longest wait."""
 
@@ -67,6 +73,7 @@ def joined(name: str) -> Iterator[torch.device]:
         return
     if name in ("auto", "cuda") and torch.cuda.is_available():
         name = f"cuda:{os.environ['LOCAL_RANK']}"
+    _end_with_launcher()
     handler = get_error_handler()
     handler.initialize()
 
@@ -85,6 +92,12 @@ def joined(name: str) -> Iterator[torch.device]:
             _silence()
         yield device
         dist.destroy_process_group()
+
+
+def _end_with_launcher() -> None:
+    """Have the system send this process TERM when the launcher is killed, which then ends nobody; Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _silence() -> None:
@@ -143,6 +156,13 @@ def mean_of_all(*values: Tensor) -> tuple[Tensor, ...]:
     together = torch.stack([value.detach().float() for value in values])
     dist.all_reduce(together)
     return tuple((together / world_size()).unbind())
+
+
+def sum_of_all(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The sum over the processes, element by element."""
+    if world_size() > 1:
+        dist.all_reduce(torch.from_numpy(values))
+    return values
 
 
 def own_rows(whole: Tensor, views: int = 1) -> Tensor:

@@ -1,4 +1,4 @@
-"""How long a training would take on this machine, and the disk that its experiment would need: steps are timed."""
+"""How long a training would take, from steps timed here or a given speed, and the disk of its experiment."""
 
 from __future__ import annotations
 
@@ -102,9 +102,15 @@ def read_sizes(data_dir: Path) -> Sizes | None:
 
 
 def estimate(
-    config: Config, sizes: Sizes, device: torch.device, *, num_backends: int = 2, crops: bool = False
+    config: Config,
+    sizes: Sizes,
+    device: torch.device,
+    *,
+    num_backends: int = 2,
+    crops: bool = False,
+    crops_per_s: float | None = None,
 ) -> Estimate:
-    """Time a few training steps and compute what the whole experiment needs.
+    """Time a few training steps, or take their speed as given, and compute what the whole experiment needs.
 
     Args:
         config: the system.
@@ -112,20 +118,26 @@ def estimate(
         device: where to compute.
         num_backends: back-ends that write scores.
         crops: whether crops of each test utterance are embedded beside the whole.
+        crops_per_s: crops of a training in a second, views counted as it shows them; None to time steps here.
 
     Returns:
         The estimate.
     """
     speed, num_classes = build_speed(config, sizes.num_speakers)
     step = build_step(config, num_classes, speed, device)
-    timing = time_steps(step, config, num_classes, device)
+    source = "--crops_per_s"
+    if crops_per_s is None:
+        timing = time_steps(step, config, num_classes, device)
+        crops_per_s = timing.crops * step.views / timing.seconds
+        where = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+        source = f"{NUM_STEPS} steps of {timing.crops} crops timed on {where}"
     steps, batch_size = epoch_steps(config, sizes.num_utts)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
+    shown = f"{crops_per_s:.0f}" if crops_per_s >= 100 else f"{crops_per_s:.3g}"
     return Estimate(
-        timing.seconds * batch_size / timing.crops * steps * config.train.epochs,
+        config.train.epochs * steps * batch_size * step.views / crops_per_s,
         disk_bytes(config, step, sizes, num_backends, 1 + NUM_CROPS * crops),
         f"{config.train.epochs} epochs x {steps} steps x {batch_size} crops x {step.views} views at "
-        f"{timing.crops / timing.seconds:.3g} crops/s ({NUM_STEPS} steps of {timing.crops} crops timed on {where})",
+        f"{shown} crops/s ({source})",
     )
 
 

@@ -1,4 +1,4 @@
-"""Starts the processes of a training and tells, in one line, why it ended when one of them failed.
+"""Starts the processes of a command and tells, in one line, why it ended when one of them failed.
 
 The work is ``torchrun``'s: its agent starts the processes, lets them meet, and ends all when one has ended.
 """
@@ -23,7 +23,7 @@ from ham.errors import ConfigError, HamError
 logger = logging.getLogger(__name__)
 
 LONGEST_WAIT_S = 900
-"""Machines that come later than this do not take part, and the training does not begin."""
+"""Machines that come later than this do not take part, and the work does not begin."""
 
 STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
 """Signals that are handed on to the processes; one that still runs after 30 seconds is killed."""
@@ -33,7 +33,7 @@ VICTIMS = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreErr
 
 
 class ProcessError(HamError):
-    """A process of a training has failed.
+    """A process has failed.
 
     Args:
         message: why.
@@ -70,7 +70,7 @@ def num_processes(wanted: str, device: str) -> int:
     return number
 
 
-def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: str = "") -> None:
+def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: str = "", cure: str) -> None:
     """Run a command in several processes, to its end.
 
     Args:
@@ -78,6 +78,7 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
         processes: on this machine.
         num_nodes: machines, each of which launches the same.
         rdzv: ``HOST:PORT`` of one of them where they meet.
+        cure: what to do when a signal has stopped it.
 
     Raises:
         ProcessError: if one of them fails, with its reason and its exit status; the others are ended.
@@ -106,7 +107,7 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
             raise reason(error.failures) from None
         except SignalException as error:
             name = signal.Signals(error.sigval).name
-            raise ProcessError(f"stopped by {name}; go on with --resume", 128 + error.sigval) from None
+            raise ProcessError(f"stopped by {name}; {cure}", 128 + error.sigval) from None
         finally:
             for number, handler in handlers.items():  # the agent leaves its own
                 signal.signal(number, handler)

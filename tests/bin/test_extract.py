@@ -1,7 +1,14 @@
-"""Stage 5: training speech whole or in pieces, and what is up to date."""
+"""Stage 5: training speech whole or in pieces, what is up to date, several processes."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +24,8 @@ from ham.embeddings.table import read_embeddings
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_loss
 from ham.model.encoder import SpeakerEncoder
+from tests.killing import command, environment
+from tests.processes import together
 
 NUM_SPEAKERS, UTTS = 4, 3
 TINY = {
@@ -80,7 +89,7 @@ def test_training_speech_is_embedded_whole_or_from_random_pieces(
     assert seconds == 0.5
     encoder = SpeakerEncoder.load(trained / "exp", "cpu")
     for recordings, mean, of_utts in ((store, whole, of_whole), (RandomChunks(store, 8000, 7), pieces, of_pieces)):
-        rows = encoder.embed(recordings)
+        rows = encoder.embed_recordings(recordings)
         np.testing.assert_allclose(mean, rows.mean(axis=0), atol=1e-5)
         for utt, row in of_utts.items():
             np.testing.assert_allclose(row, rows[list(store.utts).index(utt)], atol=1e-5)
@@ -95,3 +104,98 @@ def test_a_piece_has_a_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     where = ["--data_dir", f"{tmp_path}", "--exp_dir", f"{tmp_path}"]
     assert run(extract.main, [*where, "--train_chunk_s", value]) == 2
     assert "--train_chunk_s" in capsys.readouterr().err
+
+
+ALL = ("--device", "cpu", "--batch_size", "2", "--backends", "cosine+crops", "cosine+mean", "cosine+llr")
+
+
+def arguments(folder: Path, exp: str = "exp") -> list[str]:
+    return ["--data_dir", f"{folder}/data", "--exp_dir", f"{folder}/{exp}", *ALL]
+
+
+def made(folder: Path) -> dict[str, np.ndarray]:
+    """All arrays that extraction has left in an experiment."""
+    found = {}
+    for path in sorted(folder.rglob("*.npz")):
+        with np.load(path) as arrays:
+            found |= {f"{path.relative_to(folder)} {name}": arrays[name] for name in arrays.files}
+    return found
+
+
+@pytest.fixture
+def alone(trained: Path) -> dict[str, np.ndarray]:
+    """What one process has made in a copy of the experiment."""
+    shutil.copytree(trained / "exp", trained / "alone")
+    extract.main(arguments(trained, "alone"))
+    return made(trained / "alone")
+
+
+def test_one_process_makes_the_embeddings_of_the_encoder(trained: Path, alone: dict[str, np.ndarray]) -> None:
+    encoder, store = SpeakerEncoder.load(trained / "alone", "cpu"), ArrayStore(trained / "data/store/test")
+    np.testing.assert_array_equal(alone["embeddings.npz embeddings"], encoder.embed_recordings(store, batch_size=2))
+    assert len(alone["crops.npz utts"]) == 5 * len(store)
+
+
+@pytest.mark.recipe
+@pytest.mark.parametrize("num_processes", [2, 8])
+def test_several_processes_make_the_embeddings_of_one(
+    trained: Path, alone: dict[str, np.ndarray], num_processes: int
+) -> None:
+    (trained / "meet").mkdir()
+    together(extract.main, num_processes, trained / "meet", arguments(trained))  # 12 utterances are 6 batches
+    several = made(trained / "exp")
+    assert several.keys() == alone.keys()
+    for name, array in alone.items():
+        np.testing.assert_array_equal(several[name], array, err_msg=name)
+
+
+def started(folder: Path, *further: str) -> subprocess.Popen[str]:
+    words = command("extract", *arguments(folder), "--num_gpus", "2", *further)
+    return subprocess.Popen(words, env=environment(), stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.recipe
+def test_the_command_starts_the_processes(trained: Path, alone: dict[str, np.ndarray]) -> None:
+    process = started(trained)
+    said = process.communicate()[1]
+    assert process.returncode == 0, said
+    assert said.count("embeddings.npz: 12 utterances") == 1  # only the first process talks
+    for name, array in alone.items():
+        np.testing.assert_array_equal(made(trained / "exp")[name], array, err_msg=name)
+
+
+def children(pid: int) -> Sequence[int]:
+    """Processes that a process has started."""
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            found += [int(word) for word in path.read_text().split()]
+    return found
+
+
+@pytest.mark.recipe
+def test_a_killed_process_ends_the_stage_with_one_line(trained: Path) -> None:
+    process = started(trained)
+    workers: list[int] = []
+    while len(workers) < 2 and process.poll() is None:
+        time.sleep(0.02)
+        lines = {pid: Path(f"/proc/{pid}/cmdline") for pid in children(process.pid)}
+        workers = [pid for pid, line in lines.items() if line.exists() and b"ham.bin.extract" in line.read_bytes()]
+    os.kill(workers[1], signal.SIGKILL)
+    (line,) = process.communicate(timeout=120)[1].splitlines()
+    assert "was ended by SIGKILL" in line
+    assert process.returncode == 1
+    assert not (trained / "exp/embeddings.npz").exists()
+
+
+@pytest.mark.recipe
+def test_what_one_process_refuses_is_said_once(trained: Path) -> None:
+    path = checkpoint.epoch_path(trained / "exp/checkpoints", 1)
+    state = checkpoint.load(path)
+    for value in state["backbone"].values():
+        value.fill_(torch.nan if value.is_floating_point() else 1)
+    checkpoint.save(path, state)
+    process = started(trained)
+    *_, line = process.communicate(timeout=120)[1].splitlines()
+    assert "embeddings are not finite" in line
+    assert process.returncode == 1

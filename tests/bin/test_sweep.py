@@ -56,7 +56,8 @@ tables:
 
 @pytest.fixture
 def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A recipe of one corpus, ``x``, whose experiments are made in a moment."""
+    """A recipe of one corpus, ``x``, whose experiments are made in a moment, where there are two GPUs."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     monkeypatch.setattr(sweep, "TOP", tmp_path)
     (tmp_path / "egs/x/conf").mkdir(parents=True)
     (tmp_path / "egs/x/conf/tables.yaml").write_text(TABLES)
@@ -115,6 +116,53 @@ def test_it_tells_its_options(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for name in ("configs", "losses", "seeds", "backends", "reference", "gpus", "set", "dry_run"):
         assert f"  --{name} " in text
+
+
+ESTIMATED = """\
+seeds: [1, 2]
+tables:
+  tiny:
+    losses: [softmax, am_softmax]
+    backends: cosine
+    sizes: {num_utts: 1000, num_speakers: 50, num_test_utts: 0, num_trials: 0}
+"""
+SYSTEM = """\
+loss: {name: softmax}
+backbone: {name: resnet18, width: 4, embedding_dim: 8}
+data: {batch_size: 100, crop_frames: 200}
+augment: {mode: clean_plus_augmented}
+train: {epochs: 9}
+"""
+
+
+@pytest.mark.parametrize(("lm_set", "epochs"), [((), 5), (("--lm_set", "train.epochs=2"), 2)])
+def test_times_from_a_given_speed(
+    top: Path, capsys: pytest.CaptureFixture[str], lm_set: tuple[str, ...], epochs: int
+) -> None:
+    (top / "egs/x/conf/tables.yaml").write_text(ESTIMATED)
+    (top / "conf/tiny.yaml").write_text(SYSTEM)
+    options = ["--dry_run", "--finetuned", "--crops_per_s", "0.5", "--seeds", "1", *lm_set]
+    assert run(sweep.main, arguments(top, *options)) == 0
+    printed = capsys.readouterr().out
+    plain = 9 * 10 * 100 * 2 * 2  # epochs, steps, crops, views, at two seconds a crop
+    further = plain + epochs * 20 * 50 * 2 * 2 * 3  # half the batch, crops three times as long
+    assert "9 epochs x 10 steps x 100 crops x 2 views at 0.5 crops/s (--crops_per_s), loss softmax" in printed
+    assert (
+        f"{epochs} epochs x 20 steps x 50 crops x 2 views at 0.167 crops/s (--crops_per_s), for crops 3 times"
+        in printed
+    )
+    rows = [line for line in printed.splitlines() if "--loss" in line]
+    assert [f"# {plain / 3600:.1f} h, " in row for row in rows] == [True, False]
+    assert [f"# {further / 3600:.1f} h, " in row for row in rows] == [False, True]
+    assert f"# all rows: {(plain + further) / 3600:.1f} h of training" in printed
+    assert all(shlex.join(lm_set) in row for row in rows)
+
+
+def test_rows_run_on_the_gpus_that_are_visible(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a")
+    (top / "run.sh").write_text(STUB.replace('echo "$name"', 'echo "$name:$CUDA_VISIBLE_DEVICES"'))
+    assert run(sweep.main, ["x", "--exp_root", str(top / "exp"), "--gpus", "2", "--seeds", "1"]) == 0
+    assert sorted(calls(top)[1:]) == ["tiny_am_softmax:3", "tiny_softmax:GPU-5a"]
 
 
 def test_a_dry_run_does_nothing(top: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,7 +228,10 @@ def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp
         (["--seeds", "1 2 1"], "--seeds: expected each once, found '1' twice"),
         (["--losses", "softmax softmax"], "--losses: expected each once, found 'softmax' twice"),
         (["--gpus", "0 1", "--device", "cuda:1"], "--device cuda:1: contradicts --gpus 0 1"),
-        (["--gpus", "cuda"], "--gpus: expected numbers of GPUs"),
+        (["--gpus", "cuda"], "--gpus: expected how many GPUs, 2, or numbers of some, \"0 2\", found 'cuda'"),
+        (["--gpus", "3"], "--gpus 3: expected at least 1 and at most the 2 GPUs of CUDA_VISIBLE_DEVICES=0,1"),
+        (["--crops_per_s", "0", "--dry_run"], "--crops_per_s: expected crops a second, a number above 0, found '0'"),
+        (["--crops_per_s", "10"], "--crops_per_s: expected --dry_run beside it"),
         (["--loss", "softmax"], "--loss: set by each row; the options are --configs"),
         (["--corpus", "mini"], "--corpus: set by each row"),
         (["--exp-name=x"], "--exp_name: set by each row"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import NamedTuple
 
 import pytest
 
-from ham.corpora.catalogue import BLOCK_WASTE_BYTES, ArchiveSet, RemoteFile
-from ham.corpora.disk_space import SpacePlan, check_space, gigabytes
+from ham.corpora import disk_space
+from ham.corpora.catalogue import BLOCK_WASTE_BYTES, ArchiveSet, RemoteFile, load_catalogue
+from ham.corpora.disk_space import SpacePlan, check_space, gigabytes, needs
 from ham.errors import DownloadError
 from tests.packed import LAYOUT, SETS
 
@@ -62,21 +64,22 @@ def test_the_sum_is_the_limit(tmp_path: Path, free: list[int], keep: bool, neede
 
 
 @pytest.mark.parametrize(
-    ("name", "audio_format", "keep", "cures"),
+    ("keep", "saving", "cures"),
     [
-        ("vox2_dev", "wav", True, ", or need less: --keep_archives false, --vox2_audio flac or m4a (of run.sh; "),
-        ("vox2_dev", "flac", False, ", or need less: --vox2_audio m4a (of run.sh; --format store of ham.bin.download)"),
-        ("vox2_dev", "store", False, "--corpora_dir"),
-        ("cn1", "wav", True, ", or need less: --keep_archives false"),
+        (True, "--speech less", ", or need less: --keep_archives false, --speech less"),
+        (False, "--speech less", ", or need less: --speech less"),
+        (True, "", ", or need less: --keep_archives false"),
+        (False, "", "--corpora_dir"),
     ],
 )
-def test_the_cures_are_those_that_help(
-    tmp_path: Path, free: list[int], name: str, audio_format: str, keep: bool, cures: str
-) -> None:
+def test_the_cures_are_those_that_help(tmp_path: Path, free: list[int], keep: bool, saving: str, cures: str) -> None:
     with pytest.raises(DownloadError) as caught:
-        check_space(tmp_path, {"x": GIGA}, [SETS[name]], SpacePlan(tmp_path, audio_format, keep))
-    assert cures in str(caught.value)
-    assert str(caught.value).endswith(cures) or cures.endswith("run.sh; ")
+        check_space(tmp_path, {"x": GIGA}, [SETS["vox2_dev"]], SpacePlan(tmp_path, "flac", keep, saving=saving))
+    assert str(caught.value).endswith(cures)
+
+
+def test_no_corpus_is_named() -> None:
+    assert "vox" not in Path(disk_space.__file__).read_text(encoding="utf-8").lower()
 
 
 def test_the_arithmetic_is_shown(tmp_path: Path, free: list[int], caplog: pytest.LogCaptureFixture) -> None:
@@ -130,6 +133,49 @@ def test_the_stores_count_until_they_are_there(tmp_path: Path, free: list[int]) 
     free[0] -= 1
     with pytest.raises(DownloadError, match=r"expected 27\.6 GB .* --archives, --corpora_dir and --data_dir"):
         check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], plan)
+
+
+def test_stores_that_are_not_packed_now_are_a_warning(
+    tmp_path: Path, free: list[int], caplog: pytest.LogCaptureFixture
+) -> None:
+    speech = replace(archive("a.zip", 5 * GIGA, 10 * GIGA), hours=1000.0)
+    plan = SpacePlan(tmp_path, store=tmp_path / "store", stored=(speech,), made_share=0.2, packs_now=False)
+    free[0] = 17 * GIGA
+    with caplog.at_level(logging.INFO):
+        check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], plan)
+    both = "132.2 GB by the end of stage 3 (17.0 GB in stage 1)"
+    assert f"disk space: in {tmp_path}: needed {both}, free 17.0 GB" in caplog.text
+    (warning,) = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert warning == f"{tmp_path}: expected {both} of free disk space, found 17.0 GB: stage 3 will refuse"
+    with pytest.raises(DownloadError, match=re.escape(f"expected {both} of free disk space, found 17.0 GB")):
+        check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], replace(plan, packs_now=True))
+    free[0] -= 1
+    with pytest.raises(DownloadError):
+        check_space(tmp_path, {"a.zip": 5 * GIGA}, [speech], plan)
+
+
+VOX, CN = ("vox1_dev", "vox1_test", "vox2_dev"), ("cn1", "cn2")
+
+
+@pytest.mark.parametrize(
+    ("corpus", "names", "plan", "in_gb"),
+    [  # egs/*/README.md: archives, unpacked, copy as flac or joined utterances; and the stores
+        ("voxceleb", VOX, SpacePlan(Path(), "flac"), (123.6 + 139.8 + 165.4, 331.0)),
+        ("voxceleb", VOX, SpacePlan(Path(), "store", keep_archives=False), (139.8, 331.0)),
+        ("cnceleb", CN, SpacePlan(Path(), made_share=0.16), (121.5 + 128.0 + 20, 175.7)),
+    ],
+)
+def test_the_sums_of_the_corpora(
+    tmp_path: Path, corpus: str, names: tuple[str, ...], plan: SpacePlan, in_gb: tuple[float, float]
+) -> None:
+    sets = load_catalogue(Path(__file__).parents[2] / f"egs/{corpus}/conf/archives.yaml").sets
+    wanted = [sets[name] for name in (*names, "musan", "rirs")]
+    fetch = sum(one.archive_bytes for one in wanted)
+    (need,) = needs(tmp_path, fetch, wanted, replace(plan, corpora=tmp_path, store=tmp_path / "store", stored=wanted))
+    first, stores = in_gb
+    assert need.stage_3 / GIGA == pytest.approx(first + stores, abs=1)
+    if plan.keep_archives:
+        assert need.stage_1 / GIGA == pytest.approx(first, abs=1)
 
 
 def test_the_whole_of_voxceleb_with_its_stores(tmp_path: Path) -> None:

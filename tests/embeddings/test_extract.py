@@ -10,7 +10,7 @@ import torch
 
 from ham import backbones, frontends
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.extract import batches_by_length, extract
+from ham.embeddings.extract import batches_by_length, extract, own_share
 from ham.embeddings.recordings import JoinedRecordings
 from ham.errors import DataError
 from ham.model.encoder import Network
@@ -74,3 +74,15 @@ def test_joined_recordings_are_embedded_as_one_recording(store: ArrayStore, tmp_
     np.testing.assert_array_equal(*(extract(network, recordings, device=CPU) for recordings in (joined, one)))
     with pytest.raises(DataError, match="expected the recording u99, found none; run stage 3"):
         JoinedRecordings(store, {"ann": ("u99",)})
+
+
+def test_shares_are_whole_batches_and_cover_all(store: ArrayStore) -> None:
+    chosen = np.arange(len(store))[::-1].copy()
+    frames = store.lengths[chosen] // 160
+    batches = [tuple(batch) for batch in batches_by_length(frames, 2, 20_000)]
+    assert len(batches) > 2
+    for num_processes in (1, 2, len(batches) + 1):
+        shares = [own_share(store, chosen, 2, rank, num_processes) for rank in range(num_processes)]
+        # as each process makes them of its own
+        again = [tuple(own[rows]) for own in shares for rows in batches_by_length(frames[own], 2, 20_000)]
+        assert sorted(again) == sorted(batches)

@@ -10,14 +10,14 @@ import pytest
 TOP = Path(__file__).resolve().parents[2]
 SCRIPT = """
 set -euo pipefail
-top=$1 corpus_dir=$1/egs/$2 data_dir=/d num_workers=1 made_in_stage_1=(musan)
+top=$1 corpus_dir=$1/egs/$2 data_dir=/d num_workers=1 stop_stage=2 made_in_stage_1=(musan)
 . "$top/local/parse_options.sh"
 export lists_url=http://environment
 . "$corpus_dir/conf/corpus.sh"
 option_names=("${corpus_options[@]}")
 parse_options "${@:3}"
 ham() { printf '<%s>' "$@" >&2; echo >&2; }
-python() { [ "$2" != --needs ] || echo vox1_dev; printf '<%s>' "${1##*/}" "${@:2}" >&2; echo >&2; }
+python() { [ "$2" != --needs ] || echo "vox1_dev vox2_dev"; printf '<%s>' "${1##*/}" "${@:2}" >&2; echo >&2; }
 . "$corpus_dir/local/download.sh"
 """
 
@@ -62,3 +62,21 @@ def test_archives_of_the_corpus_or_of_the_user(corpus: str) -> None:
 def test_voxceleb_has_addresses_of_its_own() -> None:
     called = commands("voxceleb", "--mirror_repo", "me/vox", "--lists_url", "http://l/my lists")
     assert "<--mirror_repo><me/vox><--lists_url><http://l/my lists>" in called["download"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "options", "words"),
+    [
+        ("voxceleb", [], "<--format><flac><--saving=--vox2_audio m4a>"),
+        ("voxceleb", ["--vox2_audio", "wav"], "<--format><wav><--saving=--vox2_audio flac or m4a>"),
+        ("cnceleb", [], "<--made_share><0.16>"),
+    ],
+)
+def test_what_the_check_of_the_disk_is_told(corpus: str, options: list[str], words: str) -> None:
+    download = commands(corpus, *options)["download"]
+    assert words in download
+    assert "<--stop_stage><2>" in download
+
+
+def test_what_is_not_copied_or_joined_needs_no_disk() -> None:
+    assert "<--made_share>" not in commands("cnceleb", "--join_short_s", "0")["download"]

@@ -21,7 +21,9 @@ FAKES = {
 class Job:
     """A folder that stands for the repository, with the programs in it."""
 
-    def __init__(self, folder: Path, num_nodes: int, **further: str) -> None:
+    def __init__(
+        self, folder: Path, num_nodes: int, options: tuple[str, ...] = ("--corpus", "folder"), **further: str
+    ) -> None:
         for name, text in FAKES.items():
             (folder / name).write_text(f"#!/usr/bin/env bash\n{text}\n", encoding="utf-8")
             (folder / name).chmod(0o755)
@@ -29,7 +31,7 @@ class Job:
         slurm = {"SLURM_SUBMIT_DIR": str(folder), "SLURM_JOB_ID": "31234", "SLURM_JOB_NUM_NODES": str(num_nodes)}
         told = {"PATH": f"{folder}:{os.environ['PATH']}", "CALLS": str(self.calls), "SLURM_JOB_NODELIST": "node[1-2]"}
         self.process = subprocess.Popen(
-            ["bash", str(TOP / "local/slurm.sbatch"), "--corpus", "folder"], env={**slurm, **told, **further}
+            ["bash", str(TOP / "local/slurm.sbatch"), *options], env={**slurm, **told, **further}
         )
 
     def lines(self) -> list[str]:
@@ -44,7 +46,16 @@ def test_all_machines_train_and_one_does_the_rest(tmp_path: Path, num_nodes: int
     assert job.process.wait() == 0
     training = f"srun ./run.sh --stage 4 --stop_stage 4 --num_gpus auto {machines} --resume true --corpus folder"
     calls = [line for line in job.lines() if "show" not in line]
-    assert calls == [training, "run.sh --stage 5 --stop_stage 7 --corpus folder"]
+    assert calls == [training, "run.sh --stage 5 --stop_stage 7 --num_gpus auto --corpus folder"]
+
+
+def test_a_job_of_an_array_takes_its_row(tmp_path: Path) -> None:
+    row = "/x/run.sh --loss {} --set 'train.epochs=3 loss.margin=0.3'  # 10.1 h, 1.942 GB\n"
+    (tmp_path / "rows").write_text(row.format("softmax") + row.format("ham_softmax"), encoding="utf-8")
+    job = Job(tmp_path, 1, ("rows",), SLURM_ARRAY_TASK_ID="2")
+    assert job.process.wait() == 0
+    assert len(job.lines()) == 2
+    assert all(line.endswith(" --loss ham_softmax --set train.epochs=3 loss.margin=0.3") for line in job.lines())
 
 
 def test_a_job_whose_time_is_over_goes_back_into_the_queue(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ham.score.intervals import (
     few_speakers,
     influences,
     rate_interval,
+    speaker_freedom,
     speaker_variance,
 )
 from ham.score.metrics import eer
@@ -156,3 +157,21 @@ def test_refused() -> None:
         eer_interval(scores, labels, enrol[1:], test)
     with pytest.raises(DataError, match="no error rate"):
         eer_interval([0.1], [1], ["a"], ["a"])
+
+
+def test_degrees_of_freedom_are_those_that_the_variance_has() -> None:
+    rng = np.random.default_rng(3)
+    count = 40
+    for draw, heavy in ((rng.standard_normal, False), (lambda size: rng.exponential(size=size) - 1, True)):
+        samples = draw((4000, count))
+        variances = samples.var(axis=1, ddof=1)
+        wanted = 2 * variances.mean() ** 2 / variances.var()  # of the chi-squared law with the same spread
+        found = np.median([speaker_freedom(sample) for sample in samples])
+        assert found <= count - 1
+        # The kurtosis of so few numbers is estimated too small where tails are heavy: between the truth and S - 1.
+        assert (0.8 * wanted < found < 0.7 * (count - 1)) if heavy else found > 0.8 * wanted
+
+
+def test_one_speaker_and_equal_speakers_have_the_freedom_of_their_number() -> None:
+    assert speaker_freedom(np.zeros(9)) == 8
+    assert speaker_freedom(np.ones(1)) == 1

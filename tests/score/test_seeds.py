@@ -12,6 +12,7 @@ from ham.score.intervals import (
     eer_interval,
     influences,
     rate_interval,
+    speaker_freedom,
     speaker_variance,
 )
 from ham.score.metrics import eer
@@ -39,27 +40,41 @@ def test_one_training_has_the_interval_of_its_list() -> None:
     assert found.difference is None
 
 
-def test_trainings_add_their_variance() -> None:
+def logit(rate: float) -> float:
+    return float(np.log(rate / (1 - rate)))
+
+
+def test_trainings_add_the_variance_of_all_systems() -> None:
     labels, enrol, test = trials()
-    sets = [scores(labels, gap, i) for i, gap in enumerate((2.0, 2.1, 1.4, 1.5))]
+    sets = [scores(labels, gap, i) for i, gap in enumerate((2.0, 2.1, 1.4, 1.5, 1.2))]
     good, poor = summarise_seeds({"good": sets[:2], "poor": sets[2:]}, labels, enrol, test, reference="good")
-    assert poor.eers == (eer(sets[2], labels), eer(sets[3], labels))
+    assert poor.eers == tuple(eer(one, labels) for one in sets[2:])
     assert poor.num_speakers == 12
     parts = [influences(one, labels, enrol, test) for one in sets]
     speakers, pairs = np.array([one.speakers for one in parts]), np.array([one.pairs for one in parts])
+    logits = [logit(eer(one, labels)) for one in sets]
+    scatter = (np.var(logits[:2], ddof=1) + 2 * np.var(logits[2:], ddof=1)) / 3
 
-    def expected(of_speakers: float, *spreads: float) -> Estimate:
+    def expected(of_speakers: float, freedom: float, *spreads: float) -> Estimate:
         variance = of_speakers + sum(spreads)
-        return Estimate(variance, variance**2 / (of_speakers**2 / 11 + sum(one**2 for one in spreads)))
+        return Estimate(variance, variance**2 / (of_speakers**2 / freedom + sum(spreads) ** 2 / 3))
 
-    spread = [np.var([eer(one, labels) for one in own], ddof=1) / 2 for own in (sets[:2], sets[2:])]
+    spread = [scatter * (one.mean * (1 - one.mean)) ** 2 / len(one.eers) for one in (good, poor)]
     own = speaker_variance(speakers[:2].mean(0), pairs[:2].mean(0))
-    assert good.interval == pytest.approx(rate_interval(good.mean, expected(own, spread[0]), parts[0].half_error))
+    known = expected(own, speaker_freedom(speakers[:2].mean(0)), spread[0])
+    assert good.interval == pytest.approx(rate_interval(good.mean, known, parts[0].half_error))
     both = speaker_variance(*(one[2:].mean(0) - one[:2].mean(0) for one in (speakers, pairs)))
     assert poor.difference is not None
     assert poor.difference.value == pytest.approx(poor.mean - good.mean)
-    wanted = difference_interval(poor.difference.value, expected(both, *spread))
+    wanted = difference_interval(poor.difference.value, expected(both, 11, *spread))
     assert poor.difference.interval == pytest.approx(wanted)
+
+
+def test_a_system_with_one_training_gets_nothing_from_the_trainings_of_others() -> None:
+    labels, enrol, test = trials()
+    sets = [scores(labels, gap, i) for i, gap in enumerate((2.0, 1.4, 1.6))]
+    single, _ = summarise_seeds({"one": sets[:1], "two": sets[1:]}, labels, enrol, test, reference="one")
+    assert single.interval == eer_interval(sets[0], labels, enrol, test)
 
 
 def test_a_system_compared_with_its_twin_differs_by_nothing() -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
+from ham.errors import ConfigError
 from ham.sweep.commands import Row
-from ham.sweep.jobs import is_done, run_rows
+from ham.sweep.jobs import choose_gpus, is_done, run_rows
 
 STUB = """\
 #!/usr/bin/env bash
@@ -89,3 +91,42 @@ def test_each_gpu_takes_a_row_at_once(
     assert {*seen} == {"a", "b", "c", "d"}
     assert (tmp_path / "exp/b.log").read_text() == "met\n"
     assert f"row c failed: why (log: {tmp_path}/exp/c.log)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted", "names"),
+    [
+        ("3,5", [2], ("3", "5")),
+        ("3,5", [1], ("3",)),
+        ("3,5", [1, 0], ("5", "3")),
+        ("GPU-8932f937, MIG-4f, GPU-0a", [0, 2], ("GPU-8932f937", "GPU-0a")),
+        ("3,-1,5", [1], ("3",)),
+        (None, [2], ("0", "1")),
+    ],
+)
+def test_gpus_count_among_those_that_are_visible(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, wanted: list[int], names: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert choose_gpus(wanted) == names
+
+
+@pytest.mark.parametrize(
+    ("visible", "wanted", "words"),
+    [
+        ("3,5", [3], "--gpus 3: expected at least 1 and at most the 2 GPUs of CUDA_VISIBLE_DEVICES=3,5"),
+        ("3,5", [0, 2], "--gpus 0 2: expected numbers below the 2 GPUs of CUDA_VISIBLE_DEVICES=3,5"),
+        ("3,-1,5", [2], "at most the 1 GPUs"),
+        ("", [1], "at most the 0 GPUs"),
+        ("3,5", [0], "expected at least 1"),
+    ],
+)
+def test_gpus_that_are_not_there_are_refused(
+    monkeypatch: pytest.MonkeyPatch, visible: str, wanted: list[int], words: str
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(ConfigError, match=words):
+        choose_gpus(wanted)

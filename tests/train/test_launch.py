@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,13 @@ from torch.distributed.elastic.multiprocessing.errors import ProcessFailure, get
 
 from ham.errors import ConfigError
 from ham.train.launch import ProcessError, launch, num_processes, reason
+from tests.kill_matrix import descendants, runs
 from tests.killing import TOP
 
 pytestmark = pytest.mark.recipe
 
 JOIN = """
-import os, signal, sys, torch
+import os, signal, sys, time, torch
 import torch.distributed as dist
 from ham.cli import run
 from ham.errors import ConfigError, DataError
@@ -50,14 +53,31 @@ def test_a_process_that_fails_ends_the_job_with_its_reason(
     trouble: str, status: int, text: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(ProcessError, match=text) as caught:
-        launch([sys.executable, "-c", JOIN.format(trouble=trouble)], processes=2)
+        launch([sys.executable, "-c", JOIN.format(trouble=trouble)], processes=2, cure="again")
     assert caught.value.exit_status == status
     assert capfd.readouterr().err == ""  # the command that launches them tells it, once
 
 
 def test_a_job_that_works_returns(capfd: pytest.CaptureFixture[str]) -> None:
-    launch([sys.executable, "-c", JOIN.format(trouble="print('two', file=sys.stderr)")], processes=2)
+    launch([sys.executable, "-c", JOIN.format(trouble="print('two', file=sys.stderr)")], processes=2, cure="again")
     assert capfd.readouterr().err == ""  # only the first process talks
+
+
+def test_processes_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
+    work = JOIN.format(trouble=f"open({str(tmp_path / 'here')!r}, 'w').close(); time.sleep(1000)")
+    code = f"from ham.train.launch import launch\nlaunch([{sys.executable!r}, '-c', {work!r}], processes=2, cure='')"
+    launcher = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    while not (tmp_path / "here").exists():
+        assert launcher.poll() is None
+        time.sleep(0.02)
+    both = descendants(launcher.pid)
+    assert len(both) == 2
+    launcher.kill()
+    launcher.wait()
+    end = time.monotonic() + 60
+    while any(map(runs, both)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def failed(folder: Path, rank: int, exitcode: int, error: Exception | None = None) -> ProcessFailure:

@@ -4,6 +4,7 @@ sets="cn1 cn2"
 [[ " $train_set " == *" cn2 "* ]] || sets=cn1 # which also holds the trials
 way=(--source "$source")
 [ "$insecure" = false ] || way+=(--insecure)
+[ "$join_short_s" = 0 ] || way+=(--made_share 0.16) # joined utterances, a guess
 
 # prepare_root OPTION...: count the speech, write the root; a script finds its neighbours, whatever the user's setting.
 prepare_root() {

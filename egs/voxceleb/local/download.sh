@@ -26,7 +26,14 @@ way=(--source "$source")
 [ "$insecure" = false ] || way+=(--insecure)
 copy=$vox2_audio
 [ "$copy" != m4a ] || copy=store
-fetch_corpora "$sets" "${needs#*$'\n'}" "$stored" --format "$copy" "${way[@]}"
+saving= # what needs less disk
+if [[ " $sets " == *" vox2_dev "* ]]; then
+  case $vox2_audio in
+    wav) saving="--vox2_audio flac or m4a" ;;
+    flac) saving="--vox2_audio m4a" ;;
+  esac
+fi
+fetch_corpora "$sets" "${needs#*$'\n'}" "$stored" --format "$copy" --saving="$saving" "${way[@]}"
 if [[ " $sets " == *" vox2_dev "* && $vox2_audio = m4a ]]; then
   [ -n "$(ls "$corpora_dir/vox2_dev/m4a" 2>/dev/null)" ] ||
     fail 1 "$corpora_dir/vox2_dev/m4a: expected M4A files, found none; choose the format of vox2_dev/wav with \

@@ -1,0 +1,1 @@
+"""Known speakers: their database, and who of them speaks in a recording."""

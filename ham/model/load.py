@@ -1,0 +1,95 @@
+"""A trained system by its name: an experiment's folder, a model directory, or ``owner/name`` at the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ham.embeddings.table import read_embeddings, read_source
+from ham.errors import ConfigError, DataError
+from ham.model.encoder import SpeakerEncoder
+from ham.score.decisions import Decisions
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+"""``owner/name``."""
+
+
+def load(model: Path | str, device: str = "auto") -> SpeakerEncoder:
+    """Load a trained system, ready to embed speech and to compare speakers.
+
+    Args:
+        model: an experiment's folder (it has ``average.pt``), a model directory (``model.json``), or ``owner/name``,
+            which is fetched from the hub unless the cache has it. A folder of that name comes first.
+        device: where to embed: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Returns:
+        The system.
+
+    Raises:
+        ConfigError: if there is no such model or device.
+        HamError: if the model is damaged, naming the file.
+    """
+    folder = Path(model)
+    if not folder.exists() and HUB_ID.fullmatch(str(model)):
+        from ham.model.hub import fetch
+
+        folder = fetch(str(model))
+    if (folder / "model.json").exists():
+        from ham.model.directory import load_directory
+
+        return load_directory(folder, device)
+    if not (folder / "average.pt").exists():
+        expected = "an experiment's folder (average.pt), a model directory (model.json) or owner/name at the hub"
+        found = "one with neither" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
+        raise ConfigError(f"model {model}: expected {expected}, found {found}")
+    return load_experiment(folder, device)
+
+
+def load_experiment(folder: Path, device: str = "auto") -> SpeakerEncoder:
+    """Load the averaged model of an experiment, with the thresholds and the cohort that stages 5 and 6 left.
+
+    Raises:
+        HamError: if a file of it is damaged, naming the file.
+    """
+    encoder = SpeakerEncoder.load(folder, device)
+    cohort = read_cohort(folder / "training" / "cohort.npz", encoder.digest)
+    return replace(encoder, decisions=read_decisions(folder / "results.json"), cohort=cohort)
+
+
+def read_decisions(path: Path) -> Decisions | None:
+    """The thresholds of the cosine that ``results.json`` holds; None if there is no file, or none in it.
+
+    Raises:
+        DataError: if the file holds something else.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        found = content.get("decisions", {}).get("cosine")
+    except FileNotFoundError:
+        return None
+    except (ValueError, AttributeError):
+        raise DataError(f"{path}: expected results, found something else; score the trials again (stage 6)") from None
+    return None if found is None else Decisions.from_dict(found, str(path))
+
+
+def read_cohort(path: Path, digest: str) -> NDArray[np.float32] | None:
+    """The unit mean embeddings of training speakers that stage 5 left, if these weights made them.
+
+    Args:
+        path: ``cohort.npz``.
+        digest: of the weights.
+
+    Returns:
+        Shape ``(S, D)``; None if there are none, or others' ones.
+    """
+    source = read_source(path)
+    if source is None or source.split(" ")[0] != digest:
+        return None
+    rows = read_embeddings(path).embeddings.astype(np.float64)
+    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return unit

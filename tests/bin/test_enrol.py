@@ -1,0 +1,154 @@
+"""ham enrol: names with recordings, folders of speakers, what is refused, and that wrong requests lose nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import ham
+from ham.__main__ import main
+from ham.enrolment.database import SpeakerDatabase, unit
+from tests.spoken import noise, voice, write, write_speakers
+from tests.tiny_system import write_model
+
+
+@pytest.fixture(scope="module")
+def exp_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    write_model(folder, "softmax")
+    return folder
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "voices.db"
+
+
+@pytest.fixture(autouse=True)
+def _model(exp_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HAM_MODEL", str(exp_dir))
+
+
+def enrol(database: Path, *words: object) -> int:
+    return main(["enrol", "--device", "cpu", "--db", str(database), *map(str, words)])
+
+
+def test_a_speaker_of_several_files(
+    database: Path, tmp_path: Path, exp_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_speakers(tmp_path / "speech", 1, 3)["spk0"]
+    assert enrol(database, "Ana María", *files[:2]) == 0
+    assert enrol(database, "Ana María", files[2], files[0]) == 0
+    assert capsys.readouterr().out == (
+        "Ana María: 2 recordings enrolled\nAna María: 1 recording enrolled, 1 enrolled before\n"
+    )
+    with SpeakerDatabase(database) as known:
+        gallery = known.gallery()
+        assert known.speakers()[0][:3] == ("Ana María", 3, 12.0)
+    mean = unit(ham.load(exp_dir, "cpu").embed_many(files)).mean(axis=0)
+    np.testing.assert_allclose(gallery.embeddings[0], mean / np.linalg.norm(mean), atol=1e-5)
+
+
+def test_a_folder_of_speakers(database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_speakers(tmp_path / "speech")
+    write(tmp_path / "speech/spk0/noise.wav", noise())
+    (tmp_path / "speech/spk0/notes.txt").write_text("no audio")
+    write(tmp_path / "speech/of_nobody.wav", voice(100))
+    assert enrol(database, "--from", tmp_path / "speech", "--json") == 0
+    out, err = capsys.readouterr()
+    assert [(one["name"], one["added"], len(one["refused"])) for one in json.loads(out)["speakers"]] == [
+        ("spk0", 2, 1),
+        ("spk1", 2, 0),
+        ("spk2", 2, 0),
+    ]
+    assert "noise.wav: not enrolled" in err
+
+
+@pytest.mark.parametrize(
+    ("samples", "word"),
+    [
+        (voice(100, 1.0), "speech"),
+        (voice(100, 0.3), "speech"),
+        (1e-5 * voice(100), "silent"),
+        (np.clip(300 * voice(100), -1, 1), "clipped"),
+        (voice(100) + noise(), "nois"),
+    ],
+    ids=["short", "too short", "silent", "clipped", "noisy"],
+)
+def test_poor_speech_is_said_and_not_enrolled(
+    database: Path, tmp_path: Path, samples: np.ndarray, word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert enrol(database, "ana", write(tmp_path / "a.wav", samples.astype(np.float32))) == 3
+    out, err = capsys.readouterr()
+    assert out == "ana: 0 recordings enrolled, 1 refused\n"
+    assert err.startswith(f"warning: {tmp_path}/a.wav: not enrolled. ")
+    assert word in err
+    with SpeakerDatabase(database) as known:
+        assert known.speakers() == []
+
+
+def test_a_recording_of_two_names_is_said(database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path / "a.wav", voice(100))
+    flac = write(tmp_path / "a.flac", voice(100))
+    assert enrol(database, "ana", path, flac) == 0
+    assert "1 recording enrolled, 1 enrolled before" in capsys.readouterr().out
+    assert enrol(database, "eva", flac) == 0
+    assert "the same recording is enrolled as ana" in capsys.readouterr().err
+
+
+def test_bad_requests_have_one_line_and_lose_nothing(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_speakers(tmp_path / "speech")["spk0"]
+    assert enrol(database, "spk0", *files) == 0
+    (tmp_path / "text.wav").write_text("no audio")
+    (tmp_path / "text.db").write_text("no database at all" * 99)
+    (tmp_path / "empty").mkdir()
+    with sqlite3.connect(tmp_path / "foreign.db") as connection:
+        connection.execute("CREATE TABLE photos (id)")
+    shutil.copy(database, tmp_path / "newer.db")
+    with sqlite3.connect(tmp_path / "newer.db") as connection:
+        connection.execute("PRAGMA user_version = 2")
+    shutil.copy(database, tmp_path / "another.db")
+    with sqlite3.connect(tmp_path / "another.db") as connection:
+        connection.execute("UPDATE model SET fingerprint = 'x'")
+    good = tmp_path / "speech/spk1/s0/0.wav"
+    cases: list[tuple[list[object], str]] = [
+        (["eva", good, tmp_path / "missing.wav"], "missing.wav: cannot be read"),
+        (["eva", good, tmp_path / "text.wav"], "text.wav"),
+        (["eva", tmp_path / "empty"], "empty"),
+        (["eva"], "expected a name and at least one recording"),
+        ([], "expected a name and at least one recording"),
+        (["", good], "found an empty one"),
+        (["a\nb", good], "control characters"),
+        (["eva", good, "--from", tmp_path], "found both"),
+        (["--from", tmp_path / "nowhere"], "found none"),
+        (["--from", tmp_path / "empty"], "found none"),
+        (["eva", good, "--db", tmp_path / "text.db"], "another kind of file"),
+        (["eva", good, "--db", tmp_path / "foreign.db"], "another program's"),
+        (["eva", good, "--db", tmp_path / "newer.db"], "version 2"),
+        (["eva", good, "--db", tmp_path / "another.db"], "another model"),
+        (["eva", good, "--db", tmp_path], "found a folder"),
+        (["eva", good, "--db", tmp_path / "no/where.db"], "cannot be opened"),
+        (["eva", good, "--model", tmp_path / "nowhere"], "nowhere"),
+        (["eva", good, "--frm", "x"], "did you mean --from?"),
+    ]
+    before = database.read_bytes()
+    capsys.readouterr()
+    for words, sentence in cases:
+        assert enrol(database, *words) == 2, words
+        out, err = capsys.readouterr()
+        assert (out, err.count("\n")) == ("", 1), err
+        assert err.startswith("error: ")
+        assert sentence in err
+    assert database.read_bytes() == before
+
+
+def test_errors_as_json(database: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert enrol(database, "eva", "missing.wav", "--json") == 2
+    assert "missing.wav" in json.loads(capsys.readouterr().out)["error"]
