@@ -27,7 +27,7 @@ nnodes=1         # stage 4: machines that train together, each of which runs thi
 rdzv=            # stage 4: HOST:PORT of one of them, where they meet
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
-init_from=       # stage 4: start from trained weights, of an experiment's folder or a checkpoint
+init_from=       # stage 4: start from trained weights, of an experiment's folder, a checkpoint or a model directory
 lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
 profile=false    # stage 4: train nothing, only show where the time of a step goes
 check=decode     # stage 2: decode every recording, or believe its header
@@ -192,7 +192,8 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
-  log "stage 4: train in $exp_dir (log: train.jsonl)"
+  printf -v curves '%q ' "$(type -P tensorboard)" --logdir "$exp_dir/tensorboard"
+  log "stage 4: train in $exp_dir (log: train.jsonl), curves: ${curves% }"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
     --resume "$resume" --init_from "$init_from" --profile "$profile" --command "$command" --musan "$musan" --rirs "$rirs" \
     --backends "$backends" --top_n "$top_n" "${processes[@]}" "${system[@]}"

@@ -22,6 +22,9 @@ COMMANDS = {
     "identify": ("ham.bin.identify", "who of the enrolled speakers speaks?"),
     "remove": ("ham.bin.remove", "remove enrolled speakers"),
     "list": ("ham.bin.enrolled", "who is enrolled"),
+    "info": ("ham.bin.info", "what a model is: numbers, thresholds, licence, where it comes from"),
+    "pack": ("ham.bin.pack", "an experiment as one folder that can be given away"),
+    "publish": ("ham.bin.publish", "such a folder at the Hugging Face hub"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 

@@ -21,7 +21,7 @@ MODULES = {module_name(path): path for path in sorted((REPOSITORY / "ham").rglob
 RECIPES = {module_name(path): path for path in sorted(REPOSITORY.glob("egs/*/local/*.py"))}
 
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("ham.words",),
+    ("ham.words", "ham.markdown"),
     ("ham.errors",),
     ("ham.files", "ham.schema", "ham.yaml_core", "ham.pool", "ham.provenance", "ham.cli"),
     ("ham.config",),

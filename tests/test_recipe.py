@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -79,6 +80,13 @@ def test_the_recipe_ends_with_the_table_and_the_paths(tiny: Tiny) -> None:
     assert "mini/hard" in tiny.done.stdout
     assert str(tiny.exp / "RESULTS.md") in tiny.done.stdout
     assert str(tiny.exp / "report.html") in tiny.done.stdout
+
+
+def test_the_printed_command_shows_the_curves(tiny: Tiny) -> None:
+    (command,) = re.findall(r", curves: (.*)", tiny.done.stderr + tiny.done.stdout)
+    done = subprocess.run([*shlex.split(command), "--inspect"], cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "valid_eer" in done.stdout or "loss" in done.stdout
 
 
 def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:

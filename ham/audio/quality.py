@@ -32,7 +32,8 @@ NOISY_DB = 10.0
 """dB of speech above noise: real recordings have 14 and more; at 10, cosines of the same speech fall to 0.4 to 0.8."""
 
 CLIPPED_SHARE = 0.01
-"""Share of samples at the peak: 0.0011 in the worst of 80 real recordings, 0.08 when it was 12 dB too loud."""
+"""Share of samples at the peak: 0.0016 at most in 986 of 987 real recordings (0.0095 in one that a limiter had
+flattened), and a median of 0.07 when they were 12 dB too loud."""
 
 PEAK = 0.98
 """Part of the largest magnitude from which a sample is at the peak: flat tops get ripples when a rate is converted."""

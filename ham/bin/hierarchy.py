@@ -19,9 +19,9 @@ from ham.analysis.labels import read_leaves
 from ham.cli import Parser, run
 from ham.data.store import ArrayStore
 from ham.embeddings.table import read_embeddings
+from ham.markdown import markdown_table
 from ham.model.encoder import SpeakerEncoder
 from ham.report.hierarchy_table import hierarchy_table
-from ham.report.markdown import markdown_table
 
 logger = logging.getLogger(__name__)
 

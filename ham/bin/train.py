@@ -81,8 +81,6 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)
-        board = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder.resolve() / "tensorboard")]
-        logger.info("curves: %s", shlex.join(board))
         check_shared_memory(loop.crops)
         with loop.stop.heeded():
             loop.run()
@@ -112,7 +110,9 @@ def _parser() -> Parser:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--resume", type=boolean, default=False, help="true: go on after the last checkpoint")
     parser.add_argument(
-        "--init_from", type=_path, help="start from these weights: an experiment's folder or a checkpoint"
+        "--init_from",
+        type=_path,
+        help="start from these weights: an experiment's folder, a checkpoint or a model directory",
     )
     parser.add_argument("--profile", type=boolean, default=False, help="true: only show where the time of a step goes")
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")

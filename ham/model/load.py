@@ -15,8 +15,8 @@ from ham.errors import ConfigError, DataError
 from ham.model.encoder import SpeakerEncoder
 from ham.score.decisions import Decisions
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-"""``owner/name``."""
+HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([\w./-]+))?", re.ASCII)
+"""``owner/name``, or ``owner/name@revision``: a branch, a tag or a commit."""
 
 
 def load(model: Path | str, device: str = "auto") -> SpeakerEncoder:
@@ -34,20 +34,37 @@ def load(model: Path | str, device: str = "auto") -> SpeakerEncoder:
         ConfigError: if there is no such model or device.
         HamError: if the model is damaged, naming the file.
     """
-    folder = Path(model)
-    if not folder.exists() and HUB_ID.fullmatch(str(model)):
-        from ham.model.hub import fetch
-
-        folder = fetch(str(model))
+    folder = find(model)
     if (folder / "model.json").exists():
         from ham.model.directory import load_directory
 
         return load_directory(folder, device)
-    if not (folder / "average.pt").exists():
+    return load_experiment(folder, device)
+
+
+def find(model: Path | str) -> Path:
+    """Find the folder of a model; one at the hub is fetched.
+
+    Args:
+        model: as :func:`load` takes it.
+
+    Returns:
+        A folder with ``model.json`` or ``average.pt``.
+
+    Raises:
+        ConfigError: if there is no such model.
+        HamError: if it cannot be fetched.
+    """
+    folder = Path(model)
+    if not folder.exists() and HUB_ID.fullmatch(str(model)):
+        from ham.model.hub import fetch
+
+        return fetch(str(model))
+    if not (folder / "model.json").exists() and not (folder / "average.pt").exists():
         expected = "an experiment's folder (average.pt), a model directory (model.json) or owner/name at the hub"
         found = "one with neither" if folder.is_dir() else "a file" if folder.exists() else "nothing there"
         raise ConfigError(f"model {model}: expected {expected}, found {found}")
-    return load_experiment(folder, device)
+    return folder
 
 
 def load_experiment(folder: Path, device: str = "auto") -> SpeakerEncoder:

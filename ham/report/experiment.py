@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from ham.errors import DataError
+from ham.markdown import bullets, escape_markdown, fenced, markdown_table
 from ham.provenance import hardware
 from ham.report.history import History, read_history, read_if_there
-from ham.report.markdown import bullets, escape_markdown, fenced, markdown_table
 from ham.report.text_tables import table
 from ham.report.wording import notes
 from ham.score.backends import DEFAULT

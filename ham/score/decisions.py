@@ -24,7 +24,7 @@ class OperatingPoint:
         high: high end of it.
         miss: miss rate, a fraction.
         false_alarm: false-alarm rate, a fraction.
-        note: why there is no threshold; else empty.
+        note: why there is no threshold, or that it rests on few errors; else empty.
     """
 
     name: str

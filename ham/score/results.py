@@ -12,6 +12,7 @@ import numpy as np
 
 from ham.errors import DataError
 from ham.files import write_text
+from ham.score.decisions import Decisions
 from ham.score.intervals import Speakers, eer_interval
 from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf
 
@@ -54,6 +55,52 @@ class ListResult:
 
 
 @dataclass(frozen=True)
+class ListRates:
+    """What a threshold that was chosen elsewhere gives on a trial list.
+
+    Attributes:
+        trial_list: ``<root>/<list>``; the key ``list`` of the file.
+        backend: ``cosine``, ``hyperbolic``, ...
+        point: name of the operating point.
+        miss: miss rate there, a fraction.
+        false_alarm: false-alarm rate there, a fraction.
+    """
+
+    trial_list: str
+    backend: str
+    point: str
+    miss: float
+    false_alarm: float
+
+
+@dataclass(frozen=True)
+class DurationRates:
+    """Error rates of a trial list by the cosine, its utterances cut to some seconds.
+
+    Attributes:
+        trial_list: ``<root>/<list>``; the key ``list`` of the file.
+        seconds: of a cut; None for whole utterances.
+        num_utts: utterances of the list.
+        num_short: those of them that are shorter and stayed whole.
+        eer: interpolated equal error rate, a fraction.
+        eer_low: low end of its 95 % interval.
+        eer_high: high end of it.
+        miss: miss rate at the default threshold, which was chosen on whole utterances; None where there is none.
+        false_alarm: false-alarm rate there.
+    """
+
+    trial_list: str
+    seconds: float | None
+    num_utts: int
+    num_short: int
+    eer: float
+    eer_low: float
+    eer_high: float
+    miss: float | None = None
+    false_alarm: float | None = None
+
+
+@dataclass(frozen=True)
 class Results:
     """Everything in ``results.json``.
 
@@ -66,6 +113,9 @@ class Results:
         results: one entry a trial list and back-end.
         settings: options of stages 5 and 6 that the scores depend on.
         notes: what the numbers cannot tell, by list.
+        decisions: thresholds and calibrations, by back-end.
+        at_thresholds: what these thresholds give on the lists.
+        durations: error rates of cut utterances, where they were asked for.
     """
 
     name: str
@@ -76,6 +126,9 @@ class Results:
     results: tuple[ListResult, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    decisions: Mapping[str, Decisions] = field(default_factory=dict)
+    at_thresholds: tuple[ListRates, ...] = ()
+    durations: tuple[DurationRates, ...] = ()
 
 
 def evaluate(
@@ -164,9 +217,10 @@ def write_results(path: Path, results: Results) -> None:
         results: what to write.
     """
     content = asdict(results)
-    for name in ("versions", "settings", "notes"):
+    for name in ("versions", "settings", "notes", "decisions"):
         content[name] = dict(content[name])
-    content["results"] = [{"list": entry.pop("trial_list"), **entry} for entry in content["results"]]
+    for name in _ENTRIES:
+        content[name] = [{"list": entry.pop("trial_list"), **entry} for entry in content[name]]
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -184,9 +238,11 @@ def read_results(path: Path) -> Results:
     """
     cure = "score the trials again (stage 6)"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries = tuple(_entry(dict(entry)) for entry in content.pop("results"))
-        return Results(**content, results=entries)
+        content = {**_NOT_ALWAYS, **json.loads(path.read_text(encoding="utf-8"))}
+        for name, kind in _ENTRIES.items():
+            content[name] = tuple(_entry(dict(entry), kind) for entry in content[name])
+        content["decisions"] = {name: Decisions.from_dict(one, f"{path}") for name, one in content["decisions"].items()}
+        return Results(**content)
     except FileNotFoundError as error:
         raise DataError(f"{path}: expected results, found nothing; {cure}") from error
     except KeyError as error:
@@ -195,9 +251,20 @@ def read_results(path: Path) -> Results:
         raise DataError(f"{path}: expected results as stage 6 writes them, found something else; {cure}") from error
 
 
-def _entry(entry: dict[str, Any]) -> ListResult:
-    found = ListResult(trial_list=entry.pop("list"), **entry)
-    numbers = {key: value for key, value in entry.items() if key != "backend"}
+_NOT_ALWAYS: Mapping[str, Any] = {"at_thresholds": (), "durations": (), "decisions": {}}
+"""Keys of the file that it may lack."""
+
+_ENTRIES: Mapping[str, type[ListResult | ListRates | DurationRates]] = {
+    "results": ListResult,
+    "at_thresholds": ListRates,
+    "durations": DurationRates,
+}
+"""Keys of the file that hold numbers of lists."""
+
+
+def _entry(entry: dict[str, Any], kind: type[Any]) -> Any:
+    found = kind(trial_list=entry.pop("list"), **entry)
+    numbers = {key: value for key, value in entry.items() if key not in ("backend", "point")}
     if not all(value is None or isinstance(value, int | float) for value in numbers.values()):
         raise ValueError("expected numbers")
     return found

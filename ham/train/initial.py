@@ -1,4 +1,4 @@
-"""The trained weights that a training starts from: ``--init_from`` an experiment or a checkpoint."""
+"""The trained weights that a training starts from: ``--init_from`` an experiment, checkpoint or model directory."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ham.errors import CheckpointError, ConfigError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.average import weights_in_use
+from ham.model.directory import MODEL, read_directory
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -48,19 +49,13 @@ def read_initial(path: Path) -> Initial:
     """Read the weights to start from.
 
     Args:
-        path: an experiment's folder, of which ``average.pt`` is meant, or a checkpoint of one.
+        path: an experiment's folder, of which ``average.pt`` is meant, a checkpoint of one, or a model directory.
 
     Raises:
         ConfigError: if there is no such file.
         CheckpointError: if it is damaged, or no checkpoint of a training.
     """
-    place = path / "average.pt" if path.is_dir() else path
-    if not place.is_file():
-        raise ConfigError(
-            f"--init_from {path}: expected an experiment with average.pt, which stage 5 makes, or a checkpoint; "
-            f"found no {place}"
-        )
-    state = checkpoint.load(place)
+    place, state = _read_state(path)
     try:
         config, weights = from_dict(state["config"], str(place)), weights_in_use(state)
         backbone, loss = weights["backbone"], weights["loss"]
@@ -69,6 +64,19 @@ def read_initial(path: Path) -> Initial:
         raise CheckpointError(f"{place}: expected a checkpoint of a training, found no entry {error}") from None
     every = {**backbone, **{f"loss.{name}": value for name, value in loss.items()}}
     return Initial(place, config, numbered, backbone, loss, checkpoint.weights_digest({"backbone": every}))
+
+
+def _read_state(path: Path) -> tuple[Path, Mapping[str, Any]]:
+    """The file to name, and what a checkpoint or a model directory holds."""
+    if (path / MODEL).is_file():
+        return path / MODEL, read_directory(path).state
+    place = path / "average.pt" if path.is_dir() else path
+    if not place.is_file():
+        raise ConfigError(
+            f"--init_from {path}: expected an experiment with average.pt, which stage 5 makes, a checkpoint, or a "
+            f"model directory; found no {place}"
+        )
+    return place, checkpoint.load(place)
 
 
 def classes(speakers: Sequence[str], config: Config) -> dict[tuple[str, float], int]:

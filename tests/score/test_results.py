@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,22 @@ import pytest
 
 from ham.errors import DataError
 from ham.score import metrics
-from ham.score.results import ListResult, Results, decimals, evaluate, read_results, write_results
+from ham.score.decisions import Decisions, OperatingPoint
+from ham.score.results import (
+    DurationRates,
+    ListRates,
+    ListResult,
+    Results,
+    decimals,
+    evaluate,
+    read_results,
+    write_results,
+)
 
-FIELDS = ["name", "seed", "commit", "versions", "command", "results", "settings", "notes"]
+FIELDS = [
+    "name", "seed", "commit", "versions", "command", "results", "settings", "notes", "decisions", "at_thresholds",
+    "durations",
+]  # fmt: skip
 ENTRY = [
     "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05",
     "eer_published", "act_dcf_p01", "act_dcf_p05", "cllr", "min_cllr",
@@ -23,7 +37,17 @@ ENTRY = [
 @pytest.fixture
 def results() -> Results:
     entry = ListResult("mini/all", "cosine", 1200, 34_000, 0.01984, 0.0151, 0.02409, 0.1234, 0.0567)
-    return Results("run", 7, None, {"ham": "0.1.0"}, "./run.sh --corpus 'mini'", (entry,))
+    point = OperatingPoint("eer", 0.5, 0.4, 0.6, 0.01, 0.02, "few")
+    decisions = {"cosine": Decisions("cosine", 20.0, -9.0, (point,), "16 speakers", 16, 500, 12_000)}
+    at_thresholds = (ListRates("mini/all", "cosine", "eer", 0.015, 0.016),)
+    durations = (
+        DurationRates("mini/all", 1.0, 576, 3, 0.05, 0.04, 0.06),
+        DurationRates("x", None, 9, 0, 0.1, 0.0, 0.2),
+    )
+    return Results(
+        "run", 7, None, {"ham": "0.1.0"}, "./run.sh --corpus 'mini'", (entry,), decisions=decisions,
+        at_thresholds=at_thresholds, durations=durations,
+    )  # fmt: skip
 
 
 def test_round_trip_with_exactly_the_agreed_fields(tmp_path: Path, results: Results) -> None:
@@ -37,6 +61,19 @@ def test_round_trip_with_exactly_the_agreed_fields(tmp_path: Path, results: Resu
     assert read_results(path) == results
     write_results(path, read_results(path))
     assert path.read_bytes() == first
+
+
+def test_a_file_without_thresholds_is_read(tmp_path: Path, results: Results) -> None:
+    path = tmp_path / "results.json"
+    write_results(path, results)
+    content = json.loads(path.read_text())
+    for name in ("decisions", "at_thresholds", "durations"):
+        del content[name]
+    path.write_text(json.dumps(content))
+    assert read_results(path) == replace(results, decisions={}, at_thresholds=(), durations=())
+    path.write_text(json.dumps({**content, "decisions": {"cosine": {"scale": 1}}}))
+    with pytest.raises(DataError, match=r"results\.json: expected thresholds as stage 6 writes them"):
+        read_results(path)
 
 
 def test_evaluate_agrees_with_the_metrics() -> None:

@@ -14,6 +14,7 @@ from ham.config import Config, from_dict, to_dict
 from ham.errors import CheckpointError, ConfigError
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_loss
+from ham.model.directory import pack
 from ham.train.blocks import resolve
 from ham.train.initial import Initial, classes, described, read_initial, seen_in_validation, start_from
 
@@ -75,6 +76,19 @@ def test_the_head_without_speeds_has_the_rows_of_speed_1(tmp_path: Path, loss_na
     assert len(initial.loss["weight"]) == 12
     _, loss = start(initial, system(loss_name), "abcd")
     assert torch.equal(loss.weight, initial.loss["weight"][:4])
+
+
+def test_a_model_directory_starts_what_its_experiment_starts(tmp_path: Path) -> None:
+    rest = {"num_speakers": 3, "seed": 1, "command": "", "valid_speakers": []}
+    write(tmp_path / "exp/average.pt", system(), "abc", **rest)
+    pack(tmp_path / "exp", tmp_path / "model")
+    initial, expected = read_initial(tmp_path / "model"), read_initial(tmp_path / "exp")
+    assert (initial.digest, initial.config, initial.classes) == (expected.digest, expected.config, expected.classes)
+    _, loss = start(initial, system(), "cab")
+    assert torch.equal(loss.weight, expected.loss["weight"][[2, 0, 1]])
+    pack(tmp_path / "exp", tmp_path / "nameless", anonymous=True)
+    backbone, _ = start(read_initial(tmp_path / "nameless"), system(), "abc")
+    assert all(torch.equal(backbone[name], value) for name, value in expected.backbone.items())
 
 
 def test_speeds_keep_their_rows(tmp_path: Path) -> None:

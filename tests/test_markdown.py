@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ham.report.markdown import bullets, escape_markdown, fenced, markdown_table
+from ham.markdown import bullets, escape_markdown, fenced, markdown_table
 
 
 def test_a_table_is_escaped_and_sets_numbers_to_the_right() -> None:
