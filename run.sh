@@ -29,6 +29,7 @@ num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
 init_from=       # stage 4: start from trained weights, of an experiment's folder, a checkpoint or a model directory
 lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
+profile=false    # stage 4: train nothing, only show where the time of a step goes
 check=decode     # stage 2: decode every recording, or believe its header
 verify=false     # stage 3: read the stores again and compare the checksum of every recording
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
@@ -49,8 +50,8 @@ test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_gpus nnodes rdzv num_workers resume init_from
-  lm_set check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n durations score_labels geometry enrol musan rirs train_roots
-  test_roots data_dir exp_root)
+  lm_set profile check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n durations score_labels geometry
+  enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
 show_option() {
@@ -200,8 +201,9 @@ if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
   printf -v curves '%q ' "$(type -P tensorboard)" --logdir "$exp_dir/tensorboard"
   log "stage 4: train in $exp_dir (log: train.jsonl), curves: ${curves% }"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
-    --resume "$resume" --init_from "$init_from" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
-    "${processes[@]}" "${system[@]}"
+    --resume "$resume" --init_from "$init_from" --profile "$profile" --command "$command" --musan "$musan" --rirs "$rirs" \
+    --backends "$backends" --top_n "$top_n" "${processes[@]}" "${system[@]}"
+  [ "$profile" != true ] || exit 0
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then
