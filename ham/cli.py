@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import json
 import logging
 import os
 import sys
@@ -158,32 +159,38 @@ def _underscored(word: str) -> str:
     return "--" + name.replace("-", "_") + equals + value
 
 
-def run(main: Callable[[Sequence[str]], None], argv: Sequence[str] | None = None) -> int:
+def run(
+    main: Callable[[Sequence[str]], int | None], argv: Sequence[str] | None = None, refused: int | None = None
+) -> int:
     """Run a command and turn what stops it into one line on standard error and an exit status.
 
     A bug keeps its traceback: only a :class:`~ham.errors.HamError`, the operating system's refusals and Ctrl-C
-    are caught.
+    are caught. A command that was given ``--json`` has the line on standard output too, as ``{"error": line}``.
 
     Args:
-        main: the command; it takes the arguments without the command's name.
+        main: the command; it takes the arguments without the command's name, and may return an exit status.
         argv: the arguments; ``sys.argv[1:]`` when missing.
+        refused: exit status of whatever stops it, for commands whose status 1 is an answer; None for those below.
 
     Returns:
-        0 done, 2 the request was wrong, 1 anything else, 130 interrupted.
+        0 done, 2 the request was wrong, 1 anything else, 130 interrupted; or what the command returns.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in argv
     with _logging():
         try:
-            main(sys.argv[1:] if argv is None else argv)
+            status = main(argv)
             _flush()
         except HamError as error:
-            return _fail(str(error), error.exit_status)
+            return _fail(str(error), refused or error.exit_status, as_json)
         except BrokenPipeError:
-            return _reader_left()
+            _reader_left()
+            return refused or 1
         except OSError as error:
-            return _fail(_describe(error), 1)
+            return _fail(_describe(error), refused or 1, as_json)
         except KeyboardInterrupt:
             return _fail("interrupted", INTERRUPTED)
-    return 0
+    return status or 0
 
 
 def _flush() -> None:
@@ -198,10 +205,12 @@ def _flush() -> None:
         raise
 
 
-def _fail(message: str, status: int) -> int:
+def _fail(message: str, status: int, as_json: bool = False) -> int:
     line = " ".join(message.split("\n"))
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     sys.stderr.write(f"error: {seen}\n")
+    if as_json:
+        sys.stdout.write(json.dumps({"error": seen}) + "\n")
     return status
 
 
@@ -212,10 +221,9 @@ def _describe(error: OSError) -> str:
     return f"{place}{error.strerror or error}" + (f"; {cure}" if cure else "")
 
 
-def _reader_left() -> int:
+def _reader_left() -> None:
     """`command | head` closed the pipe: say nothing, and keep the interpreter from flushing into it again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
 
 
 class _Handler(logging.Handler):

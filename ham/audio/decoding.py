@@ -1,4 +1,4 @@
-"""Audio files to samples: WAV, FLAC, OGG and M4A to float32 mono, and an inspection that finds damaged files."""
+"""Audio files to samples: WAV, FLAC, OGG, M4A and MP3 to float32 mono, and an inspection that finds damaged files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import io
 import logging
 import os
 import stat
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 from ham.audio import SAMPLE_RATE
 from ham.audio.flac import check_flac
 from ham.audio.m4a import Samples, open_m4a
+from ham.audio.mp3 import is_mp3, open_mp3
 from ham.audio.ogg import check_ogg
 from ham.audio.riff import check_wav
 from ham.errors import DataError
@@ -29,7 +33,13 @@ from ham.words import count
 logger = logging.getLogger(__name__)
 
 EXTENSIONS = (".wav", ".flac", ".ogg", ".m4a")
-"""The files that are speech; upper case means the same."""
+"""The files of which corpora are made; upper case means the same."""
+
+READABLE = (*EXTENSIONS, ".mp3")
+"""The files that can be read."""
+
+STDIN = Path("-")
+"""In place of a file: standard input, which is read once and kept."""
 
 CONVERT = "convert it with `ffmpeg -i IN -ac 1 -ar 16000 OUT.flac`"
 """The cure for audio of any other format."""
@@ -49,6 +59,7 @@ RATES = (4000, 768_000)
 BLOCK_SAMPLES = 1 << 20
 """Samples decoded at a time, so that an hour of audio is inspected in 4 MiB."""
 
+_BY_FFMPEG = {".m4a": open_m4a, ".mp3": open_mp3}
 _KINDS = {stat.S_IFDIR: "directory", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
 
 
@@ -73,7 +84,7 @@ def read_audio(path: Path, sample_rate: int = SAMPLE_RATE) -> NDArray[np.float32
     or a float file has beyond full scale is clipped.
 
     Args:
-        path: a WAV, FLAC, OGG or M4A file.
+        path: a WAV, FLAC, OGG, M4A or MP3 file.
         sample_rate: rate of the result in Hz.
 
     Returns:
@@ -90,7 +101,7 @@ def decode_audio(path: Path) -> tuple[NDArray[np.float32], int]:
     """Decode a file to one channel at its own rate.
 
     Args:
-        path: a WAV, FLAC, OGG or M4A file.
+        path: a WAV, FLAC, OGG, M4A or MP3 file.
 
     Returns:
         Samples, shape ``(N,)``, and their rate in Hz.
@@ -115,7 +126,7 @@ def inspect_audio(path: Path) -> AudioInfo:
     """Decode a whole file and refuse what no recipe should learn from or be judged on.
 
     Args:
-        path: a WAV, FLAC, OGG or M4A file.
+        path: a WAV, FLAC, OGG, M4A or MP3 file.
 
     Returns:
         Its length, rate and number of channels.
@@ -141,7 +152,7 @@ def inspect_header(path: Path) -> AudioInfo:
     many samples come out of it: such a file is decoded (2 ms for 8 s).
 
     Args:
-        path: a WAV, FLAC, OGG or M4A file.
+        path: a WAV, FLAC, OGG, M4A or MP3 file.
 
     Returns:
         Its length, rate and number of channels.
@@ -222,18 +233,43 @@ def _result_or_error(inspect: Callable[[Path], AudioInfo], path: Path) -> AudioI
 @contextmanager
 def _opened(path: Path) -> Iterator[Samples]:
     """Open a file whose container is whole and whose rate is one of sound."""
-    if path.suffix.lower() not in EXTENSIONS:
-        raise DataError(f"{path}: expected {', '.join(EXTENSIONS)}, found {path.suffix!r}; {CONVERT}")
+    if path == STDIN:
+        with _spooled() as place:
+            try:
+                with _opened(place) as samples:
+                    yield samples
+            except DataError as error:
+                raise DataError(str(error).replace(str(place), "standard input")) from None
+        return
+    if path.suffix.lower() not in READABLE:
+        raise DataError(f"{path}: expected {', '.join(READABLE)}, found {path.suffix!r}; {CONVERT}")
     check_regular(path)
     try:
-        if path.suffix.lower() == ".m4a":
-            with open_m4a(path) as samples:
+        if opened := _BY_FFMPEG.get(path.suffix.lower()):
+            with opened(path) as samples:
                 yield _checked_rate(path, samples)
         else:
             with _sound_file(path) as file:
                 yield _checked_rate(path, Samples(file.samplerate, file.channels, _blocks(path, file), file.frames))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); {_cure(path)}") from error
+
+
+@contextmanager
+def _spooled() -> Iterator[Path]:
+    """Standard input as a file, since a header is compared with what follows it."""
+    content = _standard_input()
+    suffix = ".m4a" if content[4:8] == b"ftyp" else ".mp3" if is_mp3(content) else ".wav"  # libsndfile knows the rest
+    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+        file.write(content)
+        file.flush()
+        yield Path(file.name)
+
+
+@cache
+def _standard_input() -> bytes:
+    """All of it; whoever asks again gets the same."""
+    return sys.stdin.buffer.read()
 
 
 def check_regular(path: Path) -> os.stat_result:

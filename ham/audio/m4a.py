@@ -54,7 +54,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class _Played:
+class Played:
     """What the tables announce: seconds in all, and of one frame."""
 
     duration_s: float
@@ -86,9 +86,9 @@ def open_m4a(path: Path) -> Iterator[Samples]:
         file.seek(0)
         try:
             with av.open(file, mode="r", format="mp4") as container:
-                yield _samples(path, container, played)
+                yield decoded(path, container, played)
         except av.error.FFmpegError as error:
-            raise DataError(f"{path}: is not M4A audio, or damaged ({_reason(error)}); copy it again") from error
+            raise DataError(f"{path}: is not M4A audio, or damaged ({ffmpegs_reason(error)}); copy it again") from error
 
 
 def _check_boxes(path: Path, file: BinaryIO) -> None:
@@ -128,7 +128,7 @@ def _boxes(content: bytes, *names: bytes) -> Iterator[bytes]:
         yield content
 
 
-def _played(path: Path, file: BinaryIO) -> _Played:
+def _played(path: Path, file: BinaryIO) -> Played:
     """What the tables of the only track of sound say, once they agree."""
     file.seek(0)
     size = os.fstat(file.fileno()).st_size
@@ -157,7 +157,7 @@ def _is_sound(track: bytes) -> bool:
     return any(handler[8:12] == b"soun" for handler in _boxes(track, b"mdia", b"hdlr"))
 
 
-def _checked_tables(path: Path, moov: bytes, track: bytes) -> _Played:
+def _checked_tables(path: Path, moov: bytes, track: bytes) -> Played:
     """Compare the tables of a track with each other; lengths are in units of its own clock."""
     rate, announced = _clock(next(_boxes(track, b"mdia", b"mdhd")))
     times = next(_boxes(track, b"mdia", b"minf", b"stbl", b"stts"))
@@ -173,7 +173,7 @@ def _checked_tables(path: Path, moov: bytes, track: bytes) -> _Played:
                 f"{path}: expected {length / max(rate, 1):.3f} s, as its {what} says, found frames of "
                 f"{held / max(rate, 1):.3f} s; write it again, all of it: `ffmpeg -ignore_editlist 1 -i IN OUT.flac`"
             )
-    return _Played((held if played is None else played) / max(rate, 1), frame / max(rate, 1))
+    return Played((held if played is None else played) / max(rate, 1), frame / max(rate, 1))
 
 
 def _clock(header: bytes) -> tuple[int, int]:
@@ -195,7 +195,12 @@ def _edited(track: bytes, movie_rate: int, rate: int) -> float | None:
     return units * rate / max(movie_rate, 1) or None  # 0: all there is
 
 
-def _samples(path: Path, container: InputContainer, played: _Played) -> Samples:
+def decoded(path: Path, container: InputContainer, played: Played) -> Samples:
+    """Decode the sound of a container that FFmpeg has opened; its errors are for the caller.
+
+    Raises:
+        DataError: while samples are read, if they are damaged or not as many as announced.
+    """
     stream = container.streams.audio[0]
     stream.codec_context.thread_count = 1
     frames = _frames(path, container, stream, played)
@@ -205,25 +210,25 @@ def _samples(path: Path, container: InputContainer, played: _Played) -> Samples:
     return Samples(first.sample_rate, first.layout.nb_channels, _blocks(first, frames))
 
 
-def _frames(path: Path, container: InputContainer, stream: AudioStream, played: _Played) -> Iterator[AudioFrame]:
+def _frames(path: Path, container: InputContainer, stream: AudioStream, played: Played) -> Iterator[AudioFrame]:
     """Decode to the end; refuse another rate on the way, and another number of samples than the tables say."""
     import av
 
-    decoded, rate = 0, 0
+    found, rate = 0, 0
     try:
         for frame in container.decode(stream):
             rate = rate or frame.sample_rate
             if frame.sample_rate != rate:
                 raise DataError(f"{path}: changes from {rate} to {frame.sample_rate} Hz; remove or replace it")
-            decoded += frame.samples
+            found += frame.samples
             yield frame
     except av.error.FFmpegError as error:
         raise DataError(
-            f"{path}: cannot be decoded beyond sample {decoded} ({_reason(error)}); copy it again"
+            f"{path}: cannot be decoded beyond sample {found} ({ffmpegs_reason(error)}); copy it again"
         ) from error
-    if abs(decoded - played.duration_s * rate) > _SLACK_FRAMES * played.frame_s * rate:
+    if abs(found - played.duration_s * rate) > _SLACK_FRAMES * played.frame_s * rate:
         expected = round(played.duration_s * rate)
-        raise DataError(f"{path}: is damaged: expected {expected} samples, found {decoded}; copy it again")
+        raise DataError(f"{path}: is damaged: expected {expected} samples, found {found}; copy it again")
 
 
 def _blocks(first: AudioFrame, frames: Iterator[AudioFrame]) -> Iterator[NDArray[np.float32]]:
@@ -249,5 +254,6 @@ def _array(frame: AudioFrame) -> NDArray[np.float32]:
     return samples
 
 
-def _reason(error: Exception) -> str:
+def ffmpegs_reason(error: Exception) -> str:
+    """What FFmpeg says of an error."""
     return str(getattr(error, "strerror", None) or error)

@@ -53,9 +53,15 @@ def with_rate(speech: Speech, sample_rate: int | None) -> Speech:
 
 
 def listed(recordings: Speech | Sequence[Speech]) -> list[Speech]:
-    """One recording as a list of one; a list of several as it is."""
+    """One recording as a list of one; a list of several as it is.
+
+    Raises:
+        DataError: if the list is empty.
+    """
     if isinstance(recordings, Path | str | np.ndarray | tuple):
         return [recordings]
+    if not recordings:
+        raise DataError("expected at least one recording of a speaker, found none")
     return list(recordings)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ham.errors import SHOWN, DataError
+from ham.errors import SHOWN, ConfigError, DataError
 from ham.files import replacing
 
 
@@ -186,3 +186,28 @@ def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) 
             for utt, row in zip(utts, embeddings, strict=True):
                 writer(utt, row)
         index.write_text(index.read_text(encoding="utf-8").replace(str(part), str(path)), encoding="utf-8")
+
+
+def write_table(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    """Write embeddings in the format that the file's ending names, in place only when complete.
+
+    Args:
+        path: the file; its folder is made where needed.
+        utts: utterance ids.
+        embeddings: a row of each, shape ``(N, D)``.
+
+    Raises:
+        ConfigError: if the ending is another one.
+    """
+    check_format(path)
+    (write_ark if path.suffix == ".ark" else write_embeddings)(path.absolute(), utts, embeddings)
+
+
+def check_format(path: Path) -> None:
+    """Refuse a file that :func:`write_table` cannot write, before there is anything to write.
+
+    Raises:
+        ConfigError: if its ending is unknown.
+    """
+    if path.suffix not in (".npz", ".ark"):
+        raise ConfigError(f"{path}: expected a name that ends in .npz, .ark, found '{path.suffix}'")

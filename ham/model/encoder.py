@@ -39,6 +39,7 @@ from tqdm import tqdm
 
 from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import MIN_DURATION_S
+from ham.audio.quality import Quality, assess, joined
 from ham.audio.waveform import Speech, listed, name_of, to_waveform, with_rate
 from ham.backbones.base import Backbone
 from ham.config import Config, from_dict
@@ -48,6 +49,7 @@ from ham.errors import CheckpointError, DataError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
+from ham.model.verification import Verification, choose_threshold, decide
 from ham.score.decisions import Decisions
 
 BLOCK_SAMPLES = 20 * 60 * SAMPLE_RATE
@@ -266,10 +268,42 @@ class SpeakerEncoder:
         Raises:
             DataError: if a recording cannot be read or embedded, naming it.
         """
-        return cosine(self._speaker(a), self._speaker(b))
+        return cosine(*(mean_direction(self.embed_many(listed(side))) for side in (a, b)))
 
-    def _speaker(self, recordings: Speech | Sequence[Speech]) -> NDArray[np.float64]:
-        return mean_direction(self.embed_many(listed(recordings)))
+    def verify(
+        self,
+        a: Speech | Sequence[Speech],
+        b: Speech | Sequence[Speech],
+        threshold: float | str | None = None,
+        *,
+        vad: bool = False,
+    ) -> Verification:
+        """Decide whether two recordings are of one speaker; speech that is too poor is said, not scored.
+
+        Args:
+            a: a recording, or a list of several of one speaker, as for :meth:`score`.
+            b: the same of the other speaker.
+            threshold: a cosine, or the name of an operating point of ``decisions``: ``eer``, ``far_1``, ...; the
+                default is that of the equal error rate.
+            vad: whether a network decides how much of a recording is speech (silero-vad).
+
+        Returns:
+            Score, decision, and the quality of both sides. Without ``decisions`` and without a number, the decision is
+            ``cannot_say`` and ``threshold_from`` says why.
+
+        Raises:
+            DataError: if a recording cannot be read, naming it.
+            ConfigError: if there is no such threshold.
+        """
+        choose_threshold(threshold, self.decisions)  # a wrong request is told before anything is embedded
+        waveforms = [[to_waveform(one, name=name_of(one, 1)) for one in listed(side)] for side in (a, b)]
+        quality = dict(zip("ab", (self._quality(side, vad) for side in waveforms), strict=True))
+        sides = [[(samples, SAMPLE_RATE) for samples in side] for side in waveforms]
+        score = None if any(one.cannot_say for one in quality.values()) else self.score(*sides)
+        return decide(score, quality, threshold, self.decisions)
+
+    def _quality(self, waveforms: Sequence[NDArray[np.float32]], vad: bool) -> Quality:
+        return joined([assess(samples, SAMPLE_RATE, vad=vad) for samples in waveforms])
 
 
 def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -280,12 +314,7 @@ def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
     Returns:
         Shape ``(D,)``; its length is 1 for one recording, and shorter the more they differ.
-
-    Raises:
-        DataError: if there are none.
     """
-    if not len(embeddings):
-        raise DataError("expected at least one recording of a speaker, found none")
     rows = embeddings.astype(np.float64)
     mean: NDArray[np.float64] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
     return mean

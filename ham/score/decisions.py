@@ -1,4 +1,4 @@
-"""Thresholds that one can defend: what a score means for a decision, as stage 6 measured it on held-aside speakers."""
+"""Thresholds of scores, for a decision "same speaker" or "different speakers", and log-likelihood ratios of scores."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ham.errors import ConfigError, DataError
-from ham.words import clip
 
 DEFAULT_POINT = "eer"
-"""The operating point that decides unless another is asked for."""
+"""The operating point that decisions take unless another one is named."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold, and what it costs.
+    """A threshold, and the error rates there on the trials that it was chosen on; a score is accepted from it on.
 
     Attributes:
-        name: such as ``eer`` or ``far_1``, a false-alarm rate of 1 %.
-        threshold: scores from it on are "same"; None where the trials are too few to tell.
-        low: lower end of the threshold's interval.
-        high: its upper end.
-        miss: rate of rejected targets at the threshold.
-        false_alarm: rate of accepted non-targets.
-        note: what else is to be said.
+        name: ``eer``, ``min_dcf_p01``, ``min_dcf_p05``, or ``far_1``, ``far_0_1``, ``far_0_01`` for a false-alarm rate
+            of 1, 0.1, 0.01 %.
+        threshold: of the score; None where the trials are too few to tell, and then the numbers below are None too.
+        low: low end of its 95 % interval over draws of the speakers.
+        high: high end of it.
+        miss: miss rate, a fraction.
+        false_alarm: false-alarm rate, a fraction.
+        note: why there is no threshold; else empty.
     """
 
     name: str
     threshold: float | None
-    low: float | None = None
-    high: float | None = None
-    miss: float | None = None
-    false_alarm: float | None = None
+    low: float | None
+    high: float | None
+    miss: float | None
+    false_alarm: float | None
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Decisions:
-    """The operating points of one back-end, and its calibration ``llr = scale * score + offset``.
+    r"""What turns the scores of a back-end into decisions and into log-likelihood ratios.
 
     Attributes:
-        backend: whose scores they are for.
-        scale: of the calibration.
-        offset: of the calibration; natural logarithm.
-        points: the thresholds.
-        whose: the speakers that they were measured on, in words.
-        num_speakers: of them.
-        num_target: their target trials.
-        num_nontarget: their non-target trials.
+        backend: whose scores, ``cosine`` for one.
+        scale: of :math:`\ell = scale \cdot s + offset`, natural logarithm.
+        offset: likewise.
+        points: the operating points, by rising demands.
+        whose: whose speech all of it was chosen on, as in "16 speakers kept aside from the training".
+        num_speakers: number of these speakers.
+        num_target: number of target trials between their utterances.
+        num_nontarget: number of non-target trials.
     """
 
     backend: str
@@ -60,35 +60,47 @@ class Decisions:
     num_target: int
     num_nontarget: int
 
-    def point(self, name: str) -> OperatingPoint:
-        """The operating point of a name.
+    def point(self, name: str = DEFAULT_POINT) -> OperatingPoint:
+        """Look up an operating point.
+
+        Args:
+            name: its name.
+
+        Returns:
+            The point; its threshold may be None.
 
         Raises:
-            ConfigError: naming the choices.
+            ConfigError: if there is none of this name.
         """
-        for point in self.points:
-            if point.name == name:
-                return point
-        names = ", ".join(point.name for point in self.points)
-        raise ConfigError(f"threshold {clip(name)}: no such operating point; give a number or one of {names}")
+        found = {point.name: point for point in self.points}
+        if name not in found:
+            raise ConfigError(f"threshold '{name}': expected one of {', '.join(found)}, or a number")
+        return found[name]
 
     def llr(self, score: float) -> float:
-        """The log-likelihood ratio of a score."""
+        """Log-likelihood ratio of a score, natural logarithm; positive speaks for the same speaker."""
         return self.scale * score + self.offset
 
     def to_dict(self) -> dict[str, Any]:
-        """As results.json and model directories hold them."""
-        return asdict(self)
+        """As plain values that JSON holds; :meth:`from_dict` reads them back."""
+        return {**asdict(self), "points": [asdict(point) for point in self.points]}
 
     @classmethod
-    def from_dict(cls, found: Mapping[str, Any], place: str = "decisions") -> Decisions:
-        """The opposite of :meth:`to_dict`.
+    def from_dict(cls, content: Mapping[str, Any], place: str = "decisions") -> Decisions:
+        """Read what :meth:`to_dict` made.
+
+        Args:
+            content: the values.
+            place: where they come from, for the error message.
+
+        Returns:
+            The decisions.
 
         Raises:
-            DataError: if it is something else.
+            DataError: if they are something else.
         """
         try:
-            points = tuple(OperatingPoint(**point) for point in found["points"])
-            return cls(**{**found, "points": points})
-        except (TypeError, KeyError) as error:
-            raise DataError(f"{place}: expected decisions, found something else ({error}); run stage 6") from None
+            points = tuple(OperatingPoint(**point) for point in content["points"])
+            return cls(**{**content, "points": points})
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{place}: expected thresholds as stage 6 writes them, found others ({error})") from None
