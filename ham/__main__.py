@@ -22,6 +22,7 @@ REFUSED, BUG = 2, 70
 COMMANDS = {
     "verify": ("ham.bin.verify", "are two recordings of one speaker?"),
     "embed": ("ham.bin.embed", "embeddings of many files, into one file"),
+    "export": ("ham.bin.export", "the model as one ONNX or torch.export file"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 
