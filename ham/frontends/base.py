@@ -37,7 +37,8 @@ class Frontend(nn.Module, ABC):
     """Base of the front ends; holds no parameter, and its buffers are not part of a checkpoint.
 
     A subclass sets ``name``, hands its window and its bands to :meth:`_keep`, counts frames in :meth:`_num_frames`,
-    cuts them in :meth:`_frames` and takes the logarithm in :meth:`_log`.
+    cuts them in :meth:`_frames` and takes the logarithm in :meth:`_log`; :meth:`_signal` and :meth:`_frame_map` say for
+    exports what is linear in it.
 
     Attributes:
         name: the front end's name in the table.

@@ -121,7 +121,7 @@ def export_model(encoder: SpeakerEncoder, out: Path, kind: str = "onnx", precisi
             with part.open("wb") as stream:
                 torch.export.save(program, stream, extra_files={"ham.json": json.dumps(said)})
         else:
-            _write_onnx(program, part, said, precision)
+            _write_onnx(to_onnx(program), part, said, precision)
         embed = open_torch(part) if kind == "torch" else open_onnx(part)
         worst = parity(encoder.network, embed, int(said["min_samples"]))
         if not worst.cosine >= LEAST_COSINE[precision]:
@@ -241,16 +241,18 @@ def speech_like(num_samples: int, pitch_hz: float) -> NDArray[np.float32]:
     return np.asarray(0.5 * voice / np.abs(voice).max(), np.float32)
 
 
-def _write_onnx(
-    program: torch.export.ExportedProgram, path: Path, said: Mapping[str, str], precision: str
-) -> None:  # fmt: skip
-    import onnx
-
+def to_onnx(program: torch.export.ExportedProgram) -> Any:
+    """A traced graph as an ``onnx.ModelProto``."""
     exported = torch.onnx.export(
         program, dynamo=True, input_names=["samples"], output_names=["embeddings"], verbose=False
     )
     assert exported is not None
-    model: Any = exported.model_proto
+    return exported.model_proto
+
+
+def _write_onnx(model: Any, path: Path, said: Mapping[str, str], precision: str) -> None:
+    import onnx
+
     if precision == "float16":
         _halve_weights(model)
     elif precision == "int8":
