@@ -5,6 +5,7 @@ docs/export.md says how other programs use the file.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,7 +39,8 @@ def main(argv: Sequence[str]) -> None:
         "out": str(options.out), "format": options.format, "precision": options.precision, "bytes": size,
         "fingerprint": encoder.fingerprint, "least_cosine": worst.cosine, "where": worst.where,
     }  # fmt: skip
-    said = f"at least {worst.cosine:.7f} the cosine to the model's own embeddings ({worst.where})"
+    least = math.floor(worst.cosine * 1e7) / 1e7
+    said = f"cosine to the model's own embeddings at least {least:.7f} ({worst.where})"
     answer(options, found, f"{options.out}: {options.format}, {options.precision}, {size / 1e6:.1f} MB, {said}")
 
 
