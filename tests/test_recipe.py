@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -81,6 +82,13 @@ def test_the_recipe_ends_with_the_table_and_the_paths(tiny: Tiny) -> None:
     assert str(tiny.exp / "report.html") in tiny.done.stdout
 
 
+def test_the_printed_command_shows_the_curves(tiny: Tiny) -> None:
+    (command,) = re.findall(r", curves: (.*)", tiny.done.stderr + tiny.done.stdout)
+    done = subprocess.run([*shlex.split(command), "--inspect"], cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "valid_eer" in done.stdout or "loss" in done.stdout
+
+
 def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
     data = tiny.folder / "data"
     for folder in (data / "train", data / "test/mini/all", data / "test/mini/hard"):
@@ -95,7 +103,8 @@ def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
 
 def test_results_hold_the_contract(tiny: Tiny) -> None:
     results = json.loads((tiny.exp / "results.json").read_text())
-    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", "settings", "notes"}
+    further = {"settings", "notes", "decisions", "at_thresholds", "durations"}
+    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", *further}
     assert results["command"].startswith("./run.sh --train_roots ")
     lists = [(r["list"], r["backend"]) for r in results["results"]]
     assert lists == [(f"mini/{name}", b) for name in ("all", "hard") for b in ("cosine", "hyperbolic")]
@@ -236,13 +245,17 @@ def test_a_folder_named_ham_where_the_user_stands_is_not_run(tiny: Tiny) -> None
 
 
 REQUESTS = [
-    (["--stage", "9"], 2, "not built yet"),
+    (["--stage", "9", "--exp_name", "none"], 2, "average.pt"),
+    (["--stage", "10"], 2, "--stage: expected 1 to 9"),
+    (["--stage", "5", "--stop_stage", "9"], 2, "stage 9 stands alone"),
     (["--set", "augment.kinds=[noize]"], 2, "unknown kind 'noize'"),
     (["--set", "data.valid_speakers=1"], 2, "at least 2"),
     (["--seed", "99999999999999999999"], 2, "whole number"),
     (["--musan", "/none"], 2, "--musan '/none': no such folder"),
     (["--set", "data.speed_perturb=[0.9, 1.1] data.batch_size=1"], 2, "data.batch_size: expected at least 2"),
-    (["--format", "foo"], 2, "npz or ark"),
+    (["--format", "foo"], 2, "npz, ark, csv or parquet"),
+    (["--durations", "1 x"], 2, "expected seconds such as"),
+    (["--score_labels", "maybe"], 2, "expected true or false"),
     (["--batch_size", "0"], 2, "at least 1"),
     (["--train_chunk_s", "-2"], 2, "--train_chunk_s: expected seconds such as 2.015"),
     (["--device", "gpu"], 2, "--device gpu"),

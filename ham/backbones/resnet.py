@@ -112,7 +112,7 @@ class ResNet(Backbone):
             padded = padded.transpose(1, 2).unsqueeze(1)
         x = zero_padded(F.relu(self.stem_norm(self.stem(x)), inplace=True), padded)
         for block in self.blocks:
-            x, padded = block(x, padded)
+            x, padded = self._through(block, x, padded)
         frames = x.permute(0, 3, 1, 2).flatten(2)
         pooled = self.pooling(frames, None if padded is None else padded[:, 0].transpose(1, 2))
         return torch.as_tensor(self.embed(pooled))
@@ -133,8 +133,8 @@ class ResNet34(ResNet):
 
 
 def _lengthen(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Pad features to ``SHORTEST`` frames, with the mask that says so."""
-    missing = SHORTEST - features.shape[1]
+    """Pad features to ``SHORTEST`` frames, with the mask that says so; what an export computes is the same without."""
+    missing = 0 if torch.compiler.is_exporting() else SHORTEST - features.shape[1]
     if missing <= 0:
         return features, padded
     if padded is None:

@@ -116,6 +116,7 @@ class Results:
         decisions: thresholds and calibrations, by back-end.
         at_thresholds: what these thresholds give on the lists.
         durations: error rates of cut utterances, where they were asked for.
+        fingerprint: digest of the backbone's weights that all of it belongs to; empty where the file does not say.
     """
 
     name: str
@@ -129,6 +130,7 @@ class Results:
     decisions: Mapping[str, Decisions] = field(default_factory=dict)
     at_thresholds: tuple[ListRates, ...] = ()
     durations: tuple[DurationRates, ...] = ()
+    fingerprint: str = ""
 
 
 def evaluate(
@@ -251,7 +253,7 @@ def read_results(path: Path) -> Results:
         raise DataError(f"{path}: expected results as stage 6 writes them, found something else; {cure}") from error
 
 
-_NOT_ALWAYS: Mapping[str, Any] = {"at_thresholds": (), "durations": (), "decisions": {}}
+_NOT_ALWAYS: Mapping[str, Any] = {"at_thresholds": (), "durations": (), "decisions": {}, "fingerprint": ""}
 """Keys of the file that it may lack."""
 
 _ENTRIES: Mapping[str, type[ListResult | ListRates | DurationRates]] = {
