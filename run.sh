@@ -28,6 +28,7 @@ rdzv=            # stage 4: HOST:PORT of one of them, where they meet
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
 init_from=       # stage 4: start from trained weights, of an experiment's folder, a checkpoint or a model directory
+model=           # stage 5: measure a model directory in stages 5 to 7, an imported one for example, in place of a training
 lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
 profile=false    # stage 4: train nothing, only show where the time of a step goes
 check=decode     # stage 2: decode every recording, or believe its header
@@ -50,7 +51,7 @@ test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_gpus nnodes rdzv num_workers resume init_from
-  lm_set profile check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n durations score_labels geometry
+  model lm_set profile check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n durations score_labels geometry
   enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
@@ -174,6 +175,12 @@ request() {
 ham() { request run "$@"; }
 ask() { request ask "$@"; }
 
+if [ -n "$model" ]; then
+  [ "$stage" -ge 5 ] && [ "$stop_stage" -le 7 ] ||
+    fail 2 "run.sh: --model is measured by stages 5 to 7, found --stage $stage --stop_stage $stop_stage; --init_from trains from it"
+  [ -f "$model/model.json" ] || fail 2 "run.sh: --model '$model': expected a model directory, found no model.json there"
+  [ "$exp_name" != auto ] || exp_name=$(basename "$model")
+fi
 ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" \
   "${checked[@]}" "${system[@]}"
 exp_name=$said
@@ -215,7 +222,7 @@ fi
 if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
   ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" --num_gpus "$num_gpus" \
-    --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts" \
+    --model "$model" --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts" \
     --train_chunk_s "$train_chunk_s" --durations "$durations"
 fi
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "list": ("ham.bin.enrolled", "who is enrolled"),
     "info": ("ham.bin.info", "what a model is: numbers, thresholds, licence, where it comes from"),
     "pack": ("ham.bin.pack", "an experiment as one folder that can be given away"),
+    "import": ("ham.bin.import_model", "a public model of another project as such a folder"),
     "publish": ("ham.bin.publish", "such a folder at the Hugging Face hub"),
     "export": ("ham.bin.export", "the model as one ONNX or torch.export file"),
 }

@@ -462,6 +462,7 @@ def measure_geometry(
     Raises:
         DataError: if table, lists and audio do not belong together, or are too small for a measure.
     """
+    centres = _centres(encoder.loss, logged)  # first, as an imported model is refused here
     speakers = list(speech.utt2spk.values())
     embeddings = table.embeddings[table.rows(tuple(speech.utt2spk), "the test lists")]
     some = choose_speakers(speakers, speech.labels, RADIUS_SPEAKERS)
@@ -484,7 +485,7 @@ def measure_geometry(
         delta=measure_delta(embeddings),
         num_radius_utterances=len(durations_s),
         radii={name: measure_bands(values, durations_s) for name, values in radii.items()},
-        centres=_centres(encoder.loss, logged),
+        centres=centres,
         source=source,
     )
 

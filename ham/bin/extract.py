@@ -38,6 +38,7 @@ from ham.embeddings.table import FORMATS, check_format, read_embeddings, read_so
 from ham.errors import DataError
 from ham.model.average import average_checkpoints
 from ham.model.checkpoint import fitting
+from ham.model.directory import unpack
 from ham.model.encoder import SpeakerEncoder
 from ham.score.backends import DEFAULT, parse_backends
 from ham.score.cohort import (
@@ -90,8 +91,7 @@ def _extract(options: Any, device: torch.device) -> None:
     backends, durations = parse_backends(options.backends), parse_durations(options.durations)
     needs_training = any(backend.needs_training for backend in backends)
     if not distributed.rank():
-        with fitting(options.exp_dir / "checkpoints"):
-            average_checkpoints(options.exp_dir)
+        _find_model(options)
     distributed.wait_for_all()
     encoder = SpeakerEncoder.load(options.exp_dir, str(device))
     if needs_training:
@@ -110,10 +110,20 @@ def _extract(options: Any, device: torch.device) -> None:
         _extract_training(encoder, options, calibrated)
 
 
+def _find_model(options: Any) -> None:
+    """Write ``average.pt``, of a training's checkpoints or of the model directory that is named."""
+    if options.model:
+        unpack(options.model, options.exp_dir)
+        return
+    with fitting(options.exp_dir / "checkpoints"):
+        average_checkpoints(options.exp_dir)
+
+
 def _parser() -> Parser:
     parser = Parser(prog="ham.bin.extract", description=__doc__)
     parser.add_argument("--data_dir", type=Path, required=True, help="folder that holds store/")
     parser.add_argument("--exp_dir", type=Path, required=True, help="the experiment's folder")
+    parser.add_argument("--model", type=_folder, help="a model directory to measure, in place of a training of ours")
     parser.add_argument("--batch_size", type=at_least(1), default=16, help="most utterances of a batch")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add_num_gpus(parser)
@@ -134,6 +144,10 @@ def _parser() -> Parser:
         "--durations", nargs="*", default=[], metavar="SECONDS", help="embed cuts of the test utterances as well"
     )
     return parser
+
+
+def _folder(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _seconds(text: str) -> float:

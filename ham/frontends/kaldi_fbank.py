@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
 from ham.frontends.base import PREEMPHASIS, Frontend
-from ham.schema import choose
+from ham.schema import check_number, choose
 
 INT16_RANGE = 32768.0
-"""Kaldi's filterbanks are those of 16-bit samples; ours come in [-1, 1]."""
+"""Kaldi's filterbanks are those of 16-bit samples; ours come in [-1, 1]. Some networks were fed these as they are: the
+floor of the energies is then 96 dB nearer."""
 
 WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular")
 """Windows of ``kaldi_fbank``; povey is Kaldi's own default, hamming what wespeaker uses."""
@@ -33,6 +34,7 @@ class KaldiFbank(Frontend):
         window_type: one of ``WINDOW_TYPES``.
         low_freq_hz: lower end of the lowest band.
         high_freq_hz: upper end of the highest band; None for half the sample rate.
+        sample_scale: factor of the samples, which come in [-1, 1]; 1 for a network that was fed them as they are.
     """
 
     name: ClassVar[str] = "kaldi_fbank"
@@ -45,8 +47,10 @@ class KaldiFbank(Frontend):
         window_type: str = "hamming",
         low_freq_hz: float = 20.0,
         high_freq_hz: float | None = None,
+        sample_scale: float = INT16_RANGE,
     ) -> None:
         super().__init__(num_mel_bins, sample_rate)
+        self.sample_scale = check_number(self._place("sample_scale"), sample_scale, above=0.0)
         top = self.sample_rate / 2 if high_freq_hz is None else high_freq_hz
         low, high = self._check_band(low_freq_hz, top)
         rate = float(self.sample_rate)
@@ -64,7 +68,7 @@ class KaldiFbank(Frontend):
 
         The waveform's own mean goes before everything: nothing depends on it, but a large one costs digits.
         """
-        scaled = (waveforms - waveforms.mean(1, keepdim=True)).mul_(INT16_RANGE)
+        scaled = (waveforms - waveforms.mean(1, keepdim=True)).mul_(self.sample_scale)
         rest = 1 - PREEMPHASIS
         means = scaled.unfold(1, self.window_samples, self.hop_samples).mean(-1, keepdim=True)
         beyond = self.fft_size - self.window_samples  # zeros under the window's zeros, so that the last frame is whole
@@ -75,11 +79,11 @@ class KaldiFbank(Frontend):
         return frames.mul_(self.window)
 
     def _signal(self, waveforms: Tensor) -> Tensor:
-        return (waveforms - waveforms.mean(1, keepdim=True)) * INT16_RANGE
+        return (waveforms - waveforms.mean(1, keepdim=True)) * self.sample_scale
 
     def _frame_map(self) -> Tensor:
         """Read off from waveforms of one frame, of which each holds one sample that is not 0."""
-        return self._frames(torch.eye(self.window_samples, dtype=torch.float64))[:, 0] / INT16_RANGE
+        return self._frames(torch.eye(self.window_samples, dtype=torch.float64))[:, 0] / self.sample_scale
 
     def _log(self, energies: Tensor) -> Tensor:
         return energies.clamp_min_(torch.finfo(torch.float32).eps).log_()

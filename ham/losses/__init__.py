@@ -14,12 +14,13 @@ from ham.losses.base import BatchError, LossOutput, SpeakerLoss
 from ham.losses.ensemble import EhAmSoftmax
 from ham.losses.hyperbolic import HamSoftmax, HSoftmax
 from ham.losses.margin import AamSoftmax, AmSoftmax, RamSoftmax
+from ham.losses.none import NoLoss
 from ham.losses.softmax import ScaledSoftmax, Softmax
 from ham.losses.sphereface2 import SphereFace2
 from ham.losses.subcentre import SubcenterAamSoftmax
 from ham.schema import check_options, choose
 
-__all__ = ["LOSSES", "BatchError", "LossOutput", "SpeakerLoss", "build"]
+__all__ = ["LOSSES", "BatchError", "LossOutput", "NoLoss", "SpeakerLoss", "build"]
 
 _CLASSES: tuple[type[SpeakerLoss], ...] = (
     Softmax,

@@ -52,8 +52,11 @@ def build_backbone(config: Config) -> Backbone:
 
 
 def build_loss(config: Config, num_speakers: int) -> SpeakerLoss:
-    """The loss that the configuration names, with fresh centres."""
+    """The loss that the configuration names, with fresh centres; ``none`` is that of an imported model."""
     block = config.loss
+    if block.name == losses.NoLoss.name:
+        check_options("loss none", block.options, {})
+        return losses.NoLoss(config.backbone.embedding_dim)
     options = _options("loss", block, losses.LOSSES)
     return losses.build(block.name, config.backbone.embedding_dim, num_speakers, **options)
 
@@ -100,5 +103,5 @@ def resolve_model(config: Config) -> Config:
         config,
         frontend=_full(config.frontend, frontends.FRONTENDS[config.frontend.name]),
         backbone=_full(config.backbone, backbones.BACKBONES[config.backbone.name]),
-        loss=_full(config.loss, losses.LOSSES[config.loss.name]),
+        loss=_full(config.loss, losses.LOSSES.get(config.loss.name, losses.NoLoss)),
     )

@@ -73,9 +73,17 @@ CORPORA = {
 def training_of(contents: Contents) -> Training:
     """What a model was trained on, by the command that trained it, and what whoever packed it says of that."""
     command = contents.command
+    if contents.imported:
+        return Training(_imported(contents.imported), contents.data_licence or DATA_NOT_STATED)
     own = command.get("train_roots") or command.get("csv")
     found = OWN if own else CORPORA.get(command.get("corpus", ""), UNKNOWN)
     return Training(found.speech, contents.data_licence or found.licence)
+
+
+def _imported(origin: Mapping[str, str]) -> str:
+    """What is known of the training of an imported model."""
+    file = escape_markdown(origin["file"])
+    return f"Imported from {file}, a file of {origin['source']}; its training data is not stated there."
 
 
 def card(contents: Contents) -> str:
@@ -93,7 +101,7 @@ def card(contents: Contents) -> str:
         name=contents.name,
         dim=config.backbone.embedding_dim,
         backbone=config.backbone.name,
-        loss=config.loss.name,
+        loss="" if contents.imported else config.loss.name,
         parameters=f"{contents.parameters:,}",
         rate=f"{SAMPLE_RATE:,}",
         speech=training.speech,
@@ -112,6 +120,8 @@ def card(contents: Contents) -> str:
 
 def _classes(contents: Contents) -> str:
     """How many speakers were told apart, in a sentence."""
+    if contents.imported:
+        return ""
     number, speeds = contents.state["num_speakers"], 1 + len(contents.config.data.speed_perturb)
     each = f", each at {speeds} speeds which count as different speakers" if speeds > 1 else ""
     return f"{number // speeds:,} speakers were told apart{each}."
@@ -189,8 +199,10 @@ def origin(contents: Contents) -> Mapping[str, str]:
     """Where a model comes from, in words: command, seed, commit, versions, epochs, fingerprint."""
     state, results = contents.state, contents.results
     versions = state.get("versions") or (results.versions if results else {})
-    epochs = state.get("epochs") or []
+    epochs, imported = state.get("epochs") or [], contents.imported
+    file = "{file}, layout {layout}, SHA-256 {sha256}".format_map(imported) if imported else ""
     return {
+        **({"imported from": file} if file else {}),
         "command": state["command"] or "not recorded",
         "seed": str(state["seed"]),
         "commit": contents.commit or "not recorded",

@@ -63,6 +63,12 @@ class Contents:
         """Of the source tree that measured the results; None where it is not known."""
         return self.results.commit if self.results else None
 
+    @property
+    def imported(self) -> Mapping[str, str]:
+        """Of an imported model: its ``file``, the file's ``sha256``, the ``layout`` and its ``source``; or nothing."""
+        found: Mapping[str, str] = self.state.get("imported", {})
+        return found
+
     @cached_property
     def command(self) -> dict[str, str]:
         """The options of the training's command; ``--corpus`` is spelt out where it is the recipe's default.
@@ -141,12 +147,17 @@ def _results(folder: Path, digest: str) -> Results | None:
     return results
 
 
-def refuse_not_finite(place: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def refuse_not_finite(place: Path, tensors: Mapping[str, torch.Tensor], cure: str = "train again") -> None:
     """Refuse weights that are NaN or infinite.
+
+    Args:
+        place: their file.
+        tensors: the weights, by name.
+        cure: what helps.
 
     Raises:
         CheckpointError: naming the first.
     """
     bad = [name for name, value in tensors.items() if not torch.isfinite(value).all()]
     if bad:
-        raise CheckpointError(f"{place}: expected finite weights, found NaN or infinity in {bad[0]}; train again")
+        raise CheckpointError(f"{place}: expected finite weights, found NaN or infinity in {bad[0]}; {cure}")

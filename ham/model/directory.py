@@ -63,8 +63,9 @@ _MODEL = {
     "name": str, "licence": str, "data_licence": str, "embedding_dim": int, "sample_rate": int, "parameters": int,
     "fingerprint": str, "init_from": str, "tensors": tuple[str, ...],
 }  # fmt: skip
+_IMPORTED = ("file", "sha256", "layout", "source")
 _CHECKPOINT = {
-    "seed": int, "num_speakers": Annotated[int, Range(1)], "command": str, "valid_speakers": tuple[str, ...],
+    "seed": int, "num_speakers": Annotated[int, Range(0)], "command": str, "valid_speakers": tuple[str, ...],
 }  # fmt: skip
 """Entries of ``model.json`` and of its block ``checkpoint`` that loading needs, and their types."""
 
@@ -86,16 +87,31 @@ def pack(
     Raises:
         HamError: if the experiment is damaged or not finished, or ``out`` is refused.
     """
-    out = out.resolve()
-    there = _is_there(out)
+    check_place(out)
     contents = of_experiment(exp, licence=licence, data_licence=data_licence, anonymous=anonymous)
+    write_directory(contents, out, force=force)
+
+
+def write_directory(contents: Contents, out: Path, *, force: bool = False) -> None:
+    """Write a model directory; it is there whole or not at all.
+
+    Args:
+        contents: of the directory.
+        out: as for :func:`pack`.
+        force: likewise.
+
+    Raises:
+        ConfigError: if ``out`` is refused.
+    """
+    out = out.resolve()
+    there = check_place(out)
     with replacing_folder(out) as part:
         _write(contents, part)
         if there and not force and not _same(part, out):
             raise ConfigError(f"--out {out}: another model directory, or one that was edited; --force replaces it")
 
 
-def _is_there(out: Path) -> bool:
+def check_place(out: Path) -> bool:
     """Whether there is a model directory; anything else but nothing or an empty folder is refused.
 
     Raises:
@@ -217,6 +233,28 @@ def read_directory(path: Path) -> Contents:
     )
 
 
+def unpack(path: Path, exp: Path) -> None:
+    """Make an experiment of a model directory, so that stages 5 to 7 can measure it: ``average.pt``, ``config.yaml``.
+
+    Args:
+        path: the model directory.
+        exp: the experiment's folder; the same model may be there already.
+
+    Raises:
+        ConfigError: if ``exp`` holds another model or a training.
+        HamError: as :func:`load_directory`.
+    """
+    found = read_directory(path)
+    place = exp / "average.pt"
+    if (exp / "checkpoints").exists():
+        raise ConfigError(f"--model {path}: {exp} is the experiment of a training; choose another --exp_name")
+    if place.exists() and checkpoint.weights_digest(checkpoint.load(place)) != found.fingerprint:
+        raise ConfigError(f"--model {path}: {exp} holds another model; choose another --exp_name, or remove it")
+    exp.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(path / CONFIG, exp / CONFIG)
+    checkpoint.save(place, found.state)
+
+
 def read_model(path: Path) -> dict[str, Any]:
     """Read ``model.json`` and check version and types.
 
@@ -243,6 +281,9 @@ def read_model(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{place}: expected a block as 'checkpoint', found something else; {AGAIN}")
     for name, hint in _CHECKPOINT.items():
         accept(f"{place}: checkpoint.{name}", kept.get(name), hint)
+    imported = accept(f"{place}: checkpoint.imported", kept.get("imported", {}), dict[str, str])
+    if imported and {*imported} != {*_IMPORTED}:
+        raise CheckpointError(f"{place}: checkpoint.imported: expected {', '.join(_IMPORTED)}, found others; {AGAIN}")
     return content
 
 

@@ -63,6 +63,8 @@ def _check_together(config: Config) -> None:
         check_factors(backbone, config.train.rate_factors)
     with torch.random.fork_rng(devices=[]):
         loss = build_loss(config, 2)
+    if not loss.num_speakers:
+        raise ConfigError("loss.name: expected a loss to train with, found none, an imported model's; give --loss")
     if config.curvature.name != "constant":
         loss.set_curvature(config.curvature.options["start"])
     build_schedules(config, loss, config.optimiser.options["lr"])

@@ -140,6 +140,8 @@ def _account(own: Weights, given: Weights, fitting: Weights) -> str:
 
 def _start_loss(initial: Initial, loss: SpeakerLoss, config: Config, numbered: Mapping[tuple[str, float], int]) -> str:
     """Load the loss's weights, as far as they mean the same; what was done, in words."""
+    if not initial.loss:
+        return "none loaded, the model has no loss"
     before, now = ((one.loss.name, one.loss.options.get("geometry")) for one in (initial.config, config))
     if before != now:
         names = [" ".join(filter(None, pair)) for pair in (before, now)]

@@ -1,0 +1,99 @@
+"""Layouts of public models: every weight of a network has one name there, and its output is that of their wiring."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ham.model.build import build_backbone, build_frontend
+from ham.model.imported import compare, there
+from ham.model.layouts import LAYOUTS
+from tests.public_models import campplus
+
+FILES = {"campplus": campplus}
+"""What makes a file of each layout."""
+
+
+def test_every_layout_is_tested() -> None:
+    assert FILES.keys() == LAYOUTS.keys()
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_tensor_has_its_place(name: str) -> None:
+    tensors = FILES[name]()
+    found = compare(LAYOUTS[name], tensors)
+    assert found.whole, str(found)
+    assert len(found.backbone) == len(tensors)
+    names = there(LAYOUTS[name], found.backbone)
+    assert sorted(names.values()) == sorted(tensors)
+    for own, value in found.backbone.items():
+        assert torch.equal(value.flatten(), tensors[names[own]].flatten())
+    backbone = build_backbone(found.config)
+    backbone.load_state_dict(dict(found.backbone))
+
+
+def test_campplus_has_937_tensors_and_two_sizes() -> None:
+    assert len(campplus()) == 937
+    assert compare(LAYOUTS["campplus"], campplus(512)).config.backbone.embedding_dim == 512
+
+
+def test_campplus_hears_kaldi_s_filterbank_of_samples_as_they_are() -> None:
+    import torchaudio.compliance.kaldi as kaldi
+
+    samples = 1e-4 * torch.randn(2, 4000)  # so soft that the floor of the energies counts
+    frontend = build_frontend(compare(LAYOUTS["campplus"], campplus()).config)
+    expected = torch.stack([kaldi.fbank(row[None], num_mel_bins=80, dither=0.0) for row in samples])
+    assert expected.min() < -15.9
+    torch.testing.assert_close(frontend(samples), expected - expected.mean(1, keepdim=True), atol=1e-3, rtol=1e-4)
+
+
+def test_campplus_computes_what_its_names_say() -> None:
+    state = campplus()
+    found = compare(LAYOUTS["campplus"], state)
+    backbone = build_backbone(found.config).eval()
+    backbone.load_state_dict(dict(found.backbone))
+    features = torch.randn(2, 230, 80)
+    with torch.no_grad():
+        expected, embeddings = _forward(state, features), backbone(features)
+    assert F.cosine_similarity(embeddings, expected).min() > 0.999999
+
+
+def _norm(state: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    mean, var = state[f"{name}.running_mean"], state[f"{name}.running_var"]
+    return F.batch_norm(x, mean, var, state.get(f"{name}.weight"), state.get(f"{name}.bias"))
+
+
+def _forward(state: dict[str, Tensor], features: Tensor) -> Tensor:
+    """The published network, in (B, C, T), by the names of the file."""
+
+    def _conv(name: str, x: Tensor, **how: object) -> Tensor:
+        value = state[f"{name}.weight"]
+        run = F.conv2d if value.ndim == 4 else F.conv1d
+        return run(x, value, state.get(f"{name}.bias"), **how)  # type: ignore[operator]
+
+    x = _norm(state, "head.bn1", _conv("head.conv1", features.mT[:, None], padding=1)).relu()
+    for name, stride in (("1.0", 2), ("1.1", 1), ("2.0", 2), ("2.1", 1)):
+        at = f"head.layer{name}"
+        y = _norm(state, f"{at}.bn1", _conv(f"{at}.conv1", x, stride=(stride, 1), padding=1)).relu()
+        y = _norm(state, f"{at}.bn2", _conv(f"{at}.conv2", y, padding=1))
+        if stride == 2:
+            x = _norm(state, f"{at}.shortcut.1", _conv(f"{at}.shortcut.0", x, stride=(2, 1)))
+        x = (y + x).relu()
+    x = _norm(state, "head.bn2", _conv("head.conv2", x, stride=(2, 1), padding=1)).relu().flatten(1, 2)
+    x = _norm(state, "xvector.tdnn.nonlinear.batchnorm", _conv("xvector.tdnn.linear", x, stride=2, padding=2)).relu()
+    for number, (layers, dilation) in enumerate(((12, 1), (24, 2), (16, 2)), 1):
+        for layer in range(1, layers + 1):
+            at = f"xvector.block{number}.tdnnd{layer}"
+            y = _conv(f"{at}.linear1", _norm(state, f"{at}.nonlinear1.batchnorm", x).relu())
+            y = _norm(state, f"{at}.nonlinear2.batchnorm", y).relu()
+            means = [part.mean(2, keepdim=True).expand_as(part) for part in y.split(100, 2)]
+            context = _conv(f"{at}.cam_layer.linear1", y.mean(2, keepdim=True) + torch.cat(means, 2)).relu()
+            local = _conv(f"{at}.cam_layer.linear_local", y, padding=dilation, dilation=dilation)
+            x = torch.cat([x, local * torch.sigmoid(_conv(f"{at}.cam_layer.linear2", context))], 1)
+        at = f"xvector.transit{number}"
+        x = _conv(f"{at}.linear", _norm(state, f"{at}.nonlinear.batchnorm", x).relu())
+    x = _norm(state, "xvector.out_nonlinear.batchnorm", x).relu()
+    x = _conv("xvector.dense.linear", torch.cat([x.mean(2), x.std(2)], 1)[:, :, None])
+    return _norm(state, "xvector.dense.nonlinear.batchnorm", x)[:, :, 0]
