@@ -5,8 +5,8 @@
     OTHER/bin/python benchmarks/imported.py --peer FILE --corpora A B --compare ours.npz
 
 The last command runs in an environment of its own that has the other program, for CAM++ the package speakerlab (0.0.6)
-with soundfile; this program need not be there. Fifty recordings, evenly spread over the folders' flac and wav files, are
-embedded whole, on one thread. It ends with 1 where a cosine is not above 0.999999.
+with soundfile; this program need not be there. Fifty recordings, evenly spread over the folders, are embedded whole, on
+one thread. It ends with 1 where a cosine is not above 0.999999.
 """
 
 from __future__ import annotations

@@ -221,7 +221,8 @@ class CamPlusPlus(Backbone):
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim, bias=False)
         self.embedding_norm = nn.BatchNorm1d(self.embedding_dim, affine=False)
         for module in self.modules():
-            if isinstance(module, (nn.Conv1d, nn.Linear)):
+            # On meta, where nothing is drawn, normal_() would load torch's compiler: 2 s.
+            if isinstance(module, (nn.Conv1d, nn.Linear)) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight)
 
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
