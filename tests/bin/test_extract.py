@@ -23,6 +23,7 @@ from ham.embeddings.recordings import Cuts, RandomChunks
 from ham.embeddings.table import read_embeddings, read_table
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_loss
+from ham.model.directory import pack
 from ham.model.encoder import SpeakerEncoder
 from ham.score.held_aside import read_held_aside
 from tests.killing import command, environment
@@ -98,6 +99,20 @@ def test_training_speech_is_embedded_whole_or_from_random_pieces(
     assert "up to date, 4 training speakers" not in capsys.readouterr().err
     extract_training(trained, "--train_chunk_s", "0.50")
     assert "up to date, 4 training speakers" in capsys.readouterr().err
+
+
+def test_a_model_directory_is_measured_in_place_of_a_training(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extract.main(["--data_dir", f"{trained}/data", "--exp_dir", f"{trained}/exp", "--device", "cpu"])
+    pack(trained / "exp", trained / "model")
+    where = ["--data_dir", f"{trained}/data", "--device", "cpu", "--model", f"{trained}/model"]
+    assert run(extract.main, [*where, "--exp_dir", f"{trained}/measured"]) == 0
+    first, second = (read_embeddings(trained / name / "embeddings.npz") for name in ("exp", "measured"))
+    np.testing.assert_array_equal(first.embeddings, second.embeddings)
+    assert (trained / "measured/config.yaml").read_text() == (trained / "model/config.yaml").read_text()
+    assert run(extract.main, [*where, "--exp_dir", f"{trained}/exp"]) == 2
+    assert "is the experiment of a training; choose another --exp_name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("value", ["-1", "0.01", "nan", "inf", "x"])

@@ -28,6 +28,20 @@ def test_kaldi_fbank_equals_torchaudio(window_type: str, num_samples: int) -> No
     assert_within_noise(found, expected, reference)
 
 
+def test_samples_can_stay_as_they_are() -> None:
+    x = 1e-4 * waveforms(3, 4000)  # so soft that the floor of the energies counts
+    found = build("kaldi_fbank", 64, sample_scale=1.0)(x)
+    expected, reference = (torch.stack([kaldi_one(row / 32768, "hamming", 64) for row in y]) for y in (x, x.double()))
+    assert_within_noise(found, expected, reference)
+    assert (found - build("kaldi_fbank", 64)(x)).abs().max() > 1
+
+
+@pytest.mark.parametrize("value", [0, -1.0, "1", float("nan")])
+def test_another_scale_is_refused(value: object) -> None:
+    with pytest.raises(ConfigError, match="frontend kaldi_fbank: sample_scale: expected "):
+        build("kaldi_fbank", sample_scale=value)
+
+
 def test_another_window_is_refused() -> None:
     with pytest.raises(ConfigError, match="window_type: expected one of hamming, hanning, povey, rectangular"):
         build("kaldi_fbank", window_type="hann")
