@@ -50,3 +50,20 @@ def campplus(dim: int = 192) -> dict[str, Tensor]:
     found |= batch_norm("xvector.out_nonlinear.batchnorm", width)
     found |= weight("xvector.dense.linear", dim, 2 * width, 1)
     return found | batch_norm("xvector.dense.nonlinear.batchnorm", dim, affine=False)
+
+
+def wespeaker_resnet34(dim: int = 256) -> dict[str, Tensor]:
+    """ResNet34 as wespeaker stores it, with the classifier of its training."""
+    torch.manual_seed(4)
+    found, channels = {**weight("conv1", 32, 1, 3, 3), **batch_norm("bn1", 32)}, 32
+    for stage, (blocks, width) in enumerate(((3, 32), (4, 64), (6, 128), (3, 256)), 1):
+        for block in range(blocks):
+            name = f"layer{stage}.{block}"
+            found |= {**weight(f"{name}.conv1", width, channels, 3, 3), **batch_norm(f"{name}.bn1", width)}
+            found |= {**weight(f"{name}.conv2", width, width, 3, 3), **batch_norm(f"{name}.bn2", width)}
+            if channels != width:
+                found |= weight(f"{name}.shortcut.0", width, channels, 1, 1)
+                found |= batch_norm(f"{name}.shortcut.1", width)
+            channels = width
+    found |= {**weight("seg_1", dim, 2 * 256 * 10), "seg_1.bias": torch.randn(dim)}
+    return found | {"projection.weight": torch.randn(11, dim)}

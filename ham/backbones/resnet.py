@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import AttentiveStatisticsPooling, StatisticsPooling
-from ham.schema import check_count, choose
+from ham.backbones.pooling import LEAST_VARIANCE, AttentiveStatisticsPooling, StatisticsPooling
+from ham.schema import check_count, check_number, choose
 
 POOLINGS = ("statistics", "attentive")
 """Temporal statistics pooling as published, or attentive statistics pooling with global context."""
@@ -79,6 +79,7 @@ class ResNet(Backbone):
         embedding_dim: ``D``.
         width: channels of the first stage.
         pooling: one of ``POOLINGS``.
+        least_variance: floor of the variance over time, above 0, in ``statistics`` pooling; public models have 1e-7.
 
     Attributes:
         num_blocks: blocks of each stage.
@@ -86,7 +87,10 @@ class ResNet(Backbone):
 
     num_blocks: ClassVar[tuple[int, int, int, int]]
 
-    def __init__(self, num_mel_bins: int, embedding_dim: int, *, width: int = 32, pooling: str = "statistics") -> None:
+    def __init__(
+        self, num_mel_bins: int, embedding_dim: int, *, width: int = 32, pooling: str = "statistics",
+        least_variance: float = LEAST_VARIANCE,
+    ) -> None:  # fmt: skip
         super().__init__(num_mel_bins, embedding_dim)
         width = check_count(self._place("width"), width)
         pooling = choose(self._place("pooling"), pooling, POOLINGS)
@@ -99,8 +103,12 @@ class ResNet(Backbone):
                 self.blocks.append(BasicBlock(channels, width << stage, stride if index == 0 else 1))
                 channels = width << stage
             num_bands = -(-num_bands // stride)
-        pool = StatisticsPooling if pooling == "statistics" else AttentiveStatisticsPooling
-        self.pooling = pool(channels * num_bands)
+        least_variance = check_number(self._place("least_variance"), least_variance, above=0.0)
+        self.pooling: StatisticsPooling | AttentiveStatisticsPooling
+        if pooling == "statistics":
+            self.pooling = StatisticsPooling(channels * num_bands, least_variance)
+        else:
+            self.pooling = AttentiveStatisticsPooling(channels * num_bands)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
         # The memory order in which CPUs and tensor cores convolve fastest; state dictionaries do not see it.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

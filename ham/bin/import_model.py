@@ -31,8 +31,6 @@ def main(argv: Sequence[str]) -> None:
         force=options.force,
     )
     layout = found.imported["layout"]
-    tensors = len(found.state["backbone"])
-    logger.info("%s: layout %s, all %d tensors are in their places", options.file, layout, tensors)
     if not found.licence:
         logger.info("%s: without licence of the weights, which --licence states", options.out)
     logger.info("%s: read it, it is what others see", options.out / CARD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pickle
 import shlex
 import warnings
@@ -26,6 +27,8 @@ from ham.model.layouts import LAYOUTS, Layout
 from ham.schema import choose
 from ham.words import clip, count
 
+logger = logging.getLogger(__name__)
+
 NESTED = ("state_dict", "model")
 """Where the state dict is, in files that hold more beside it."""
 
@@ -46,6 +49,7 @@ class Fit:
         missing: names of weights that the file lacks.
         unknown: names of tensors that the layout does not know.
         reshaped: names, and shapes expected and found, of weights of other sizes.
+        left_out: names of tensors of the training's classifier.
     """
 
     layout: Layout
@@ -54,6 +58,7 @@ class Fit:
     missing: Sequence[str]
     unknown: Sequence[str]
     reshaped: Sequence[str]
+    left_out: Sequence[str]
 
     @property
     def whole(self) -> bool:
@@ -94,6 +99,9 @@ def import_model(
     tensors = read_tensors(file)
     found = fitting(file, tensors, layout)
     refuse_not_finite(file, tensors, AGAIN)
+    logger.info("%s: layout %s, %s in their places", file, found.layout.name, count(len(found.backbone), "tensor"))
+    if found.left_out:
+        logger.info("%s: left out, the training's classifier: %s", file, clip(", ".join(found.left_out)))
     contents = _contents(file, out, found, licence=licence, data_licence=data_licence)
     write_directory(contents, out, force=force)
     return contents
@@ -192,8 +200,10 @@ def compare(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
             reshaped.append(f"{names[name]}: expected {tuple(weight.shape)}, found {tuple(value.shape)}")
         else:
             found[name] = value.to(weight.dtype).reshape(weight.shape)
-    unknown = sorted({*tensors} - {*names.values()})
-    return Fit(layout, config, found, missing, unknown, reshaped)
+    further = sorted({*tensors} - {*names.values()})
+    left_out = [name for name in further if layout.classifier and name.startswith(layout.classifier)]
+    unknown = [name for name in further if name not in left_out]
+    return Fit(layout, config, found, missing, unknown, reshaped, left_out)
 
 
 def there(layout: Layout, names: Mapping[str, Any]) -> dict[str, str]:

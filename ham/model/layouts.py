@@ -6,11 +6,12 @@ weight of either side has its counterpart or is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from ham.backbones.campplus import CamPlusPlus
+from ham.backbones.resnet import ResNet34
 from ham.config import BackboneConfig, FrontendConfig
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -27,6 +28,7 @@ class Layout:
         frontend: what the network was fed.
         backbone: the network, with the sizes that shapes tell; those of the published one where they do not.
         modules: module here and module there, for every module of the network that has weights.
+        classifier: beginning of the names of the training's classifier, which some files hold; it is left out.
     """
 
     name: str
@@ -34,6 +36,7 @@ class Layout:
     frontend: FrontendConfig
     backbone: Callable[[Shapes], BackboneConfig]
     modules: Callable[[], Iterator[tuple[str, str]]]
+    classifier: str | None = None
 
 
 def _campplus(shapes: Shapes) -> BackboneConfig:
@@ -41,13 +44,22 @@ def _campplus(shapes: Shapes) -> BackboneConfig:
     return BackboneConfig(CamPlusPlus.name, shapes.get("xvector.dense.linear.weight", (192,))[0])
 
 
+def _residual(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A first convolution, then stages of so many residual blocks: here in one row, there by stage."""
+    yield from ((f"{prefix}stem", f"{prefix}conv1"), (f"{prefix}stem_norm", f"{prefix}bn1"))
+    places = [(stage, block) for stage, number in enumerate(stages, 1) for block in range(number)]
+    for index, (stage, block) in enumerate(places):
+        own, there = f"{prefix}blocks.{index}", f"{prefix}layer{stage}.{block}"
+        for number in (1, 2):
+            yield from (
+                (f"{own}.conv{number}", f"{there}.conv{number}"),
+                (f"{own}.norm{number}", f"{there}.bn{number}"),
+            )
+        yield f"{own}.shortcut", f"{there}.shortcut"
+
+
 def _campplus_modules() -> Iterator[tuple[str, str]]:
-    yield from (("head.stem", "head.conv1"), ("head.stem_norm", "head.bn1"))
-    for index in range(4):
-        there = f"head.layer{index // 2 + 1}.{index % 2}"
-        for own, name in (("conv1", "conv1"), ("norm1", "bn1"), ("conv2", "conv2"), ("norm2", "bn2")):
-            yield f"head.blocks.{index}.{own}", f"{there}.{name}"
-        yield f"head.blocks.{index}.shortcut", f"{there}.shortcut"
+    yield from _residual((2, 2), "head.")
     yield from (("head.last", "head.conv2"), ("head.last_norm", "head.bn2"))
     yield from (("first", "xvector.tdnn.linear"), ("first_norm", "xvector.tdnn.nonlinear.batchnorm"))
     for block, layers in enumerate(CamPlusPlus.options()["layers"]):
@@ -67,6 +79,17 @@ def _campplus_modules() -> Iterator[tuple[str, str]]:
     yield from (("embed", "xvector.dense.linear"), ("embedding_norm", "xvector.dense.nonlinear.batchnorm"))
 
 
+def _wespeaker_resnet34(shapes: Shapes) -> BackboneConfig:
+    """Embeddings of 256 numbers and 32 channels, but where the file says others."""
+    width, dim = (shapes.get(name, (usual,))[0] for name, usual in (("conv1.weight", 32), ("seg_1.weight", 256)))
+    return BackboneConfig(ResNet34.name, dim, {"width": width, "least_variance": 1e-7})
+
+
+def _wespeaker_resnet34_modules() -> Iterator[tuple[str, str]]:
+    yield from _residual(ResNet34.num_blocks)
+    yield "embed", "seg_1"
+
+
 _LAYOUTS = (
     Layout(
         "campplus",
@@ -74,6 +97,14 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80, {"window_type": "povey", "sample_scale": 1.0}),
         _campplus,
         _campplus_modules,
+    ),
+    Layout(
+        "wespeaker_resnet34",
+        "wespeaker's ResNet34",
+        FrontendConfig("kaldi_fbank", 80),
+        _wespeaker_resnet34,
+        _wespeaker_resnet34_modules,
+        classifier="projection.",
     ),
 )
 

@@ -17,7 +17,7 @@ from ham.model.directory import load_directory, pack, read_directory, unpack
 from ham.model.imported import import_model
 from ham.model.load import load
 from ham.train.initial import read_initial
-from tests.public_models import campplus
+from tests.public_models import campplus, wespeaker_resnet34
 from tests.tiny_system import write_model
 
 
@@ -130,6 +130,24 @@ def test_what_is_no_file_of_torch_is_said(tmp_path: Path, imported: Path, monkey
     with pytest.raises(ConfigError, match=r"--layout: expected one of campplus.*, found 'camplus'; did you mean"):
         import_model(Path("nothing.pt"), Path("out"), "camplus")
     assert not Path("was_run").exists()
+
+
+def test_the_layout_is_found_and_a_classifier_left_out(
+    tmp_path: Path, state: dict[str, torch.Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.save(wespeaker_resnet34(), tmp_path / "x.pt")
+    with caplog.at_level("INFO"):
+        found = import_model(tmp_path / "x.pt", tmp_path / "out")
+    assert found.imported["layout"] == "wespeaker_resnet34"
+    assert "left out, the training's classifier: projection.weight" in caplog.text
+    assert load_directory(tmp_path / "out", "cpu").embedding_dim == 256
+    with pytest.raises(
+        ConfigError, match=r"does not fit the layout campplus: 0 fit, .*; it is one of --layout wespeaker"
+    ):
+        import_model(tmp_path / "x.pt", tmp_path / "other", "campplus")
+    torch.save(_renamed(state), tmp_path / "y.pt")
+    with pytest.raises(ConfigError, match=r"fit the layout wespeaker_resnet34: .*; nearest is campplus: 936 fit"):
+        import_model(tmp_path / "y.pt", tmp_path / "other", "wespeaker_resnet34")
 
 
 def test_a_training_can_start_from_it(imported: Path) -> None:
