@@ -22,6 +22,7 @@ COMMANDS = {
     "identify": ("ham.bin.identify", "who of the enrolled speakers speaks?"),
     "remove": ("ham.bin.remove", "remove enrolled speakers"),
     "list": ("ham.bin.enrolled", "who is enrolled"),
+    "demo": ("ham.bin.demo", "a page to try a model in the browser"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 
