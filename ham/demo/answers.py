@@ -45,7 +45,7 @@ class Answers:
 
     def __init__(self, encoder: SpeakerEncoder, database: Path) -> None:
         self.encoder = encoder
-        self._database = database
+        self.database = database
         self._key = ModelKey(encoder.fingerprint, encoder.embedding_dim)
         with SpeakerDatabase(database, self._key, write=True, create=True):
             pass
@@ -97,7 +97,7 @@ class Answers:
             raise DataError(f"not enrolled: {heard.quality.problems[0].text}")
         embedding = self.encoder.embed((heard.samples, SAMPLE_RATE))
         recording = Recording("ham demo", heard.audio, heard.quality.duration_s, embedding)
-        with SpeakerDatabase(self._database, self._key, write=True) as known:
+        with SpeakerDatabase(self.database, self._key, write=True) as known:
             others = [holder for holder in known.holders(heard.audio) if holder != name]
             return {"name": name, "added": known.add({name: [recording]}), "others": others}
 
@@ -112,7 +112,7 @@ class Answers:
             DataError: if it cannot be read.
             ConfigError: if there is no such threshold.
         """
-        with SpeakerDatabase(self._database, self._key) as known:
+        with SpeakerDatabase(self.database, self._key) as known:
             search = Search(known.gallery())
         decisions, num_known = self.encoder.decisions, len(search.gallery.names)
         chosen = choose_list_threshold(None, decisions, num_known)
@@ -126,13 +126,13 @@ class Answers:
         Raises:
             ConfigError: if one is not enrolled.
         """
-        with SpeakerDatabase(self._database, self._key, write=True) as known:
+        with SpeakerDatabase(self.database, self._key, write=True) as known:
             known.remove(names)
         return {"removed": list(names)}
 
     def speakers(self) -> dict[str, Any]:
         """Who is enrolled."""
-        with SpeakerDatabase(self._database, self._key) as known:
+        with SpeakerDatabase(self.database, self._key) as known:
             return {"speakers": [one._asdict() for one in known.speakers()]}
 
     def _heard(self, content: bytes) -> Heard:

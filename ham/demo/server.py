@@ -24,6 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
@@ -156,6 +157,7 @@ class Handler(BaseHTTPRequestHandler):
 
     server: Server
     server_version, sys_version = "ham", ""
+    default_request_version = "HTTP/1.0"  # a reply without a head, as to HTTP/0.9, says no status
 
     def setup(self) -> None:
         """Read with a limit of time."""
@@ -170,7 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         except RefusalError as refusal:
             self._refuse(refusal.status, str(refusal), refusal.headers)
         except HamError as error:
-            self._refuse(400, str(error))
+            self._refuse(400, str(error).removeprefix(f"{self.server.answers.database}: "))
 
     def do_POST(self) -> None:
         """The same; :meth:`_answer` knows which method a place wants."""
@@ -267,7 +269,7 @@ class Handler(BaseHTTPRequestHandler):
             message: what is wrong.
             explain: more of it.
         """
-        self._refuse(int(code), message or explain or "the request cannot be understood")
+        self._refuse(code, message or explain or HTTPStatus(code).phrase)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing of requests that were answered; :meth:`_refuse` tells of the others."""

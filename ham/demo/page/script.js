@@ -109,7 +109,7 @@ function paint(side) {
   [field.width, field.height] = [columns, rows];
   points.fillStyle = colour; // the ground shines through where it is quiet, so that one picture does for light and dark
   for (let at = 0; at < bytes.length; at++) {
-    points.globalAlpha = (bytes.charCodeAt(at) / 255) ** 2;
+    points.globalAlpha = (bytes.charCodeAt(at) / 255) ** 1.5;
     points.fillRect(at % columns, rows - 1 - Math.floor(at / columns), 1, 1);
   }
 }
