@@ -66,6 +66,7 @@ function take(side, file, name) {
   const card = find("#" + side), said = find(".said", card);
   delete recordings[side];
   find(".heard", card).hidden = true;
+  for (const answer of [find("#answer"), find("#said")]) answer.replaceChildren(); // they were of other recordings
   return during(null, said, "Listening …", async () => {
     if (!AS_IT_IS.test(name)) {
       file = await toWav(file).catch(() => {
@@ -275,6 +276,7 @@ for (const side of ["A", "B"]) {
   if (!navigator.mediaDevices) find(".said", card).textContent = "To record, open the page at localhost; files can be chosen anywhere.";
 }
 find("#verify").addEventListener("click", verify);
+find("#threshold")?.addEventListener("change", () => find("#answer").childElementCount && verify());
 find("#identify").addEventListener("click", identify);
 find("#known").addEventListener("submit", enrol);
 find("#known").addEventListener("change", refresh);
