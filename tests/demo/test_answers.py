@@ -55,18 +55,14 @@ def test_they_are_those_of_the_commands(answers: Answers, command: Command, mode
         key: expected[key] for key in ("name", "threshold", "threshold_from", "candidates")
     }
     assert found["name"] == "Ada"
-    assert answers.speakers()["speakers"] == [
-        {**one, "enrolled": theirs["enrolled"]}
-        for one, theirs in zip(
-            command("list", "--db", str(answers.database))["speakers"], answers.speakers()["speakers"], strict=True
-        )
-    ]
+    assert answers.speakers()["speakers"] == command("list", "--db", str(answers.database))["speakers"]
 
 
 def test_the_same_recording_does_not_count_again(answers: Answers) -> None:
-    answers.enrol(wav(), "Ada")
-    assert answers.enrol(wav(form="FLAC"), "Ada") == {"name": "Ada", "added": 0, "others": []}
-    assert answers.enrol(wav(), "Bob") == {"name": "Bob", "added": 1, "others": ["Ada"]}
+    samples = (32767 * voice()).astype(np.int16)
+    answers.enrol(wav(samples), "Ada")
+    assert answers.enrol(wav(samples, form="FLAC"), "Ada") == {"name": "Ada", "added": 0, "others": []}
+    assert answers.enrol(wav(samples), "Bob") == {"name": "Bob", "added": 1, "others": ["Ada"]}
 
 
 def test_what_is_not_fit_to_know_somebody_by_is_not_enrolled(answers: Answers) -> None:
@@ -115,5 +111,5 @@ def test_every_form_is_read_by_its_content(form: str) -> None:
 
 def test_two_hundred_channels_are_refused_before_they_are_decoded() -> None:
     many = wav(np.zeros((310_000, 200), np.int16), subtype="PCM_U8", form="WAVEX")
-    with pytest.raises(DataError, match="^the recording: expected at most 10 minutes"):
+    with pytest.raises(DataError, match=r"^the recording: expected at most 10 minutes"):
         read(many, "the recording")

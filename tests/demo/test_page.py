@@ -103,7 +103,7 @@ def test_speech_is_recorded(browser: Browser, server: Server) -> None:
     browser.click("#A .record")
     browser.wait_for(HEARD.format("A"))
     assert browser.text("#A .said") == "Recorded here"
-    assert 2.5 < browser.run("document.querySelector('#A audio').duration") < 10
+    browser.wait_for("document.querySelector('#A audio').duration > 2.5")
     assert browser.text("#A .record").split() == ["Record", "A"]
 
 

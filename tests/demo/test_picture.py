@@ -28,7 +28,8 @@ def test_a_tone_is_one_band(hertz: float) -> None:
 def test_levels_are_decibels_below_the_loudest() -> None:
     quiet, loud = tone(1000, level=0.005), tone(1000, level=0.5)
     levels = spectrogram(np.concatenate([loud, quiet]), 100).max(axis=0)
-    assert levels[25] == 255
+    assert levels.max() == 255
+    assert levels[25] == pytest.approx(255, abs=2)
     assert levels[75] == pytest.approx(255 * (1 - 40 / RANGE_DB), abs=2)
 
 
