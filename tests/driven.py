@@ -142,13 +142,13 @@ class Browser:
         node = self("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self("DOM.setFileInputFiles", nodeId=node, files=[str(file) for file in files])
 
-    def picture(self, path: Path) -> None:
-        """The whole page as PNG."""
-        height = self.run("document.documentElement.scrollHeight")
-        width = self.run("innerWidth")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 1}
+    def picture(self, until: str = "body", scale: float = 1) -> bytes:
+        """The page as PNG, from its beginning to the end of an element."""
+        end = f"document.querySelector({json.dumps(until)}).getBoundingClientRect().bottom"
+        width, height = self.run(f"[innerWidth, Math.ceil(scrollY + {end})]")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
         shot = self("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(shot["data"]))
+        return base64.b64decode(shot["data"])
 
     def asked(self) -> list[str]:
         """Addresses of whatever the page has fetched."""

@@ -5,6 +5,7 @@ The page is for this machine alone unless --host says otherwise. Ctrl-C ends it.
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def main(argv: Sequence[str]) -> None:
         with Server(options.host, options.port, Answers(encoder, database), render(encoder, keeps)) as server:
             answer(options, {"url": server.url}, f"{server.url} (Ctrl-C ends it)")
             sys.stdout.flush()  # whoever reads it through a pipe waits for it
+            # or a SIGTERM would leave the temporary database behind
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
             server.serve_forever()
 
 

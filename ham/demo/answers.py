@@ -22,11 +22,11 @@ from ham.enrolment.search import Search
 from ham.errors import DataError
 from ham.model.encoder import SpeakerEncoder
 
-LONGEST_S = 600.0
+LONGEST_S = 300.0
 """Seconds of a recording; a network needs memory for all of it at once."""
 
-MOST_SAMPLES = 60_000_000
-"""Of all channels together, before the rate is converted: 10 minutes of 48 kHz stereo, 240 MB."""
+MOST_SAMPLES = 30_000_000
+"""Of all channels together, before the rate is converted: 5 minutes of 48 kHz stereo, 120 MB."""
 
 CANDIDATES = 3
 """Enrolled speakers who are shown, the most alike first."""

@@ -36,7 +36,7 @@ from ham.words import clip
 logger = logging.getLogger(__name__)
 
 MOST_BYTES = 50_000_000
-"""Of a question's body: 10 minutes of 16-bit mono at 41 kHz, or of stereo as mp3, many times over."""
+"""Of a question's body: two recordings of 4 minutes, as 16-bit mono at 48 kHz, are 46 MB."""
 
 MOST_QUESTIONS = 8
 """Bodies in memory at once."""
@@ -143,10 +143,9 @@ class Server(socketserver.ThreadingTCPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """One line for a client who left; for a bug its traceback, but not to the client."""
-        del client_address
         error = sys.exc_info()[1]
         if isinstance(error, OSError):
-            logger.warning("a client left before its answer (%s)", error.strerror or error)
+            logger.warning("%s left before its answer (%s)", client_address[0], error.strerror or error)
             return
         logger.exception("a bug in the demo")
         request.sendall(b'HTTP/1.0 500 \r\nContent-Type: application/json\r\n\r\n{"error": "a bug in the demo"}')
@@ -222,8 +221,8 @@ class Handler(BaseHTTPRequestHandler):
         if len(lengths) > 1 or not (lengths[0].isascii() and lengths[0].isdecimal()):
             raise RefusalError(400, f"expected one number in Content-Length, found {clip(', '.join(lengths))}")
         if len(lengths[0]) > 18 or int(lengths[0]) > MOST_BYTES:
-            limits = f"{MOST_BYTES // 1_000_000} MB and {LONGEST_S / 60:.0f} minutes"
-            raise RefusalError(413, f"the recording is too large: expected at most {limits}; cut it or compress it")
+            limits = f"{MOST_BYTES // 1_000_000} MB in all and {LONGEST_S / 60:.0f} minutes each"
+            raise RefusalError(413, f"too large: expected recordings of at most {limits}; cut or compress them")
         return int(lengths[0])
 
     def _body(self, expected: int) -> bytes:

@@ -52,14 +52,15 @@ def ask(url: str, path: str, body: bytes) -> int:
     return connection.getresponse().status
 
 
-def test_it_says_where_it_is_and_ctrl_c_ends_it_without_a_trace(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_ends_without_a_trace(model: Path, tmp_path: Path, ending: signal.Signals) -> None:
     with running(model, tmp_path) as (process, line):
         url = line.removesuffix(" (Ctrl-C ends it)")
         assert urlsplit(url).hostname == "127.0.0.1"
         assert ask(url, "/enrol?name=Ada", wav()) == 200
         assert list(tmp_path.glob("ham_demo_*/speakers.db"))
         with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)):  # who says nothing keeps nobody
-            process.send_signal(signal.SIGINT)
+            process.send_signal(ending)
             out, err = process.communicate(timeout=PATIENCE_S)
         assert (process.returncode, out, err) == (130, "", "error: interrupted\n")
     assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 
 const LONGEST_RECORDING_S = 60;
 const RATE = 48000; // of what is recorded, as a file; the server converts it as it does any other
+const AS_IT_SOUNDS = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 const ATTEMPTS = 5; // to ask a server that is busy
 const AS_IT_IS = /\.(wav|flac|ogg|mp3|m4a)$/i; // what the server reads; anything else the browser must convert
 
@@ -122,7 +123,7 @@ async function record(side) {
   if (recorder) return recorder.stop();
   let stream;
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_SOUNDS });
   } catch {
     return said.replaceChildren(make("span", "The browser gives no microphone: allow it, or choose a file.", "problem"));
   }
