@@ -33,12 +33,11 @@ def main(argv: Sequence[str]) -> None:
     encoder = load_model(options)
     with TemporaryDirectory(prefix="ham_demo_") as folder:
         database = options.db or Path(folder) / "speakers.db"
-        keeps = f"in {options.db.resolve()}" if options.db else "until this demo ends"
+        keeps = f"in the file {options.db.name}" if options.db else "until this demo ends"
         with Server(options.host, options.port, Answers(encoder, database), render(encoder, keeps)) as server:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the temporary database would stay behind
             answer(options, {"url": server.url}, f"{server.url} (Ctrl-C ends it)")
             sys.stdout.flush()  # whoever reads it through a pipe waits for it
-            # or a SIGTERM would leave the temporary database behind
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
             server.serve_forever()
 
 
