@@ -26,6 +26,7 @@ COMMANDS = {
     "pack": ("ham.bin.pack", "an experiment as one folder that can be given away"),
     "publish": ("ham.bin.publish", "such a folder at the Hugging Face hub"),
     "export": ("ham.bin.export", "the model as one ONNX or torch.export file"),
+    "demo": ("ham.bin.demo", "a page to try a model in the browser"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 
