@@ -29,15 +29,18 @@ num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
 init_from=       # stage 4: start from trained weights, of an experiment's folder, a checkpoint or a model directory
 lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
+profile=false    # stage 4: train nothing, only show where the time of a step goes
 check=decode     # stage 2: decode every recording, or believe its header
 verify=false     # stage 3: read the stores again and compare the checksum of every recording
 max_bad_train_files=0 # stage 2: unreadable training recordings that are left out instead of refused
 batch_size=16    # stage 5: utterances of a batch; does not change the embeddings
-format=npz       # stage 5: ark writes the embeddings in Kaldi's format as well
+format=npz       # stage 5: ark, csv or parquet writes the embeddings in that format as well
 backends="cosine hyperbolic" # stages 5, 6: these, cosine+mean+as_norm, fusion and others (docs/scoring.md), or all
 cohort_utts=0    # stage 5: utterances of each training speaker in the cohort's mean; 0: all
 train_chunk_s=0  # stage 5: seconds of each training utterance that mean, cohort and calibration embed, at random; 0: all
 top_n=300        # stage 6: highest scores against the cohort that as_norm keeps; 0: a third of the cohort, at most 300
+durations=       # stages 5, 6: error rates of test utterances cut to so many seconds, "1 2 3 5"
+score_labels=false # stage 6: write target or nontarget behind each score, as wespeaker's metrics read them
 geometry=true    # stage 7: measure and draw the embeddings' geometry as well
 enrol=average    # stages 5, 6: models of several recordings: mean of the embeddings, or concatenate the recordings
 musan=           # unpacked MUSAN; without it coloured noise and babble of the training speakers
@@ -47,8 +50,8 @@ test_roots=      # speech to test on, "A B"
 data_dir=        # folder of data directories and stores; default egs/<corpus>/data
 exp_root=        # folder of the experiments; default egs/<corpus>/exp
 option_names=(corpus stage stop_stage config loss set exp_name seed data_seed device num_gpus nnodes rdzv num_workers resume init_from
-  lm_set check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n geometry enrol musan rirs train_roots
-  test_roots data_dir exp_root)
+  lm_set profile check verify max_bad_train_files batch_size format backends cohort_utts train_chunk_s top_n durations score_labels geometry
+  enrol musan rirs train_roots test_roots data_dir exp_root)
 
 # show_option NAME: its meaning, the comment behind its default in the corpus's variables or here, and its value.
 show_option() {
@@ -106,7 +109,11 @@ fi
 [ "$top_n" -ne 1 ] || fail 2 "run.sh: --top_n: expected 0 or at least 2, found $top_n"
 [ "$batch_size" -ge 1 ] && [ "$num_workers" -ge 1 ] || fail 2 "run.sh: --batch_size and --num_workers: expected at least 1"
 [ "$nnodes" -eq 1 ] || [ -n "$rdzv" ] || fail 2 "run.sh: --nnodes $nnodes: expected --rdzv HOST:PORT, one of the machines"
-[[ $format == npz || $format == ark ]] || fail 2 "run.sh: --format: expected npz or ark, found '$format'"
+[[ $format =~ ^(npz|ark|csv|parquet)$ ]] || fail 2 "run.sh: --format: expected npz, ark, csv or parquet, found '$format'"
+[[ $durations =~ ^([0-9]+(\.[0-9]+)?[ ,]*)*$ ]] ||
+  fail 2 "run.sh: --durations: expected seconds such as \"1 2 3 5\", found '$durations'"
+[[ $score_labels == true || $score_labels == false ]] ||
+  fail 2 "run.sh: --score_labels: expected true or false, found '$score_labels'"
 [[ $enrol == average || $enrol == concatenate ]] || fail 2 "run.sh: --enrol: expected average or concatenate, found '$enrol'"
 [[ $check == decode || $check == header ]] || fail 2 "run.sh: --check: expected decode or header, found '$check'"
 command=./run.sh # what results name; where stage 8 calls this script again, the first call
@@ -191,10 +198,12 @@ if [ "$stage" -le 3 ] && [ "$stop_stage" -ge 3 ]; then
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 4 ]; then
-  log "stage 4: train in $exp_dir (log: train.jsonl, curves: tensorboard --logdir $exp_dir/tensorboard)"
+  printf -v curves '%q ' "$(type -P tensorboard)" --logdir "$exp_dir/tensorboard"
+  log "stage 4: train in $exp_dir (log: train.jsonl), curves: ${curves% }"
   ham train --data_dir "$data_dir" --exp_dir "$exp_dir" --seed "$seed" --device "$device" \
-    --resume "$resume" --init_from "$init_from" --command "$command" --musan "$musan" --rirs "$rirs" --backends "$backends" --top_n "$top_n" \
-    "${processes[@]}" "${system[@]}"
+    --resume "$resume" --init_from "$init_from" --profile "$profile" --command "$command" --musan "$musan" --rirs "$rirs" \
+    --backends "$backends" --top_n "$top_n" "${processes[@]}" "${system[@]}"
+  [ "$profile" != true ] || exit 0
 fi
 
 if [ "$stage" -le 4 ] && [ "$stop_stage" -ge 5 ] && ! compgen -G "$data_dir/test/*/*/trials" >/dev/null; then
@@ -206,12 +215,13 @@ if [ "$stage" -le 5 ] && [ "$stop_stage" -ge 5 ]; then
   log "stage 5: average checkpoints, embed the test utterances, in $exp_dir"
   ham extract --data_dir "$data_dir" --exp_dir "$exp_dir" --device "$device" --num_gpus "$num_gpus" \
     --batch_size "$batch_size" --format "$format" --enrol "$enrol" --backends "$backends" --cohort_utts "$cohort_utts" \
-    --train_chunk_s "$train_chunk_s"
+    --train_chunk_s "$train_chunk_s" --durations "$durations"
 fi
 
 if [ "$stage" -le 6 ] && [ "$stop_stage" -ge 6 ]; then
   log "stage 6: score the trials, in $exp_dir/scores"
-  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --backends "$backends" --top_n "$top_n"
+  ham score --data_dir "$data_dir" --exp_dir "$exp_dir" --enrol "$enrol" --backends "$backends" --top_n "$top_n" \
+    --durations "$durations" --score_labels "$score_labels"
 fi
 
 if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then

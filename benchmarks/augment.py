@@ -43,18 +43,19 @@ class Fixed:
         self._turns = turns
         self._turn = 0
 
-    def sample(self, num: int, *_: Any) -> Tensor:
-        """Give the next tensor."""
+    def draw(self, wanted: int | Tensor, *_: Any) -> Tensor:
+        """Give the next tensor, for a number of rooms or for the numbers of noises."""
         self._turn += 1
+        num = wanted if isinstance(wanted, int) else len(wanted)
         return self._turns[(self._turn - 1) % len(self._turns)][:num]
+
+    def make(self, drawn: Tensor, *_: Any) -> Tensor:
+        """Nothing is left to do."""
+        return drawn
 
     def pick(self, num: int, num_files: int, *_: Any) -> Tensor:
         """Number the noises; the numbers mean nothing."""
         return torch.zeros(num, num_files, dtype=torch.int64)
-
-    def read(self, picks: Tensor, *_: Any) -> Tensor:
-        """Give the next tensor."""
-        return self.sample(len(picks))
 
 
 def loop_convolve(wave: Array, response: Array) -> Array:
@@ -125,14 +126,12 @@ def loop_augment(waves: Array, labels: Array, draw: np.random.Generator) -> Arra
     return np.stack(rows)
 
 
-def median_ms(work: Callable[[], object], repeats: int, device: torch.device) -> float:
+def median_ms(work: Callable[[], object], repeats: int) -> float:
     """Median wall-clock time of a piece of work after one call to warm up."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
         work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
         times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times[1:])
 
@@ -141,25 +140,24 @@ class Benchmark:
     """The batch that all rows of the table work on, and the rows measured so far."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.device = torch.device(options.device)
         self.repeats: int = options.repeats
-        self.generator = torch.Generator(self.device).manual_seed(0)
+        self.generator = torch.Generator().manual_seed(0)
         self.shape = (options.num_crops, options.num_samples)
         self.waves = 0.1 * self.normal(*self.shape)
-        self.labels = torch.arange(options.num_crops, device=self.device)
+        self.labels = torch.arange(options.num_crops)
         self.rows: list[dict[str, Any]] = []
 
     def normal(self, *shape: int) -> Tensor:
-        """Normal numbers on the device."""
-        return torch.randn(shape, generator=self.generator, device=self.device)
+        """Normal numbers."""
+        return torch.randn(shape, generator=self.generator)
 
     def add(
         self, name: str, batched: Callable[[], Tensor], loop: Callable[[], Array] | None, *, same: bool = True
     ) -> None:
         """Measure one row of the table."""
-        row: dict[str, Any] = {"name": name, "batched_ms": median_ms(batched, self.repeats, self.device)}
+        row: dict[str, Any] = {"name": name, "batched_ms": median_ms(batched, self.repeats)}
         if loop is not None:
-            row["loop_ms"] = median_ms(loop, max(1, self.repeats // 5), torch.device("cpu"))
+            row["loop_ms"] = median_ms(loop, max(1, self.repeats // 5))
             row["ratio"] = row["loop_ms"] / row["batched_ms"]
             if same:
                 row["difference"] = float(np.abs(batched().cpu().numpy() - loop()).max())
@@ -167,7 +165,7 @@ class Benchmark:
 
     def mixing(self) -> None:
         """The same material mixed in both ways."""
-        crops, everyone = Crops(self.waves, self.labels), torch.arange(self.shape[0], device=self.device)
+        crops, everyone = Crops(self.waves, self.labels), torch.arange(self.shape[0])
         waves = self.waves.cpu().numpy()
         rooms = normalise_energy(self.normal(self.shape[0], TAPS))
         turns = [self.normal(*self.shape) for _ in range(VOICES)]
@@ -224,7 +222,6 @@ def parse() -> argparse.Namespace:
         description=__doc__.splitlines()[0] if __doc__ else None,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--device", default="cpu", help="where the batch lives; the loop is always on the processor")
     parser.add_argument("--num_crops", type=int, default=128, help="crops of a batch, 9 or more")
     parser.add_argument("--num_samples", type=int, default=32240, help="samples of a crop")
     parser.add_argument("--repeats", type=int, default=10, help="measurements of each row, of which the median")
@@ -240,16 +237,11 @@ def main() -> None:
     benchmark = Benchmark(options)
     benchmark.mixing()
     benchmark.drawing()
-    on = (
-        torch.cuda.get_device_name(options.device)
-        if benchmark.device.type == "cuda"
-        else platform.processor() or platform.machine()
-    )
-    print(f"{options.num_crops} crops of {options.num_samples} samples on {options.device} ({on}), ", end="")
+    on = platform.processor() or platform.machine()
+    print(f"{options.num_crops} crops of {options.num_samples} samples ({on}), ", end="")
     print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, numpy {np.__version__}")
     print(table(benchmark.rows))
     report = {
-        "device": options.device,
         "hardware": on,
         "threads": torch.get_num_threads(),
         "num_crops": options.num_crops,

@@ -91,7 +91,8 @@ def measure_speed(num_speakers: int, dim: int, cohort_size: int) -> tuple[dict[s
 
 def mean_direction(embeddings: Array) -> Array:
     """What stands for a speaker."""
-    return unit(unit(embeddings).mean(axis=0, keepdims=True))[0]
+    mean: Array = unit(unit(embeddings).mean(axis=0, keepdims=True))[0]
+    return mean
 
 
 def measure_errors(
@@ -105,7 +106,7 @@ def measure_errors(
         num_enrol: recordings that enrol a speaker.
     """
     rates: dict[str, list[list[float]]] = {}
-    sizes = []
+    sizes: list[int] = []
     for draw in range(NUM_DRAWS):
         order = np.random.default_rng(draw).permutation(len(speakers))
         known, strangers, third = ([speakers[n] for n in part] for part in np.array_split(order, 3))
@@ -123,7 +124,8 @@ def measure_errors(
         truth = [str(n) for n, rows in enumerate(known) for _ in rows[num_enrol:]]
         sets = [np.concatenate(rows) for rows in ([rows[num_enrol:] for rows in known], strangers, third)]
         for name, search in searches.items():
-            rates.setdefault(name, []).append(_rates(truth, *(search(one, 10) for one in sets[:2]), gallery, sets[2]))
+            own, others = (search(probes, 10) for probes in sets[:2])
+            rates.setdefault(name, []).append(_rates(truth, own, others, gallery, sets[2]))
     columns = ("P@1", "P@10", "FNIR", "strangers named", "FNIR by AS-Norm")
     return round(np.mean(sizes)), {
         name: dict(zip(columns, 100 * np.mean(found, axis=0), strict=True)) for name, found in rates.items()

@@ -29,7 +29,7 @@ import torch
 
 TOP = Path(__file__).resolve().parent.parent
 NUM_SPEAKERS, RATE = 5994, 16000
-PRECISIONS = ("bfloat16", "tf32", "float32")
+PRECISIONS = ("bfloat16", "tf32", "float16", "float32")
 TARGETS = {"bfloat16": 6000.0, "tf32": 2500.0}
 """Crops a second of ecapa_tdnn.yaml on an H100."""
 
@@ -55,14 +55,16 @@ def parts(device: str, quick: bool, folder: Path) -> list[Part]:
     own = ("-m", "benchmarks.gpu", "--device", device, *quickly)
 
     def step(config: str, precision: str, cap_s: float, *more: str) -> Part:
-        title = f"step: {config}, {precision}{', compiled' if more else ''}"
+        title = ", ".join([f"step: {config}, {precision}", *(word.strip("-") for word in more)])
         return Part(title, (*own, "--measure", "step", "--config", config, "--precision", precision, *more), cap_s)
 
     losses = ("-m", "benchmarks.losses", "--device", device, "--out", str(folder / "losses.json"), *quickly)
     return [
-        *(step("ecapa_tdnn", precision, 60) for precision in PRECISIONS),
+        *(step("ecapa_tdnn", precision, 60) for precision in PRECISIONS[:2]),
         Part("waiting: ecapa_tdnn, bfloat16, MUSAN and rooms", (*own, "--measure", "waiting"), 90),
         Part("tests that need a GPU", ("-m", "pytest", "-q", "-m", "gpu", "tests"), 90),
+        step("ecapa_tdnn", "bfloat16", 60, "--fused"),
+        *(step("ecapa_tdnn", precision, 60) for precision in PRECISIONS[2:]),
         Part("losses", (*losses, "--settings", "5994", "17982"), 60),
         Part("extraction: ecapa_tdnn", (*own, "--measure", "extraction"), 60),
         step("ecapa_tdnn", "bfloat16", 120, "--compiled"),
@@ -72,6 +74,7 @@ def parts(device: str, quick: bool, folder: Path) -> list[Part]:
         step("resnet34", "tf32", 60),
         Part("losses at 1,000,000 speakers", (*losses, "--settings", "1000000", "--rounds", "3"), 60),
         step("resnet34", "bfloat16", 120, "--compiled"),
+        step("ecapa_tdnn", "bfloat16", 60, "--recompute"),
     ]
 
 
@@ -137,9 +140,8 @@ def read_config(name: str, quick: bool, **train: Any) -> Any:
 
 def set_precision(name: str) -> str:
     """Set what float32 products may be computed in; returns the configuration's word."""
-    torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-    torch.backends.cudnn.allow_tf32 = name == "tf32"
-    return "bfloat16" if name == "bfloat16" else "float32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = name == "tf32"
+    return "float32" if name == "tf32" else name
 
 
 def synchronise(device: torch.device) -> None:
@@ -173,27 +175,32 @@ def build(config: Any, device: torch.device, folder: Path) -> tuple[Any, int]:
 def measure_step(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Crops a second and memory of a whole step on one batch, and the time of its parts."""
     from ham.data.batches import Batch
-    from ham.train.optimisers import build_optimiser
+    from ham.train.crossing import pack
+    from ham.train.draws import step_generator
+    from ham.train.optimisers import build_optimiser, take_step
+    from ham.train.parts import PARTS
+    from ham.train.profile import Stopwatch
 
     device = torch.device(options.device)
-    config = read_config(options.config, options.quick, precision=set_precision(options.precision))
+    chosen = {"compile": options.compiled, "fused": options.fused, "recompute": options.recompute}
+    config = read_config(options.config, options.quick, precision=set_precision(options.precision), **chosen)
     step, _ = build(config, device, folder)
-    if options.compiled:
-        step.backbone.compile()
-    optimiser = build_optimiser(config.optimiser, [*step.backbone.parameters(), *step.loss.parameters()])
+    parameters = [*step.backbone.parameters(), *step.loss.parameters()]
+    optimiser = build_optimiser(config.optimiser, parameters, fused=config.train.fused)
     num_crops = config.data.batch_size
     samples = step.crop_samples if step.speed is None else step.speed.input_samples(step.crop_samples)
-    batch = Batch(
-        torch.randn(num_crops, samples).mul(2000).to(torch.int16),
-        torch.arange(num_crops) % NUM_SPEAKERS,
-        torch.arange(num_crops),
-    )
-    generator = torch.Generator(device).manual_seed(0)
+    rows = torch.randn(num_crops, samples).mul(2000).to(torch.int16)
+    batch = Batch(rows, torch.arange(num_crops) % NUM_SPEAKERS, np.arange(num_crops))
+    packed = pack(step.draws(batch, step_generator(0, 0)))
+    packed = packed.pin_memory() if device.type == "cuda" else packed
 
     def whole() -> None:
+        step.enter("copy")
+        there = packed.to(device).unpack()
         optimiser.zero_grad(set_to_none=True)
-        step(batch, generator).loss.backward()
-        optimiser.step()
+        step.backward(there)
+        step.enter("optimiser")
+        take_step(optimiser, step.scaler, parameters, config.train.clip_grad_norm)
 
     repeats = 2 if options.quick else 10
     first = time.perf_counter()
@@ -202,61 +209,20 @@ def measure_step(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     first = time.perf_counter() - first
     seconds = median_s(whole, device, repeats)
     memory = torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else None
-    found = step_parts(step, batch, generator, device, repeats)
-    found["optimiser"] = median_s(optimiser.step, device, repeats)
+    step.enter = watch = Stopwatch(device)
+    for _ in range(repeats):
+        whole()
+        watch("")
     return {
         "crops_per_s": num_crops * step.views / seconds,
         "step_ms": 1000 * seconds,
         "first_step_s": first,
         "memory_gb": memory,
-        "parts_ms": {name: 1000 * value for name, value in found.items()},
+        "parts_ms": {name: 1000 * watch.seconds[name] / repeats for name in PARTS if name != "waiting"},
+        "gather_ms": 1000 * median_s(lambda: pack(step.draws(batch, step_generator(0, 0))), device, repeats),
         "crops": num_crops * step.views,
         "classes": len(step.loss.weight),
     }
-
-
-def step_parts(
-    step: Any, batch: Any, generator: torch.Generator, device: torch.device, repeats: int
-) -> dict[str, float]:
-    """Seconds of the parts of a step, each by itself."""
-    from ham.data.store import INT16_SCALE
-
-    rows, labels = batch.rows.to(device), batch.labels.to(device)
-    waveforms = rows.float()[:, : step.crop_samples] / INT16_SCALE
-    num_views = step.views
-    with torch.no_grad():
-        features = step.frontend(waveforms)
-    autocast = torch.autocast(device.type, step.precision, enabled=step.precision is not None)
-
-    def backbone() -> None:
-        for _ in range(num_views):
-            with autocast:
-                embeddings = step.backbone(features)
-            embeddings.float().square().mean().backward()
-
-    with torch.no_grad(), autocast:
-        embeddings = step.backbone(features).float()
-
-    def loss() -> None:
-        for _ in range(num_views):
-            step.loss(embeddings.clone().requires_grad_(), labels).loss.backward()
-
-    def front_end() -> None:
-        for _ in range(num_views):
-            step.frontend(waveforms)
-
-    work: dict[str, Callable[[], object]] = {
-        "copy": lambda: batch.rows.to(device),
-        "front end": front_end,
-        "backbone": backbone,
-        "loss": loss,
-    }
-    if step.augmenter is not None:
-        work["augment"] = lambda: step.augmenter(waveforms, labels, generator)
-    if step.speed is not None:
-        full = rows.float() / INT16_SCALE
-        work["speed"] = lambda: step.speed(full, labels, generator, step.crop_samples)
-    return {name: median_s(one, device, repeats) for name, one in work.items()}
 
 
 def measure_waiting(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -345,6 +311,7 @@ def describe(found: dict[str, Any]) -> str:
         return f"not measured: {found['failed']}"
     if "parts_ms" in found:
         by_part = ", ".join(f"{name} {value:.1f}" for name, value in found["parts_ms"].items())
+        by_part += f"; ahead, of one core: drawing and reading {found['gather_ms']:.1f}"
         memory = "" if found["memory_gb"] is None else f", {found['memory_gb']:.1f} GB"
         return f"{found['crops_per_s']:,.0f} crops/s ({found['step_ms']:.1f} ms{memory}; parts, ms: {by_part})"
     if "waiting" in found:
@@ -418,7 +385,8 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--measure", choices=MEASURES, help=argparse.SUPPRESS)
     parser.add_argument("--config", default="ecapa_tdnn", help=argparse.SUPPRESS)
     parser.add_argument("--precision", choices=PRECISIONS, default="float32", help=argparse.SUPPRESS)
-    parser.add_argument("--compiled", action="store_true", help=argparse.SUPPRESS)
+    for name in ("--compiled", "--fused", "--recompute"):
+        parser.add_argument(name, action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

@@ -308,12 +308,11 @@ def training_wait(config: Config, corpus: Corpus, options: argparse.Namespace, n
     folder.mkdir()
     passes = max(1, round(options.steps * config.data.batch_size / len(store)))
     sampling = replace(config.data, crops_per_utterance=passes, num_workers=num_workers)
-    pinned = device.type == "cuda"
     loop = Loop(
         step=step,
         optimiser=build_optimiser(config.optimiser, [*step.backbone.parameters(), *step.loss.parameters()]),
         schedules=Schedules(constant_rate(1e-3, 2)),
-        crops=TrainingCrops(store, data, sampling, num_rows=step.crop_samples, seed=1, pinned=pinned),
+        crops=TrainingCrops(store, data, sampling, step.crop_samples, 1, step.draws, device),
         training=replace(config.train, epochs=2, average_last=1, clip_grad_norm=0.0),
         seed=1,
         device=device,

@@ -66,7 +66,7 @@ def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats:
     batches = CropBatches(store, data, plan_epoch(NUM_UTTS, seed=1, epoch=1), config.data.batch_size, samples)
     backbone, loss = build_backbone(config).to(device), build_loss(config, NUM_SPEAKERS).to(device)
     augmenter = build_augmentation(config.augment).augmenter()
-    generator = torch.Generator(device).manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     batch = batches[0]
     waveforms, labels = batch.rows.to(device).float() / INT16_SCALE, batch.labels.to(device)
     features = frontend(waveforms)
@@ -82,7 +82,10 @@ def step_parts(config: Config, store: ArrayStore, device: torch.device, repeats:
         "gather crops": lambda: batches[0],
     }
     if augmenter is not None:
-        parts["augment"] = lambda: augmenter(waveforms, labels, generator)
+        num_samples = waveforms.shape[1]
+        drawn = augmenter.draw(batch.labels, num_samples, generator)
+        parts["draw, read noises and rooms"] = lambda: augmenter.draw(batch.labels, num_samples, generator)
+        parts["augment"] = lambda: augmenter.apply(waveforms, drawn)
     passes: dict[str, Callable[[], object]] = {
         "front end": lambda: frontend(waveforms),
         "backbone, forward and backward": backbone_both,

@@ -161,7 +161,15 @@ class TrainConfig:
         rate_factors: factors of the learning rate, as {backbone: 0.1, embed: 0.5}: of the whole backbone, or of
             parameters by the beginning of their names, of which the longest counts. All else has 1.
         clip_grad_norm: largest norm of the gradient; 0 does not clip.
-        precision: bfloat16: autocast of the backbone; the loss stays in float32.
+        precision: bfloat16, float16: autocast of the backbone; the loss stays in float32. float16 needs, and gets, its
+            loss scaled, and a step is left out where that was too much.
+        tf32: a GPU may round the factors of float32 products and convolutions to 10 bits, which is faster.
+        fused: one kernel for all of an optimiser's step, which is faster and rounds otherwise.
+        compile: have torch compile the network, which takes a minute and makes steps faster.
+        accumulate: parts of a batch that meet the network one after the other, to save memory; the batch's gradients,
+            but for batch normalisation, whose statistics are those of a part.
+        recompute: keep no values within the backbone's blocks for the way back but compute them again, which saves
+            memory and takes about a third more time.
         checkpoint_steps: every this many steps a checkpoint is written within the epoch, from which ``--resume`` goes
             on; 0 for none.
         sync_batchnorm: of several processes: batch statistics over the crops of all of them; GPUs only.
@@ -174,7 +182,12 @@ class TrainConfig:
     epochs: Annotated[int, Range(1, 1e6)] = 100
     average_last: Annotated[int, Range(1, 1e6)] = 5
     clip_grad_norm: Annotated[float, Range(0)] = 0.0
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    tf32: bool = False
+    fused: bool = False
+    compile: bool = False
+    accumulate: Annotated[int, Range(1, 1e6)] = 1
+    recompute: bool = False
     checkpoint_steps: Annotated[int, Range(0)] = 0
     keep: Literal["last", "best", "all"] = "last"
     early_stop: Annotated[int, Range(0)] = 0
@@ -363,6 +376,11 @@ def _check_sense(config: Config, where: str) -> None:
         raise ConfigError(
             f"{where}: features: stored filterbanks cannot be augmented as waveforms; set augment.mode: off and "
             "data.speed_perturb: [], or features: computed"
+        )
+    if config.data.batch_size % config.train.accumulate or 2 * config.train.accumulate > config.data.batch_size:
+        raise ConfigError(
+            f"{where}: train.accumulate: expected a divisor of data.batch_size {config.data.batch_size} that leaves at "
+            f"least 2 crops a part, found {config.train.accumulate}"
         )
     if config.data.valid_speakers == 1:
         raise ConfigError(f"{where}: data.valid_speakers: one speaker makes no trials; use 0 or at least 2")

@@ -12,11 +12,14 @@ from torch import nn
 
 from ham import backbones, frontends, losses
 from ham.augment.augmenter import Augmenter, Materials, build_kinds
+from ham.config import Block
 from ham.data.batches import Batch
 from ham.data.store import ArrayStore, write_store
 from ham.embeddings.extract import extract
 from ham.frontends import SpecAugment
 from ham.model.encoder import Network
+from ham.train.crossing import pack
+from ham.train.optimisers import build_optimiser, take_step
 from ham.train.step import TrainingStep
 
 pytestmark = pytest.mark.gpu
@@ -48,12 +51,15 @@ def make_step(device: str, precision: torch.dtype | None = None, *, augment: boo
 def make_batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
     rows = torch.randn(12, NUM_SAMPLES, generator=generator).mul(2000).to(torch.int16)
-    return Batch(rows, torch.arange(12) % 10, torch.arange(12))
+    return Batch(rows, torch.arange(12) % 10, np.arange(12))
+
+
+def drawn(step: TrainingStep, batch: Batch, seed: int = 2) -> Batch:
+    return pack(step.draws(batch, torch.Generator().manual_seed(seed))).to(step.device).unpack()
 
 
 def gradients(step: TrainingStep) -> torch.Tensor:
-    out = step(make_batch(), torch.Generator(next(step.backbone.parameters()).device).manual_seed(2))
-    out.loss.backward()
+    step.backward(drawn(step, make_batch()))
     return torch.cat([p.grad.flatten().cpu() for p in [*step.backbone.parameters(), *step.loss.parameters()]])
 
 
@@ -83,11 +89,18 @@ def test_embeddings_are_those_of_the_cpu(tmp_path: Path, monkeypatch: pytest.Mon
     np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
 
 
-def test_augmentation_draws_the_same_from_the_same_seed() -> None:
-    augmenter = Augmenter(build_kinds(["reverb", "noise", "speech", "channel"], Materials()), probability=0.8)
-    waveforms, labels = torch.randn(16, NUM_SAMPLES).cuda() / 10, torch.arange(16).cuda()
-    first, second, other = (
-        augmenter(waveforms, labels, torch.Generator("cuda").manual_seed(seed)) for seed in (3, 3, 4)
-    )
-    torch.testing.assert_close(first, second)
-    assert not torch.equal(first, other)
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_an_update_never_waits_for_the_gpu(precision: torch.dtype | None) -> None:
+    step = make_step("cuda", precision, augment=True)
+    parameters = [*step.backbone.parameters(), *step.loss.parameters()]
+    optimiser = build_optimiser(Block("adam"), parameters)
+    for seed in range(3):  # the first steps make filters, plans and moments
+        batch = drawn(step, make_batch(), seed)
+        torch.cuda.synchronize()
+        torch.cuda.set_sync_debug_mode("error" if seed == 2 else "default")
+        try:
+            optimiser.zero_grad(set_to_none=True)
+            step.backward(batch)
+            take_step(optimiser, step.scaler, parameters, 5.0)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

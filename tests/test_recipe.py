@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -81,6 +82,13 @@ def test_the_recipe_ends_with_the_table_and_the_paths(tiny: Tiny) -> None:
     assert str(tiny.exp / "report.html") in tiny.done.stdout
 
 
+def test_the_printed_command_shows_the_curves(tiny: Tiny) -> None:
+    (command,) = re.findall(r", curves: (.*)", tiny.done.stderr + tiny.done.stdout)
+    done = subprocess.run([*shlex.split(command), "--inspect"], cwd="/", capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "valid_eer" in done.stdout or "loss" in done.stdout
+
+
 def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
     data = tiny.folder / "data"
     for folder in (data / "train", data / "test/mini/all", data / "test/mini/hard"):
@@ -95,7 +103,8 @@ def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
 
 def test_results_hold_the_contract(tiny: Tiny) -> None:
     results = json.loads((tiny.exp / "results.json").read_text())
-    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", "settings", "notes"}
+    further = {"settings", "notes", "decisions", "at_thresholds", "durations"}
+    assert set(results) == {"name", "seed", "commit", "versions", "command", "results", *further}
     assert results["command"].startswith("./run.sh --train_roots ")
     lists = [(r["list"], r["backend"]) for r in results["results"]]
     assert lists == [(f"mini/{name}", b) for name in ("all", "hard") for b in ("cosine", "hyperbolic")]
@@ -242,7 +251,9 @@ REQUESTS = [
     (["--seed", "99999999999999999999"], 2, "whole number"),
     (["--musan", "/none"], 2, "--musan '/none': no such folder"),
     (["--set", "data.speed_perturb=[0.9, 1.1] data.batch_size=1"], 2, "data.batch_size: expected at least 2"),
-    (["--format", "foo"], 2, "npz or ark"),
+    (["--format", "foo"], 2, "npz, ark, csv or parquet"),
+    (["--durations", "1 x"], 2, "expected seconds such as"),
+    (["--score_labels", "maybe"], 2, "expected true or false"),
     (["--batch_size", "0"], 2, "at least 1"),
     (["--train_chunk_s", "-2"], 2, "--train_chunk_s: expected seconds such as 2.015"),
     (["--device", "gpu"], 2, "--device gpu"),

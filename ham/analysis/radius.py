@@ -89,7 +89,7 @@ class Versions:
         self.lengths: NDArray[np.int64] = np.concatenate(lengths)
         generator = torch.Generator().manual_seed(SEED)
         source = ColouredNoise(modulation_db=0.0, sample_rate=self.sample_rate)
-        self._noises = [source.sample(1, length, generator, torch.device("cpu")) for length in full.tolist()]
+        self._noises = [source.sample(1, length, generator) for length in full.tolist()]
 
     def read(self, index: int) -> NDArray[Any]:
         """The samples of one version of an utterance, shape ``(N,)``."""

@@ -1,4 +1,4 @@
-"""Augmentation of a batch of crops, on the device, from one generator: which kind of change each crop gets.
+"""Augmentation of a batch of crops from one generator: which kind of change each crop gets.
 
 The kinds are the table ``KINDS``: noise, music, babble (noise.py), rooms (reverb.py), microphones (channel.py). A kind
 is added there, by an effect and a function that makes it. With MUSAN and RIRS_NOISES in audio stores all four published
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,29 +19,22 @@ from torch import Tensor
 from ham.audio import SAMPLE_RATE
 from ham.augment import noise, reverb
 from ham.augment.channel import Channel
+from ham.augment.effect import Effect
 from ham.augment.randomness import Range, integers, uniform, weighted
-from ham.augment.waveforms import PUBLISHED_ADDED_POWER, Crops, normalise_peak
+from ham.augment.waveforms import PUBLISHED_ADDED_POWER, normalise_peak
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
 
 UNTOUCHED = -1
-"""What ``Augmenter.draw`` says of a row that keeps its samples."""
+"""What ``Augmenter.kinds`` says of a row that keeps its samples."""
 
 
-class Effect(Protocol):
-    """One kind of augmentation."""
+class Change(NamedTuple):
+    """Some rows ``(R,)`` of a batch, the place of their kind among the effects, and what its effect drew for them."""
 
-    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Give the changed versions of some rows.
-
-        Args:
-            crops: the whole batch; it stays as it is.
-            rows: which rows to change, shape ``(R,)``, int64.
-            generator: source of the randomness.
-
-        Returns:
-            Shape ``(R, N)``.
-        """
+    kind: int
+    rows: Tensor
+    drawn: Any
 
 
 class Augmenter:
@@ -79,38 +72,54 @@ class Augmenter:
         self.peak_normalise = peak_normalise
         self._effects = tuple(kinds.values())
 
-    def draw(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    def kinds(self, num: int, generator: torch.Generator) -> Tensor:
         """Draw what happens to each row: indices into ``names`` or ``UNTOUCHED``, int64, shape ``(num,)``."""
         if self.weights:
-            kinds = weighted(num, self.weights, generator, device)
+            kinds = weighted(num, self.weights, generator)
         else:
-            kinds = integers((num,), 0, len(self.names) - 1, generator, device)
-        touched = uniform((num,), (0.0, 1.0), generator, device) < self.probability
+            kinds = integers((num,), 0, len(self.names) - 1, generator)
+        touched = uniform((num,), (0.0, 1.0), generator) < self.probability
         return kinds.masked_fill(~touched, UNTOUCHED)
 
-    def __call__(self, waveforms: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-        """Augment a batch; the same generator state gives the same result.
+    def draw(self, labels: Tensor, num_samples: int, generator: torch.Generator) -> list[Change]:
+        """Draw everything that happens to a batch, and read its recordings; computed with by :meth:`apply`.
+
+        Args:
+            labels: speakers, shape ``(B,)``, int64.
+            num_samples: N.
+            generator: source of the randomness, on the central processor.
+        """
+        kinds = self.kinds(len(labels), generator)
+        changes = []
+        for kind, effect in enumerate(self._effects):
+            rows = torch.nonzero(kinds == kind).squeeze(1)
+            if len(rows):
+                changes.append(Change(kind, rows, effect.draw(labels, rows, num_samples, generator)))
+        return changes
+
+    def apply(self, waveforms: Tensor, changes: Sequence[Change]) -> Tensor:
+        """Change a batch as :meth:`draw` said.
 
         Babble is made of the rows as they came in. The result is not clipped: without ``peak_normalise`` its values
         may leave [-1, 1].
 
         Args:
             waveforms: shape ``(B, N)``, in [-1, 1]; not changed.
-            labels: speakers, shape ``(B,)``, int64.
-            generator: source of the randomness; on the waveforms' device it is fastest.
+            changes: what was drawn, on the waveforms' device.
 
         Returns:
             Shape ``(B, N)``; untouched rows are bit-identical.
         """
-        crops = Crops(waveforms.detach(), labels)
-        result = crops.waveforms.clone()
-        drawn = self.draw(len(labels), generator, waveforms.device)
-        for index, effect in enumerate(self._effects):
-            rows = torch.nonzero(drawn == index).squeeze(1)
-            if len(rows):
-                changed = effect(crops, rows, generator)
-                result.index_copy_(0, rows, normalise_peak(changed) if self.peak_normalise else changed)
+        waveforms = waveforms.detach()
+        result = waveforms.clone()
+        for kind, rows, drawn in changes:
+            changed = self._effects[kind].apply(waveforms, rows, drawn)
+            result.index_copy_(0, rows, normalise_peak(changed) if self.peak_normalise else changed)
         return result
+
+    def __call__(self, waveforms: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw and apply at once, on the central processor."""
+        return self.apply(waveforms, self.draw(labels, waveforms.shape[1], generator))
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,31 @@ limits take away, and the shift of quiet bands towards the floor of the logarith
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
+from ham.augment.effect import Effect
 from ham.augment.randomness import Range, check_range, uniform
-from ham.augment.waveforms import Crops, fast_fft_length
+from ham.augment.waveforms import fast_fft_length
 from ham.errors import ConfigError
 
 PAD = 1024
 """Samples of silence around the crop in the transform; responses this smooth are far shorter (a band is > 100 Hz)."""
 
 
-class Channel:
+class Lines(NamedTuple):
+    """Gains at the points ``(R, P)``, band limits as octaves and overall gains, each ``(R, 1)``."""
+
+    points_db: Tensor
+    low: Tensor
+    high: Tensor
+    gain_db: Tensor
+
+
+class Channel(Effect):
     r"""The effect of another microphone or line on a crop, as a filter without delay.
 
     In dB the response is a broken line through random gains at points evenly spaced on the Mel scale, minus
@@ -62,29 +73,28 @@ class Channel:
         self._gain_db = check_range("gain_db", gain_db)
         self._sample_rate = sample_rate
 
-    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Send some rows of the batch through channels, see :class:`ham.augment.augmenter.Effect`."""
-        clean = crops.waveforms[rows]
-        num_samples = clean.shape[1]
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> Lines:  # noqa: ARG002
+        """Draw a channel for each row."""
+        num, spread = len(rows), (-self._equaliser_db, self._equaliser_db)
+        points_db = uniform((num, self._num_points), spread, generator)
+        ranges = (self._low_octaves, self._high_octaves, self._gain_db)
+        return Lines(points_db, *(uniform((num, 1), bounds, generator) for bounds in ranges))
+
+    def apply(self, waveforms: Tensor, rows: Tensor, drawn: Lines) -> Tensor:
+        """Send the rows through their channels."""
+        clean, num_samples = waveforms[rows], waveforms.shape[1]
         length = fast_fft_length(num_samples + PAD)
         frequencies = torch.fft.rfftfreq(length, 1.0 / self._sample_rate, device=clean.device)
-        response_db = self.responses_db(len(rows), frequencies, generator)
-        spectrum = torch.fft.rfft(clean, length) * torch.pow(10.0, response_db / 20.0)
+        spectrum = torch.fft.rfft(clean, length) * torch.pow(10.0, self.responses_db(drawn, frequencies) / 20.0)
         sent: Tensor = torch.fft.irfft(spectrum, length)
         return sent[:, :num_samples]
 
-    def responses_db(self, num: int, frequencies: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw ``num`` frequency responses: gains in dB at the frequencies ``(K,)`` in Hz, shape ``(num, K)``."""
-        device = frequencies.device
-        spread = (-self._equaliser_db, self._equaliser_db)
-        points_db = uniform((num, self._num_points), spread, generator, device)
-        low = uniform((num, 1), self._low_octaves, generator, device)
-        high = uniform((num, 1), self._high_octaves, generator, device)
-        gain_db = uniform((num, 1), self._gain_db, generator, device)
+    def responses_db(self, drawn: Lines, frequencies: Tensor) -> Tensor:
+        """Frequency responses of channels: gains in dB at the frequencies ``(K,)`` in Hz, shape ``(R, K)``."""
         # 1 Hz stands in for 0 Hz, whose distance in octaves from anything is infinite.
         octaves = frequencies.clamp(min=1.0).log2()
-        beyond = (low - octaves).clamp(min=0.0) + (octaves - high).clamp(min=0.0)
-        return gain_db + points_db @ self._hats(frequencies) - self._slope_db * beyond
+        beyond = (drawn.low - octaves).clamp(min=0.0) + (octaves - drawn.high).clamp(min=0.0)
+        return drawn.gain_db + drawn.points_db @ self._hats(frequencies) - self._slope_db * beyond
 
     def _hats(self, frequencies: Tensor) -> Tensor:
         """Weights (P, K) that interpolate between points evenly spaced on the Mel scale."""

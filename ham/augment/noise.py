@@ -9,7 +9,8 @@ below the speech.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ham.audio import SAMPLE_RATE
+from ham.augment.effect import Effect
 from ham.augment.randomness import Range, check_range, distinct, integers, normal, uniform
-from ham.augment.waveforms import Crops, fast_fft_length, mean_power, roll_rows, snr_gain
+from ham.augment.waveforms import fast_fft_length, mean_power, roll_rows, snr_gain
 from ham.data.store import INT16_SCALE, ArrayStore
 from ham.errors import ConfigError, DataError
 
@@ -41,8 +43,11 @@ class NoiseSource(Protocol):
     def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:
         """Draw the numbers of ``num_files`` noises (or of all there are) for each of ``num`` crops, none twice."""
 
-    def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Give the noises of some numbers ``(R,)``, shape ``(R, num_samples)``, depending on the generator only."""
+    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator) -> Any:
+        """Read or draw what the noises of some numbers ``(R,)`` are made of, depending on the generator only."""
+
+    def make(self, drawn: Any, num_samples: int) -> Tensor:
+        """Make them, shape ``(R, num_samples)``, on the device where ``drawn`` is by now."""
 
 
 class StoreNoise:
@@ -71,18 +76,20 @@ class StoreNoise:
         """Draw recordings: different ones for one crop, perhaps the same for several crops.
 
         Returns:
-            Their numbers, on the central processor, shape ``(num, num_files)``, or fewer columns where the store holds
-            fewer recordings.
+            Their numbers, shape ``(num, num_files)``, or fewer columns where the store holds fewer recordings.
         """
-        return distinct(num, num_files, len(self._indices), generator, torch.device("cpu"))
+        return distinct(num, num_files, len(self._indices), generator)
 
-    def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Read a part of each recording ``(R,)``, from a random place, shape ``(R, num_samples)``, in [-1, 1]."""
-        places = uniform((len(picks),), (0.0, 1.0), generator, torch.device("cpu")).tolist()
+    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Read a part of each recording ``(R,)``, from a random place, shape ``(R, num_samples)``, int16."""
+        places = uniform((len(picks),), (0.0, 1.0), generator).tolist()
         indices = [self._indices[pick] for pick in picks.tolist()]
         rows = [self._read(index, place, num_samples) for index, place in zip(indices, places, strict=True)]
-        samples = np.stack(rows) if rows else np.zeros((0, num_samples), np.int16)
-        return torch.from_numpy(samples).to(device).float().mul_(1 / INT16_SCALE)  # a power of 2: exact, in place
+        return torch.from_numpy(np.stack(rows) if rows else np.zeros((0, num_samples), np.int16))
+
+    def make(self, drawn: Tensor, num_samples: int) -> Tensor:  # noqa: ARG002
+        """The samples in [-1, 1]."""
+        return drawn.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, in place
 
     def _read(self, index: int, place: float, num_samples: int) -> npt.NDArray[np.int16]:
         """The samples of one recording from a fraction of the places where so many can begin."""
@@ -90,6 +97,19 @@ class StoreNoise:
         starts = length - num_samples + 1 if length >= num_samples else length
         samples: npt.NDArray[np.int16] = self._store.read_wrapped(index, int(place * starts), num_samples)
         return samples
+
+
+class Colours(NamedTuple):
+    """What coloured noises are made of.
+
+    ``exponents`` and ``deviation_db`` have shape ``(R, 1)``, ``parts`` of the spectrum ``(R, K, 2)``, ``levels``
+    ``(R, P)``.
+    """
+
+    exponents: Tensor
+    parts: Tensor
+    deviation_db: Tensor
+    levels: Tensor
 
 
 class ColouredNoise:
@@ -130,32 +150,42 @@ class ColouredNoise:
         """Number the noises, shape ``(num, num_files)``: each will be a new one, so nothing is drawn."""
         return torch.arange(num * num_files).view(num, num_files)
 
-    def read(self, picks: Tensor, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Make a noise for each of some numbers ``(R,)``, shape ``(R, num_samples)``."""
-        return self.sample(len(picks), num_samples, generator, device)
+    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator) -> Colours:
+        """Draw what a noise for each of some numbers ``(R,)`` is made of."""
+        num, points = len(picks), 2 + int(num_samples * self._modulation_hz / self._sample_rate)
+        return Colours(
+            uniform((num, 1), self._exponent, generator),
+            normal((num, fast_fft_length(num_samples) // 2 + 1, 2), generator),
+            uniform((num, 1), (0.0, self._modulation_db), generator),
+            normal((num, points), generator),
+        )
 
-    def sample(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Make ``num`` noises, shape ``(num, num_samples)``."""
+    def make(self, drawn: Colours, num_samples: int) -> Tensor:
+        """Make the noises, shape ``(R, num_samples)``."""
         length = fast_fft_length(num_samples)
-        exponents = uniform((num, 1), self._exponent, generator, device)
-        frequencies = torch.fft.rfftfreq(length, 1.0 / self._sample_rate, device=device)
+        frequencies = torch.fft.rfftfreq(length, 1.0 / self._sample_rate, device=drawn.parts.device)
         octaves = (frequencies / self._corner_hz).clamp(min=1.0).log()
-        parts = normal((num, length // 2 + 1, 2), generator, device)
-        spectrum = torch.view_as_complex(parts) * torch.exp(-0.5 * exponents * octaves)
+        spectrum = torch.view_as_complex(drawn.parts) * torch.exp(-0.5 * drawn.exponents * octaves)
         spectrum[:, 0] = 0.0
         noise: Tensor = torch.fft.irfft(spectrum, length, norm="ortho")
-        return noise[:, :num_samples] * self._levels(num, num_samples, generator, device)
+        amplitudes = torch.pow(10.0, drawn.deviation_db * drawn.levels / 20.0).unsqueeze(1)
+        levels = functional.interpolate(amplitudes, num_samples, mode="linear", align_corners=True).squeeze(1)
+        return noise[:, :num_samples] * levels
 
-    def _levels(self, num: int, num_samples: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Amplitudes of shape (num, num_samples) along random broken lines."""
-        points = 2 + int(num_samples * self._modulation_hz / self._sample_rate)
-        deviation_db = uniform((num, 1), (0.0, self._modulation_db), generator, device)
-        levels_db = deviation_db * normal((num, points), generator, device)
-        amplitudes = torch.pow(10.0, levels_db / 20.0).unsqueeze(1)
-        return functional.interpolate(amplitudes, num_samples, mode="linear", align_corners=True).squeeze(1)
+    def sample(self, num: int, num_samples: int, generator: torch.Generator) -> Tensor:
+        """Draw and make ``num`` noises at once, shape ``(num, num_samples)``."""
+        return self.make(self.draw(torch.arange(num), num_samples, generator), num_samples)
 
 
-class AddNoise:
+class Turn(NamedTuple):
+    """One noise for each of some rows: their places ``(R,)`` among the rows, what the noises are made of, ratios."""
+
+    members: Tensor
+    material: Any
+    snr_db: Tensor
+
+
+class AddNoise(Effect):
     """The effect of noise from a source on a crop.
 
     The noises of one crop are different recordings; their number is drawn uniformly and cut to what the source has.
@@ -184,28 +214,40 @@ class AddNoise:
         self._num_files = num_files
         check_range("num_files", num_files, lowest=1)
 
-    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Add noise to some rows of the batch, see :class:`ham.augment.augmenter.Effect`."""
-        mixed = crops.waveforms[rows]
-        power = mean_power(mixed)
-        low, high = self._num_files
-        counts = integers((len(rows),), low, high, generator, torch.device("cpu"))
-        picks = self._source.pick(len(rows), high, generator)
-        # One noise a turn for every row that wants as many keeps the memory at R x N.
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> list[Turn]:  # noqa: ARG002
+        """Draw how many noises each row gets, which and how loud; one noise a turn for every row that wants as many."""
+        counts = integers((len(rows),), *self._num_files, generator)
+        picks = self._source.pick(len(rows), self._num_files[1], generator)
+        turns = []
         for turn in range(picks.shape[1]):
-            wanting = torch.nonzero(counts > turn).squeeze(1)
-            members = wanting.to(mixed.device)
-            noise = self._source.read(picks[wanting, turn], mixed.shape[1], generator, mixed.device)
-            snr_db = uniform((len(members),), self._snr_db, generator, mixed.device)
+            members = torch.nonzero(counts > turn).squeeze(1)
+            material = self._source.draw(picks[members, turn], num_samples, generator)
+            turns.append(Turn(members, material, uniform((len(members),), self._snr_db, generator)))
+        return turns
+
+    def apply(self, waveforms: Tensor, rows: Tensor, drawn: Sequence[Turn]) -> Tensor:
+        """Add the noises; a turn at a time keeps the memory at R x N."""
+        mixed = waveforms[rows]
+        power = mean_power(mixed)
+        for turn, (members, material, snr_db) in enumerate(drawn):
+            noise = self._source.make(material, mixed.shape[1])
             gains = snr_gain(power[members], mean_power(noise), snr_db, added_power=self._added_power).unsqueeze(1)
-            if turn < low:
+            if turn < self._num_files[0]:
                 mixed.addcmul_(noise, gains)
             else:
                 mixed.index_add_(0, members, noise * gains)
         return mixed
 
 
-class BatchBabble:
+class Babble(NamedTuple):
+    """Where each row of the batch begins as a voice ``(B,)``, whose voice it is and how far below, ``(R, B)``."""
+
+    starts: Tensor
+    chosen: Tensor
+    snr_db: Tensor
+
+
+class BatchBabble(Effect):
     """The effect of other people talking: other rows of the same batch, never of the crop's own speaker.
 
     The voices of one crop are different rows; their number is drawn uniformly and cut to what the batch has (a batch
@@ -224,24 +266,17 @@ class BatchBabble:
         self._num_voices = num_voices
         check_range("num_voices", num_voices, lowest=1)
 
-    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Add babble to some rows of the batch, see :class:`ham.augment.augmenter.Effect`."""
-        waveforms = crops.waveforms
-        starts = integers((len(waveforms),), 0, waveforms.shape[1] - 1, generator, waveforms.device)
-        # All voices of all rows are one matrix product, R x B by B x N.
-        return torch.addmm(waveforms[rows], self.gains(crops, rows, generator), roll_rows(waveforms, starts))
-
-    def gains(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw how loud each row of the batch is behind each of ``rows`` ``(R,)``.
-
-        Returns:
-            Factors, shape ``(R, B)``: 0 for all but the chosen voices.
-        """
-        labels, device = crops.labels, crops.waveforms.device
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> Babble:
+        """Draw the voices behind each row and how loud each of them is."""
+        starts = integers((len(labels),), 0, num_samples - 1, generator)
         own = labels[rows].unsqueeze(1) == labels.unsqueeze(0)
-        order = uniform(own.shape, (0.0, 1.0), generator, device).masked_fill(own, 2.0)
-        counts = integers((len(rows), 1), *self._num_voices, generator, device)
+        order = uniform(own.shape, (0.0, 1.0), generator).masked_fill(own, 2.0)
+        counts = integers((len(rows), 1), *self._num_voices, generator)
         chosen = (order.argsort(dim=1).argsort(dim=1) < counts) & ~own
-        power = mean_power(crops.waveforms)
-        snr_db = uniform(own.shape, self._snr_db, generator, device)
-        return snr_gain(power[rows].unsqueeze(1), power.unsqueeze(0), snr_db) * chosen
+        return Babble(starts, chosen, uniform(own.shape, self._snr_db, generator))
+
+    def apply(self, waveforms: Tensor, rows: Tensor, drawn: Babble) -> Tensor:
+        """Add the voices, all of all rows in one matrix product, R x B by B x N."""
+        power = mean_power(waveforms)
+        gains = snr_gain(power[rows].unsqueeze(1), power.unsqueeze(0), drawn.snr_db) * drawn.chosen
+        return torch.addmm(waveforms[rows], gains, roll_rows(waveforms, drawn.starts))

@@ -1,8 +1,6 @@
-"""Random tensors that depend on a generator only, wherever the tensors live that they are used with.
+"""Random tensors that depend on a generator only; all of them are drawn, and stay, on the central processor.
 
-Every draw is made on the generator's own device and then moved to the ``device`` where it is wanted: a generator on the
-central processor gives the same augmentation whatever the waveforms' device is, a generator on the accelerator spares
-the copy.
+So the same seed gives the same samples wherever a training computes, and whoever gathers the crops can draw ahead.
 """
 
 from __future__ import annotations
@@ -18,41 +16,40 @@ Range = tuple[float, float]
 """Lowest and highest value of something drawn uniformly."""
 
 
-def uniform(shape: Sequence[int], bounds: Range, generator: torch.Generator, device: torch.device) -> Tensor:
+def uniform(shape: Sequence[int], bounds: Range, generator: torch.Generator) -> Tensor:
     """Draw floats uniformly from ``[low, high)``, the two ``bounds``; both the same gives a constant."""
     low, high = bounds
-    draw = torch.rand(tuple(shape), generator=generator, device=generator.device)
-    return (low + (high - low) * draw).to(device)
+    draw = torch.rand(tuple(shape), generator=generator)
+    return low + (high - low) * draw
 
 
-def normal(shape: Sequence[int], generator: torch.Generator, device: torch.device) -> Tensor:
+def normal(shape: Sequence[int], generator: torch.Generator) -> Tensor:
     """Draw floats from the normal distribution of mean 0 and variance 1."""
-    return torch.randn(tuple(shape), generator=generator, device=generator.device).to(device)
+    return torch.randn(tuple(shape), generator=generator)
 
 
-def integers(shape: Sequence[int], low: int, high: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def integers(shape: Sequence[int], low: int, high: int, generator: torch.Generator) -> Tensor:
     """Draw integers, int64, uniformly from ``low`` to ``high``, both included."""
-    return torch.randint(low, high + 1, tuple(shape), generator=generator, device=generator.device).to(device)
+    return torch.randint(low, high + 1, tuple(shape), generator=generator)
 
 
-def weighted(num: int, weights: Sequence[float], generator: torch.Generator, device: torch.device) -> Tensor:
+def weighted(num: int, weights: Sequence[float], generator: torch.Generator) -> Tensor:
     """Draw numbers of choices, each with a probability in proportion to its weight.
 
     Args:
         num: how many.
         weights: of each choice, at least 0, their sum above 0.
         generator: source of the randomness.
-        device: where the result is wanted.
 
     Returns:
         Numbers from 0 to ``len(weights) - 1``, int64, shape ``(num,)``.
     """
-    edges = torch.tensor(weights, dtype=torch.float64, device=generator.device).cumsum(0)
-    draw = torch.rand(num, dtype=torch.float64, generator=generator, device=generator.device)
-    return torch.searchsorted(edges / edges[-1], draw, right=True).to(device)
+    edges = torch.tensor(weights, dtype=torch.float64).cumsum(0)
+    draw = torch.rand(num, dtype=torch.float64, generator=generator)
+    return torch.searchsorted(edges / edges[-1], draw, right=True)
 
 
-def distinct(num: int, count: int, total: int, generator: torch.Generator, device: torch.device) -> Tensor:
+def distinct(num: int, count: int, total: int, generator: torch.Generator) -> Tensor:
     """Draw numbers from 0 to ``total - 1``, none twice within a row; every such row is equally likely.
 
     Args:
@@ -60,15 +57,14 @@ def distinct(num: int, count: int, total: int, generator: torch.Generator, devic
         count: numbers a row; at most ``total`` are given.
         total: how many there are to draw from.
         generator: source of the randomness.
-        device: where the result is wanted.
 
     Returns:
         Shape ``(num, min(count, total))``, int64.
     """
     if count == 1:
-        return integers((num, 1), 0, total - 1, generator, device)  # nothing can repeat: ``total`` draws fewer
-    order = torch.rand((num, total), generator=generator, device=generator.device)
-    return order.topk(min(count, total), dim=1).indices.to(device)
+        return integers((num, 1), 0, total - 1, generator)  # nothing can repeat: ``total`` draws fewer
+    order = torch.rand((num, total), generator=generator)
+    return order.topk(min(count, total), dim=1).indices
 
 
 def check_range(name: str, bounds: Range, *, lowest: float = float("-inf")) -> Range:

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
+from ham.augment.effect import Effect
 from ham.augment.randomness import Range, check_range, integers, normal, uniform
-from ham.augment.waveforms import Crops, convolve, normalise_energy
+from ham.augment.waveforms import convolve, normalise_energy
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
 
@@ -29,8 +30,18 @@ DIRECT_PATH_S = 0.003
 class RoomSource(Protocol):
     """Anything that can be asked for a number of room responses of energy 1."""
 
-    def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw the first taps of responses, shape ``(num, L)``, L <= ``num_taps``, depending on the generator only."""
+    def draw(self, num: int, num_taps: int, generator: torch.Generator) -> Any:
+        """Read or draw what responses are made of, depending on the generator only."""
+
+    def make(self, drawn: Any, num_taps: int) -> Tensor:
+        """Give their first taps, shape ``(num, L)``, L <= ``num_taps``, on the device where ``drawn`` is by now."""
+
+
+class Recorded(NamedTuple):
+    """The first taps of responses of a store, int16 ``(num, L)``, and the energy of each whole one ``(num,)``."""
+
+    responses: Tensor
+    energy: Tensor
 
 
 class StoreRooms:
@@ -53,20 +64,18 @@ class StoreRooms:
             )
         self._longest = int(store.lengths[self._indices].max())
 
-    def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Draw responses; they may repeat.
+    def draw(self, num: int, num_taps: int, generator: torch.Generator) -> Recorded:
+        """Draw and read responses; they may repeat.
 
         Args:
             num: how many.
             num_taps: taps that are wanted; what comes later still counts in the energy.
             generator: source of the randomness.
-            device: where the result is wanted.
 
         Returns:
-            Responses of energy 1, shape ``(num, L)`` with L the longest of the store but at most ``num_taps``; shorter
-            ones are filled up with zeros.
+            L is the longest of the store but at most ``num_taps``; shorter ones are filled up with zeros.
         """
-        picks = integers((num,), 0, len(self._indices) - 1, generator, torch.device("cpu")).tolist()
+        picks = integers((num,), 0, len(self._indices) - 1, generator).tolist()
         responses = np.zeros((num, min(self._longest, num_taps)), np.int16)
         energy = np.zeros(num, np.float32)
         # Only the taps wanted are kept, so that one long response does not make the whole batch as long.
@@ -75,7 +84,23 @@ class StoreRooms:
             first = whole[:num_taps]
             responses[row, : len(first)] = first
             energy[row] = np.square(whole, dtype=np.float64).sum()
-        return normalise_energy(torch.from_numpy(responses).to(device).float(), torch.from_numpy(energy).to(device))
+        return Recorded(torch.from_numpy(responses), torch.from_numpy(energy))
+
+    def make(self, drawn: Recorded, num_taps: int) -> Tensor:  # noqa: ARG002
+        """The responses with energy 1."""
+        return normalise_energy(drawn.responses.float(), drawn.energy)
+
+
+class Simulated(NamedTuple):
+    """What simulated rooms are made of.
+
+    ``values`` has shape ``(num, 3)``: logarithm of the RT60, mixing time, level of the direct sound; ``reflections``
+    has shape ``(num, L)``, ``chances`` of the early ones to be there ``(num, E)``.
+    """
+
+    values: Tensor
+    reflections: Tensor
+    chances: Tensor
 
 
 @dataclass(frozen=True)
@@ -134,18 +159,22 @@ class DecayingRooms:
         self._taps = 1 + math.ceil(max(size.rt60_s[1] for size in sizes) * sample_rate)
         self._early = min(self._taps, 1 + math.ceil(max(size.mixing_s[1] for size in sizes) * sample_rate))
 
-    def sample(self, num: int, num_taps: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Make responses of energy 1 and give their first ``num_taps`` taps, see ``responses``."""
-        return normalise_energy(self.responses(num, generator, device))[:, :num_taps]
-
-    def responses(self, num: int, generator: torch.Generator, device: torch.device) -> Tensor:
-        """Make ``num`` responses, shape ``(num, L)`` with L the longest RT60; the first sample, direct sound, is 1."""
-        sizes = integers((num,), 0, len(self._bounds) - 1, generator, device)
-        bounds = self._bounds.to(device)[sizes]
-        place = uniform((num, 3), (0.0, 1.0), generator, device)
+    def draw(self, num: int, num_taps: int, generator: torch.Generator) -> Simulated:  # noqa: ARG002
+        """Draw the sizes of rooms, and their reflections."""
+        bounds = self._bounds[integers((num,), 0, len(self._bounds) - 1, generator)]
+        place = uniform((num, 3), (0.0, 1.0), generator)
         values = bounds[:, :, 0] + (bounds[:, :, 1] - bounds[:, :, 0]) * place
-        log_rt60, mixing_s, direct_db = (values[:, i : i + 1] for i in range(3))
-        responses = self._reverberation(log_rt60.exp(), mixing_s, generator)
+        reflections = normal((num, self._taps), generator)
+        return Simulated(values, reflections, uniform((num, self._early), (0.0, 1.0), generator))
+
+    def make(self, drawn: Simulated, num_taps: int) -> Tensor:
+        """Make responses of energy 1 and give their first ``num_taps`` taps, see ``responses``."""
+        return normalise_energy(self.responses(drawn))[:, :num_taps]
+
+    def responses(self, drawn: Simulated) -> Tensor:
+        """Make responses, shape ``(num, L)`` with L the longest RT60; the first sample, direct sound, is 1."""
+        log_rt60, mixing_s, direct_db = (drawn.values[:, i : i + 1] for i in range(3))
+        responses = self._reverberation(log_rt60.exp(), mixing_s, drawn)
         energy = responses.square().sum(dim=1, keepdim=True)
         # A room of almost no taps may draw no reflection at all; it stays without any.
         gain = torch.pow(10.0, -direct_db / 20.0) * energy.clamp(min=torch.finfo(energy.dtype).tiny).rsqrt()
@@ -153,21 +182,18 @@ class DecayingRooms:
         responses[:, 0] = 1.0
         return responses
 
-    def _reverberation(self, rt60_s: Tensor, mixing_s: Tensor, generator: torch.Generator) -> Tensor:
+    def _reverberation(self, rt60_s: Tensor, mixing_s: Tensor, drawn: Simulated) -> Tensor:
         """Everything but the direct sound, shape (num, L), from parameters of shape (num, 1)."""
-        num, device = len(rt60_s), rt60_s.device
-        time_s = torch.arange(self._taps, device=device) / self._sample_rate
-        responses = normal((num, self._taps), generator, device)
-        responses *= torch.exp(-math.log(1000.0) / rt60_s * time_s)
+        time_s = torch.arange(self._taps, device=rt60_s.device) / self._sample_rate
+        responses = drawn.reflections * torch.exp(-math.log(1000.0) / rt60_s * time_s)
         early_s = time_s[: self._early] + DIRECT_PATH_S
         density = (early_s / (mixing_s + DIRECT_PATH_S)).square().clamp(max=1.0)
-        kept = uniform(density.shape, (0.0, 1.0), generator, device) < density
-        responses[:, : self._early] *= kept * density.rsqrt()
+        responses[:, : self._early] *= (drawn.chances < density) * density.rsqrt()
         responses[:, 0] = 0.0
         return responses
 
 
-class Reverberate:
+class Reverberate(Effect):
     """The effect of a room on a crop: convolution with a whole response of energy 1, cut to the crop's length.
 
     Args:
@@ -177,7 +203,10 @@ class Reverberate:
     def __init__(self, rooms: RoomSource) -> None:
         self._rooms = rooms
 
-    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """Put some rows of the batch into rooms, see :class:`ham.augment.augmenter.Effect`."""
-        clean = crops.waveforms[rows]
-        return convolve(clean, self._rooms.sample(len(rows), clean.shape[1], generator, clean.device))
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> Any:  # noqa: ARG002
+        """Draw a room for each row."""
+        return self._rooms.draw(len(rows), num_samples, generator)
+
+    def apply(self, waveforms: Tensor, rows: Tensor, drawn: Any) -> Tensor:
+        """Put the rows into their rooms."""
+        return convolve(waveforms[rows], self._rooms.make(drawn, waveforms.shape[1]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torchaudio.functional import resample
+from torchaudio.transforms import Resample
 
 from ham.augment.randomness import integers, uniform
 from ham.augment.waveforms import Crops, windows
@@ -22,6 +23,12 @@ FILTER: dict[str, Any] = {
     "beta": 6.0,
 }
 """Of those of this width the filter nearest to sox's; ``python -m benchmarks.speed`` compares it."""
+
+
+@lru_cache(maxsize=64)
+def _resampler(ratio: Fraction, device: torch.device) -> Resample:
+    """Made once, since to make it asks the device."""
+    return Resample(ratio.numerator, ratio.denominator, dtype=torch.float32, **FILTER).to(device)
 
 
 def _fraction(speed: float) -> Fraction:
@@ -61,8 +68,23 @@ def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
     needed = speed_input_samples(num_samples, speed)
     if waveforms.shape[1] < needed:
         raise ValueError(f"speed {speed:g}: expected at least {needed} samples, found {waveforms.shape[1]}")
-    played: Tensor = resample(waveforms[:, :needed], ratio.numerator, ratio.denominator, **FILTER)
+    played: Tensor = _resampler(ratio, waveforms.device)(waveforms[:, :needed])
     return played[:, :num_samples]
+
+
+class Part(NamedTuple):
+    """The crops of one speed, rows ``(R,)`` of the batch, and the sample at which each begins in its row ``(R,)``."""
+
+    version: int
+    rows: Tensor
+    starts: Tensor
+
+
+class Speeds(NamedTuple):
+    """Labels of a batch at the speeds that were drawn ``(B,)``, and the crops of each speed that was."""
+
+    labels: Tensor
+    parts: list[Part]
 
 
 class SpeedPerturbation:
@@ -94,6 +116,57 @@ class SpeedPerturbation:
         """Samples that a crop must have to give ``num_samples`` at whatever speed it draws."""
         return max(speed_input_samples(num_samples, speed) for speed in self.speeds)
 
+    def draw(
+        self, labels: Tensor, num_samples: int, generator: torch.Generator, *, places: Tensor | None, lengths: Tensor
+    ) -> Speeds:
+        r"""Draw a speed for every crop, and where in its row it begins.
+
+        A crop needs fewer samples than the fastest speed does. It begins at the same fraction :math:`p` of its spare
+        samples at which its row begins in its utterance, so that with a uniform :math:`p` it is, at every speed, a
+        uniformly drawn part of the whole utterance: :math:`p (L - M) + p (M - n) = p (L - n)`, with an utterance of
+        L samples and a crop that needs n of them.
+
+        Args:
+            labels: shape ``(B,)``, int64 from 0 to ``num_speakers - 1``.
+            num_samples: length N of the result.
+            generator: source of the randomness, on the central processor.
+            places: :math:`p` from 0 to 1, shape ``(B,)``; None draws it.
+            lengths: samples of a row before its speech repeats, shape ``(B,)``, int64; a crop reaches beyond them
+                only where they are too few for it.
+
+        Returns:
+            Labels from 0 to ``num_classes - 1``, and what :meth:`apply` needs.
+        """
+        versions = integers((len(labels),), 0, len(self.speeds) - 1, generator)
+        if places is None:
+            places = uniform((len(labels),), (0.0, 1.0), generator)
+        parts = []
+        for version, speed in enumerate(self.speeds):
+            rows = torch.nonzero(versions == version).squeeze(1)
+            if len(rows):  # a small batch may not draw every speed, and no row is nothing to resample
+                spare = (lengths[rows] - speed_input_samples(num_samples, speed)).clamp(min=0)
+                starts = (places[rows] * (spare + 1)).long().minimum(spare)  # rounding may reach the end of the range
+                parts.append(Part(version, rows, starts))
+        return Speeds(labels + self.num_speakers * versions, parts)
+
+    def apply(self, waveforms: Tensor, drawn: Speeds, num_samples: int) -> Tensor:
+        """Play every crop at its speed.
+
+        Args:
+            waveforms: shape ``(B, M)`` with M at least ``input_samples(num_samples)``.
+            drawn: what :meth:`draw` gave, on their device.
+            num_samples: length N of the result.
+
+        Returns:
+            Shape ``(B, N)``.
+        """
+        played = waveforms.new_empty(len(waveforms), num_samples)
+        for version, rows, starts in drawn.parts:
+            speed = self.speeds[version]
+            part = windows(waveforms, rows, starts, speed_input_samples(num_samples, speed))
+            played[rows] = speed_perturb(part, speed, num_samples)
+        return played
+
     def __call__(
         self,
         waveforms: Tensor,
@@ -104,39 +177,8 @@ class SpeedPerturbation:
         places: Tensor | None = None,
         lengths: Tensor | None = None,
     ) -> Crops:
-        r"""Draw a speed for every crop and play it.
-
-        A crop needs fewer samples than the fastest speed does. It begins at the same fraction :math:`p` of its spare
-        samples at which its row begins in its utterance, so that with a uniform :math:`p` it is, at every speed, a
-        uniformly drawn part of the whole utterance: :math:`p (L - M) + p (M - n) = p (L - n)`, with an utterance of
-        L samples and a crop that needs n of them.
-
-        Args:
-            waveforms: shape ``(B, M)`` with M at least ``input_samples(num_samples)``.
-            labels: shape ``(B,)``, int64 from 0 to ``num_speakers - 1``.
-            generator: source of the randomness.
-            num_samples: length N of the result.
-            places: :math:`p` from 0 to 1, shape ``(B,)``; None draws it.
-            lengths: samples of a row before its speech repeats, shape ``(B,)``, int64; a crop reaches beyond them
-                only where they are too few for it. None: nothing repeats.
-
-        Returns:
-            Crops of shape ``(B, N)`` and labels from 0 to ``num_classes - 1``.
-        """
-        device = waveforms.device
-        versions = integers((len(labels),), 0, len(self.speeds) - 1, generator, device)
-        if places is None:
-            places = uniform((len(labels),), (0.0, 1.0), generator, device)
+        """Draw and apply at once, on the central processor; ``lengths`` None: nothing repeats."""
         if lengths is None:
             lengths = torch.full_like(labels, waveforms.shape[1])
-        places, lengths = places.to(device), lengths.to(device)
-        played = waveforms.new_empty(len(labels), num_samples)
-        for version, speed in enumerate(self.speeds):
-            rows = torch.nonzero(versions == version).squeeze(1)
-            if not len(rows):  # a small batch may not draw every speed, and no row is nothing to resample
-                continue
-            needed = speed_input_samples(num_samples, speed)
-            spare = (lengths[rows] - needed).clamp(min=0)
-            starts = (places[rows] * (spare + 1)).long().minimum(spare)  # rounding may reach the end of the range
-            played[rows] = speed_perturb(windows(waveforms, rows, starts, needed), speed, num_samples)
-        return Crops(played, labels + self.num_speakers * versions)
+        drawn = self.draw(labels, num_samples, generator, places=places, lengths=lengths)
+        return Crops(self.apply(waveforms, drawn, num_samples), drawn.labels)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
 
 from ham.errors import DataError
 from ham.schema import check_count, keyword_options
@@ -22,9 +26,11 @@ class Backbone(nn.Module, ABC):
         name: the backbone's name in the table.
         num_mel_bins: ``F``.
         embedding_dim: ``D``.
+        recompute: in training, keep no values within the blocks for the way back but compute them again.
     """
 
     name: ClassVar[str]
+    recompute: bool = False
 
     def __init__(self, num_mel_bins: int, embedding_dim: int) -> None:
         super().__init__()
@@ -67,6 +73,12 @@ class Backbone(nn.Module, ABC):
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
         """Embeddings ``(B, D)``; ``padded`` (B, T, 1) is True on frames that do not count, None if all do."""
 
+    def _through(self, block: nn.Module, *inputs: Tensor | None) -> Any:
+        """What a block makes of its inputs."""
+        if not (self.recompute and torch.is_grad_enabled()):
+            return block(*inputs)
+        return checkpoint(block, *inputs, use_reentrant=False, context_fn=lambda: (nullcontext(), _counted_once(block)))
+
     def _place(self, option: str) -> str:
         return f"backbone {self.name}: {option}"
 
@@ -94,3 +106,17 @@ class Backbone(nn.Module, ABC):
             return None
         frames = torch.arange(num_frames, device=features.device)
         return (frames >= lengths.to(features.device)[:, None])[:, :, None]
+
+
+@contextmanager
+def _counted_once(block: nn.Module) -> Iterator[None]:
+    """Batch normalisation keeps its running statistics as they are: the first pass has counted the batch."""
+    norms = [part for part in block.modules() if isinstance(part, _BatchNorm)]
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -208,7 +208,7 @@ class EcapaTdnn(Backbone):
         for block in self.blocks:
             if outputs:
                 total = total + outputs[-1]
-            outputs.append(block(total, padded))
+            outputs.append(self._through(block, total, padded))
         frames = F.relu(self.aggregate(torch.cat(outputs, 2)), inplace=True)
         pooled = self.pooled_norm(self.pooling(frames, padded))
         return torch.as_tensor(self.embedding_norm(self.embed(pooled)))

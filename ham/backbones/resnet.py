@@ -110,7 +110,7 @@ class ResNet(Backbone):
             padded = padded.transpose(1, 2).unsqueeze(1)
         x = _zero(F.relu(self.stem_norm(self.stem(x)), inplace=True), padded)
         for block in self.blocks:
-            x, padded = block(x, padded)
+            x, padded = self._through(block, x, padded)
         frames = x.permute(0, 3, 1, 2).flatten(2)
         pooled = self.pooling(frames, None if padded is None else padded[:, 0].transpose(1, 2))
         return torch.as_tensor(self.embed(pooled))

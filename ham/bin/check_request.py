@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
     config = read_config(options)
     possible_backends(backends, LOSSES[config.loss.name])
     pick_device(options.device)
-    check_batch(config.data.batch_size, num_processes(options.num_gpus, options.device) * options.nnodes)
+    processes = num_processes(options.num_gpus, options.device) * options.nnodes
+    check_batch(config.data.batch_size, processes, config.train.accumulate)
     default = default_name(options.config.stem, config.loss.name, options.seed)
     print(check_name(default if options.exp_name == "auto" else options.exp_name))
 

@@ -18,7 +18,7 @@ from ham.errors import ConfigError, DataError
 from ham.files import write_text
 from ham.losses import LOSSES
 from ham.report import comparison_page
-from ham.report.comparison import Comparison, cells_of, latex, markdown
+from ham.report.comparison import Comparison, cells_of, latex, markdown, without_repeats
 from ham.report.published import Published, read_published
 from ham.report.systems import PROTOCOL, build_tables, read_systems
 from ham.report.text_tables import text_table
@@ -40,9 +40,11 @@ def main(argv: Sequence[str]) -> None:
     published = _read_published(options, folders)
     lists = rated_lists(options.data_dir or _data_beside(folders), options.test_sets)
     systems = read_systems(folders)
+    tables, repeated = without_repeats(build_tables(systems, lists, options.backends, published, reference))
     comparison = Comparison(
         title=options.title,
-        tables=build_tables(systems, lists, options.backends, published, reference),
+        tables=tables,
+        repeated=repeated,
         systems={name: tuple(trainings.values()) for name, trainings in systems.items()},
         reference=reference,
         command=shlex.join(["python", "-m", "ham.bin.compare", *argv]),

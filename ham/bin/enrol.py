@@ -1,8 +1,8 @@
 """Enrol speakers: their recordings are embedded and kept in a database. Exit status 0: done, 2: wrong request, 3: none
 of a speaker's recordings can be used.
 
-Recordings of a name that is enrolled are added to those there are. Speech that is short (below 2 s), silent, clipped or
-noisy is not enrolled.
+Recordings of a name that is enrolled are added to those there are. Speech that is short (below 2 s), silent, clipped,
+noisy or of several speakers is not enrolled.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _enrol(known: SpeakerDatabase, encoder: SpeakerEncoder, name: str, files: Se
     new: dict[bytes, Heard] = {}
     already: list[str] = []
     refused: list[dict[str, str]] = []
-    for heard in map(listen, files):
+    for path in files:
+        heard = listen(encoder, path)
         holders, audio = known.holders(heard.audio), heard.audio
         if name in holders or audio in new:
             already.append(heard.source)

@@ -28,12 +28,14 @@ from ham.embeddings.recordings import (
     CROP_SAMPLES,
     ENROL,
     NUM_CROPS,
+    Cuts,
     JoinedRecordings,
     RandomChunks,
     Recordings,
     SpacedCrops,
 )
-from ham.embeddings.table import read_source, write_ark, write_embeddings
+from ham.embeddings.table import FORMATS, check_format, read_embeddings, read_source, write_embeddings, write_table
+from ham.errors import DataError
 from ham.model.average import average_checkpoints
 from ham.model.checkpoint import fitting
 from ham.model.encoder import SpeakerEncoder
@@ -47,6 +49,8 @@ from ham.score.cohort import (
     make_calibration_trials,
     write_calibration_trials,
 )
+from ham.score.durations import cuts_path, parse_durations
+from ham.score.held_aside import FILE, choose_speakers, choose_targets, write_held_aside
 from ham.train import distributed
 from ham.train.launch import launch, num_processes
 from ham.words import count
@@ -70,6 +74,9 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
+    check_format(options.exp_dir / f"embeddings.{options.format}")
+    parse_backends(options.backends)
+    parse_durations(options.durations)
     processes = num_processes(options.num_gpus, options.device)
     if processes > 1 and not distributed.launched():
         launch([sys.executable, "-m", "ham.bin.extract", *argv], processes=processes, cure="run stage 5 again")
@@ -80,7 +87,7 @@ def main(argv: Sequence[str]) -> None:
 
 def _extract(options: Any, device: torch.device) -> None:
     """Do it, as one of the processes or as the only one; the first one writes."""
-    backends = parse_backends(options.backends)
+    backends, durations = parse_backends(options.backends), parse_durations(options.durations)
     needs_training = any(backend.needs_training for backend in backends)
     if not distributed.rank():
         with fitting(options.exp_dir / "checkpoints"):
@@ -95,6 +102,9 @@ def _extract(options: Any, device: torch.device) -> None:
     plain = [folder for folder in trial_dirs(options.data_dir / "test") if not (folder / "enrol").exists()]
     if plain and any(backend.crops for backend in backends):
         _extract_crops(encoder, store, options.batch_size)
+    for seconds in durations:
+        _extract_cuts(encoder, store, seconds, options.batch_size)
+    _extract_held_aside(encoder, options)
     if needs_training:
         calibrated = any(backend.calibrated for backend in backends)
         _extract_training(encoder, options, calibrated)
@@ -110,7 +120,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--enrol", choices=ENROL, default=ENROL[0], help="concatenate: embed each model's recordings joined as well"
     )
-    parser.add_argument("--format", choices=("npz", "ark"), default="npz", help="ark: Kaldi's format as well")
+    parser.add_argument("--format", choices=FORMATS, default="npz", help="others than npz are written as well")
     parser.add_argument(
         "--backends", nargs="+", default=[*DEFAULT], help="what will be scored: crops and training speech as needed"
     )
@@ -119,6 +129,9 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--train_chunk_s", type=_seconds, default=0.0, help="embed this much of each training utterance; 0: all of it"
+    )
+    parser.add_argument(
+        "--durations", nargs="*", default=[], metavar="SECONDS", help="embed cuts of the test utterances as well"
     )
     return parser
 
@@ -146,8 +159,12 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
     models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
     source = f"{encoder.digest} {store.digest}" + (f" {json.dumps(models)}" if models else "")
     target = encoder.folder / "embeddings.npz"
-    if options.format == "npz" and read_source(target) == source:
+    other = encoder.folder / f"embeddings.{options.format}"
+    if read_source(target) == source:
         logger.info("%s: up to date, %s", target, count(len(store), "utterance"))
+        if other != target and not distributed.rank():
+            table = read_embeddings(target)
+            write_table(other, table.utts, table.embeddings)
         return
     started = time.perf_counter()
     recordings: list[Recordings] = [store, *([JoinedRecordings(store, models)] if models else [])]
@@ -156,8 +173,8 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
     if distributed.rank():
         return
     write_embeddings(target, utts, embeddings, source)
-    if options.format == "ark":
-        write_ark(encoder.folder / "embeddings.ark", utts, embeddings)
+    if other != target:
+        write_table(other, utts, embeddings)
     took = time.perf_counter() - started
     speech = float(np.sum(store.lengths)) / store.sample_rate
     counts = count(len(store), "utterance")
@@ -178,6 +195,54 @@ def _extract_crops(encoder: SpeakerEncoder, store: ArrayStore, batch_size: int) 
         return
     write_embeddings(target, crops.utts, embeddings, source)
     logger.info("%s: %d crops in %.1f s", target, len(crops.utts), time.perf_counter() - started)
+
+
+def _extract_cuts(encoder: SpeakerEncoder, store: ArrayStore, seconds: float, batch_size: int) -> None:
+    """Embed cuts of every test utterance, those of one duration."""
+    target, cuts = cuts_path(encoder.folder, seconds), Cuts(store, round(seconds * store.sample_rate), encoder.seed)
+    source = f"{encoder.digest} {store.digest} {encoder.seed}"
+    if read_source(target) == source:
+        logger.info("%s: up to date, %s", target, count(len(cuts.utts), "cut"))
+        return
+    distributed.wait_for_all()  # the first process may still write them
+    table = read_embeddings(encoder.folder / "embeddings.npz")
+    embeddings = table.embeddings[table.rows(cuts.utts)]  # right already for those that stay whole
+    rows = np.flatnonzero(cuts.lengths < store.lengths)
+    if len(rows):
+        embeddings[rows] = _embed(encoder, cuts, batch_size, rows, progress=f"embed {seconds:g} s")
+    if distributed.rank():
+        return
+    write_embeddings(target, cuts.utts, embeddings, source)
+    logger.info("%s: %s cut, %s left whole", target, count(len(rows), "utterance"), len(cuts.utts) - len(rows))
+
+
+def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
+    """Embed what thresholds are chosen on, ``thresholds.npz``; without training speech it says that there are none.
+
+    What is there of this model stays: these data may be another corpus, to test on.
+    """
+    if (read_source(encoder.folder / FILE) or "").split()[:1] == [encoder.digest]:
+        logger.info("%s: up to date", encoder.folder / FILE)
+        return
+    try:
+        train, store = read_data_dir(options.data_dir / "train"), ArrayStore(options.data_dir / "store" / "train")
+        check_current(store, train.utt2dur)
+    except DataError as error:
+        logger.warning("no thresholds: %s", error)
+        return
+    speakers, whose = choose_speakers(train.utt2spk, encoder.valid_speakers)
+    if len(speakers) < 2:
+        logger.warning("no thresholds: %s: expected two speakers of two recordings, found fewer", train.path)
+        return
+    targets, chosen = choose_targets(train, speakers, encoder.seed)
+    rows = np.array([row for row, utt in enumerate(store.utts) if utt in chosen], np.int64)
+    embeddings = _embed(encoder, store, options.batch_size, rows, progress="embed for thresholds")
+    if distributed.rank():
+        return
+    utts = [store.utts[row] for row in rows]
+    source, found = f"{encoder.digest} {store.digest}", dict(zip(utts, embeddings, strict=True))
+    write_held_aside(encoder.folder, found, train.utt2spk, targets, whose, source)
+    logger.info("%s: %s of %s", encoder.folder / FILE, count(len(utts), "utterance"), whose)
 
 
 def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -> None:

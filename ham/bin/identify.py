@@ -62,15 +62,15 @@ def _answers(
     """Each file with its answer; one that cannot be read keeps nobody from the answers for the others."""
     files = iter(options.files)
     while some := list(islice(files, AT_A_TIME)):
-        heard = [(file, _heard(file)) for file in some]
+        heard = [(file, _heard(encoder, file)) for file in some]
         readable = [one for _, one in heard if isinstance(one, Heard)]
         answers = iter(identify(encoder, search, readable, threshold, options.top))
         yield from ((file, one if isinstance(one, DataError) else next(answers)) for file, one in heard)
 
 
-def _heard(file: str) -> Heard | DataError:
+def _heard(encoder: SpeakerEncoder, file: str) -> Heard | DataError:
     try:
-        return listen(Path(file))
+        return listen(encoder, Path(file))
     except DataError as error:
         logger.error("%s", error)
         return error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from tqdm import tqdm
 import ham
 import ham.losses
 from ham.bin._system_options import top_n
-from ham.cli import Parser, run
+from ham.cli import Parser, boolean, run
 from ham.data.kaldi_dir import read_data_dir
 from ham.embeddings.recordings import ENROL
 from ham.losses.base import SpeakerLoss
@@ -26,12 +27,16 @@ from ham.score.backends import DEFAULT, FORM, Backend, fitting_backends, parse_b
 from ham.score.calibration import write_calibration
 from ham.score.cohort import read_training
 from ham.score.curves import Curves, summarise_scores, write_curves
+from ham.score.decisions import Decisions
+from ham.score.durations import check_cuts, duration_rates, parse_durations
 from ham.score.embedded_trials import check_sources, read_embedded
+from ham.score.held_aside import read_held_aside
 from ham.score.intervals import few_speakers
 from ham.score.normalisation import NORMS, TOP_N
-from ham.score.results import ListResult, Results, evaluate, write_results
+from ham.score.results import DurationRates, ListRates, ListResult, Results, evaluate, write_results
 from ham.score.score_file import Scores, write_scores
 from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
+from ham.score.thresholds import rates_at
 from ham.score.trial_lists import TrialList, find_lists, read_list
 from ham.words import count
 
@@ -45,13 +50,14 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
-    wanted = parse_backends(options.backends)
+    wanted, durations = parse_backends(options.backends), parse_durations(options.durations)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     notes = {trial_list.name: trial_list.notes for trial_list in lists if trial_list.notes}
     for name, found in notes.items():
         logger.warning("%s: %s", name, "; ".join(found))
     encoder = SpeakerEncoder.load(options.exp_dir, "cpu")
     check_sources(options.exp_dir, options.data_dir, wanted, encoder.digest)
+    check_cuts(options.exp_dir, durations, encoder.digest)
     backends = _possible(wanted, encoder.loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     crops = any(backend.crops for plan in plans for backend in plan)
@@ -59,7 +65,8 @@ def main(argv: Sequence[str]) -> None:
     scorer = Scorer(encoder.loss, _training(options, backends), top_n=options.top_n, p_target=options.p_target)
     for backend in backends:  # before anything is written
         scorer.check(backend)
-    numbers, curves = _score(lists, embedded, plans, scorer, options.exp_dir)
+    decisions = _decisions(options, encoder.digest, backends, scorer)
+    scored = _score(lists, embedded, plans, scorer, decisions, options)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
     has_models = any(trial_list.trials.models for trial_list in lists)
@@ -69,13 +76,24 @@ def main(argv: Sequence[str]) -> None:
         commit=git_commit(Path(ham.__file__).parent),
         versions=versions(),
         command=encoder.command,
-        results=tuple(numbers),
+        results=tuple(scored.numbers),
         settings=({"enrol": options.enrol} if has_models else {}) | scorer.settings(backends),
         notes={**notes, **_with_few_speakers(lists, notes)},
+        decisions=decisions,
+        at_thresholds=tuple(scored.at_thresholds),
+        durations=tuple(_durations(lists, embedded, scorer, decisions, durations, options.exp_dir)),
     )
-    write_curves(options.exp_dir / "curves.json", curves)
+    write_curves(options.exp_dir / "curves.json", scored.curves)
     write_results(options.exp_dir / "results.json", results)
     print(text_table(*table(results.results)))
+
+
+class _Found(NamedTuple):
+    """What scoring gives beside the scores."""
+
+    numbers: list[ListResult]
+    curves: list[Curves]
+    at_thresholds: list[ListRates]
 
 
 def _score(
@@ -83,26 +101,66 @@ def _score(
     embedded: Sequence[EmbeddedTrials],
     plans: Sequence[Sequence[Backend]],
     scorer: Scorer,
-    exp_dir: Path,
-) -> tuple[list[ListResult], list[Curves]]:
-    """Write the scores of every list by every back-end of its plan; gives the error rates and the curves."""
-    numbers: list[ListResult] = []
-    curves: list[Curves] = []
+    decisions: Mapping[str, Decisions],
+    options: argparse.Namespace,
+) -> _Found:
+    """Write the scores of every list by every back-end of its plan; gives error rates and curves."""
+    found = _Found([], [], [])
     with tqdm(total=sum(map(len, plans)), desc="score", unit="list", delay=2) as bar:
         for trial_list, its_embedded, plan in zip(lists, embedded, plans, strict=True):
             trials = trial_list.trials
             for backend in plan:
                 scores = scorer.scores(backend, its_embedded)
-                path = exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
-                write_scores(path, Scores(trials.enrol, trials.test, scores))
-                numbers.append(_rates(trial_list, backend, scores))
+                path = options.exp_dir / "scores" / f"{trial_list.name}.{backend.name}"
+                labels = trials.labels if options.score_labels else None
+                write_scores(path, Scores(trials.enrol, trials.test, scores), labels)
+                found.numbers.append(_rates(trial_list, backend, scores))
                 if not trials.one_kind:
-                    curves.append(summarise_scores(trial_list.name, backend.name, scores, trials.labels))
+                    found.curves.append(summarise_scores(trial_list.name, backend.name, scores, trials.labels))
+                    found.at_thresholds.extend(_at_thresholds(trial_list, backend, scores, decisions))
                 bar.update()
             scorer.forget(its_embedded)
             what = f"{count(len(trials), 'trial')} scored by {count(len(plan), 'back-end')}"
-            logger.info("%s/scores/%s.*: %s", exp_dir, trial_list.name, what)
-    return numbers, curves
+            logger.info("%s/scores/%s.*: %s", options.exp_dir, trial_list.name, what)
+    return found
+
+
+def _decisions(
+    options: argparse.Namespace, digest: str, backends: Sequence[Backend], scorer: Scorer
+) -> dict[str, Decisions]:
+    """Thresholds by back-end, where stage 5 has embedded what they are chosen on; says where not."""
+    held_aside = read_held_aside(options.exp_dir, digest)
+    if held_aside is None:
+        logger.info("no thresholds: stage 5 found no training speech to choose them on")
+        return {}
+    return held_aside.decisions(backends, scorer, options.p_target)
+
+
+def _at_thresholds(
+    trial_list: TrialList, backend: Backend, scores: NDArray[np.float32], decisions: Mapping[str, Decisions]
+) -> list[ListRates]:
+    """What the thresholds of a back-end, if it has some, give on a list."""
+    points = decisions[backend.name].points if backend.name in decisions else ()
+    labels = trial_list.trials.labels
+    return [
+        ListRates(trial_list.name, backend.name, point.name, *rates_at(point.threshold, scores, labels))
+        for point in points
+        if point.threshold is not None
+    ]
+
+
+def _durations(
+    lists: Sequence[TrialList],
+    embedded: Sequence[EmbeddedTrials],
+    scorer: Scorer,
+    decisions: Mapping[str, Decisions],
+    durations: Sequence[float],
+    exp_dir: Path,
+) -> Iterator[DurationRates]:
+    """Error rates of every list by duration, where some are asked for."""
+    for trial_list, whole in zip(lists, embedded, strict=True):
+        if durations and not trial_list.trials.one_kind:
+            yield from duration_rates(trial_list, whole, scorer, exp_dir, durations, decisions.get("cosine"))
 
 
 def _rates(trial_list: TrialList, backend: Backend, scores: NDArray[np.float32]) -> ListResult:
@@ -138,6 +196,12 @@ def _parser() -> Parser:
         type=top_n,
         default=TOP_N,
         help="highest cohort scores that as_norm keeps; 0: of a third of the speakers",
+    )
+    parser.add_argument(
+        "--durations", nargs="*", default=[], metavar="SECONDS", help="error rates of cuts that stage 5 embedded so"
+    )
+    parser.add_argument(
+        "--score_labels", type=boolean, default=False, help="true: target or nontarget as a fourth column of scores"
     )
     parser.add_argument("--p_target", type=_prior, default=0.01, help="prior that calibrations are trained for")
     return parser

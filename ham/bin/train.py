@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ham.cli import Parser, at_least, boolean, run
 from ham.config import Config
 from ham.data.identity import write_sums
 from ham.data.kaldi_dir import read_data_dir
+from ham.errors import ConfigError
 from ham.files import lock_folder
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
@@ -25,6 +26,7 @@ from ham.train.experiment import build_loop, prepare
 from ham.train.initial import read_initial
 from ham.train.launch import launch, num_processes
 from ham.train.memory import check_shared_memory, told_in_words
+from ham.train.profile import profile
 from ham.train.request import MATERIALS, describe, find_place, is_finished, write_request
 from ham.words import count
 
@@ -38,10 +40,12 @@ def main(argv: Sequence[str]) -> None:
     processes = num_processes(options.num_gpus, options.device)
     if distributed.launched() or processes * options.nnodes == 1:
         with distributed.joined(options.device) as device:
-            distributed.check_batch(config.data.batch_size, distributed.world_size())
+            distributed.check_batch(config.data.batch_size, distributed.world_size(), config.train.accumulate)
             _train(options, config, device)
         return
-    distributed.check_batch(config.data.batch_size, processes * options.nnodes)
+    if options.profile:
+        raise ConfigError("--profile: shows one process, found several; leave --num_gpus and --nnodes out")
+    distributed.check_batch(config.data.batch_size, processes * options.nnodes, config.train.accumulate)
     command = [sys.executable, "-m", "ham.bin.train", *argv]
     cure = "go on with --resume"
     launch(command, processes=processes, num_nodes=options.nnodes, rdzv=options.rdzv, cure=cure)
@@ -49,28 +53,28 @@ def main(argv: Sequence[str]) -> None:
 
 def _train(options: Any, config: Config, device: torch.device) -> None:
     """Do it, as one of the processes or as the only one."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = config.train.tf32
+    torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
     prepared = prepare(options.data_dir, config, options.seed, [name for name in MATERIALS if getattr(options, name)])
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
     initial = read_initial(options.init_from) if options.init_from else None
     request = describe(config, options.seed, prepared.fingerprint, prepared.materials, initial)
     folder = options.exp_dir
+    if options.profile:
+        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command="")
+        print(profile(loop, folder / "profile").table())
+        return
     place = find_place(folder, request, stores, options.resume)
     if is_finished(folder, place, config.train):
         logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
         return
     distributed.wait_for_all()  # all have read the folder
-    with ExitStack() as work:
-        work.enter_context(told_in_words(folder))
-        if not distributed.rank():
-            folder.mkdir(parents=True, exist_ok=True)
-            work.enter_context(lock_folder(folder, "train"))
-            for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # of a killed run
-                left.unlink()
+    with told_in_words(folder), _claimed(folder) as is_ours:
+        if is_ours:
             write_sums(folder, stores)
             write_request(folder, request)
         torch.manual_seed(options.seed)
-        torch.set_flush_denormal(True)  # gradients of easy examples get denormal, which costs a CPU a factor of 8
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
         start = initial if not place.epoch else None  # what goes on has weights of its own
         loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command, initial=start)
@@ -80,6 +84,19 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         check_shared_memory(loop.crops)
         with loop.stop.heeded():
             loop.run()
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[bool]:
+    """Whether this process, the first one, is to write in the experiment's folder; nobody else does meanwhile."""
+    if distributed.rank():
+        yield False
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with lock_folder(folder, "train"):
+        for left in (*folder.glob(".*.part"), *(folder / "checkpoints").glob(".*.part")):  # of a killed run
+            left.unlink()
+        yield True
 
 
 def _parser() -> Parser:
@@ -97,6 +114,7 @@ def _parser() -> Parser:
         type=_path,
         help="start from these weights: an experiment's folder, a checkpoint or a model directory",
     )
+    parser.add_argument("--profile", type=boolean, default=False, help="true: only show where the time of a step goes")
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")
     parser.add_argument("--musan", default="", help="not empty: use the MUSAN that stage 3 packed")
     parser.add_argument("--rirs", default="", help="not empty: use the room responses that stage 3 packed")

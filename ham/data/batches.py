@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ham.data.sampler import EpochPlan, num_batches, rank_batches
+from ham.data.sampler import EpochPlan, num_batches
 from ham.data.store import ArrayStore
 from ham.errors import DataError
 
@@ -27,27 +27,22 @@ class Batch:
 
     Attributes:
         rows: ``(B, N)`` int16 samples, or ``(B, T, F)`` stored features.
-        labels: ``(B,)`` int64, 0 <= label < number of speakers before speed perturbation.
+        labels: ``(B,)`` int64, 0 <= label < number of speakers; once ``drawn`` is there, of speakers at each speed.
         entries: ``(B,)`` int64, the utterances, to name a batch that went wrong.
         bad: what was wrong with the crops that could not be read and were replaced, a line for each.
         places: ``(B,)`` float, where each row begins, as a fraction of its utterance's possible starts.
         lengths: ``(B,)`` int64, samples of each row before its utterance repeats. Only a change of speed needs
             these two; see ``SpeedPerturbation`` for what it does without.
+        drawn: all that chance decides in the step, see :mod:`ham.train.draws`; None before it is drawn.
     """
 
     rows: Tensor
     labels: Tensor
-    entries: Tensor
+    entries: NDArray[np.int64]
     bad: tuple[str, ...] = ()
     places: Tensor | None = None
     lengths: Tensor | None = None
-
-    def pin_memory(self) -> Batch:
-        """The batch in page-locked memory, from which a copy to a GPU does not wait; the loader calls this."""
-        parts: dict[str, Any] = {
-            name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
-        return replace(self, **parts)
+    drawn: Any = None
 
 
 @dataclass(frozen=True)
@@ -103,12 +98,10 @@ class CropBatches(Dataset[Batch]):
     Args:
         store: where the rows are read.
         data: utterances and labels.
-        plan: the crops of the epoch, of all ranks.
+        plan: the crops of the epoch.
         batch_size: crops a batch.
         num_rows: rows (samples, frames) of a crop.
         replace_bad: replace what cannot be read; otherwise the error is raised.
-        rank: which of several processes this is, see ``rank_batches``.
-        world_size: number of processes.
     """
 
     def __init__(
@@ -120,8 +113,6 @@ class CropBatches(Dataset[Batch]):
         num_rows: int,
         *,
         replace_bad: bool = False,
-        rank: int = 0,
-        world_size: int = 1,
     ) -> None:
         self.store = store
         self.data = data
@@ -129,18 +120,16 @@ class CropBatches(Dataset[Batch]):
         self.batch_size = batch_size
         self.num_rows = num_rows
         self.replace_bad = replace_bad
-        self.numbers = rank_batches(num_batches(len(plan), batch_size), rank=rank, world_size=world_size)
 
     def __len__(self) -> int:
         """Number of batches."""
-        return len(self.numbers)
+        return num_batches(len(self.plan), self.batch_size)
 
     def __getitem__(self, step: int) -> Batch:
         """Gather one batch."""
         if not 0 <= step < len(self):
             raise IndexError(step)
-        number = self.numbers[step]
-        part = slice(number * self.batch_size, (number + 1) * self.batch_size)
+        part = slice(step * self.batch_size, (step + 1) * self.batch_size)
         entries, places = self.plan.entries[part].copy(), self.plan.places[part].tolist()
         crops, bad = [], []
         for row, place in enumerate(places):
@@ -155,7 +144,7 @@ class CropBatches(Dataset[Batch]):
         return Batch(
             rows=torch.from_numpy(np.stack(crops)),
             labels=torch.from_numpy(self.data.labels[entries]),
-            entries=torch.from_numpy(entries),
+            entries=entries,
             bad=tuple(bad),
             places=torch.tensor(places),
             lengths=torch.from_numpy(self.store.lengths[self.data.indices[entries]]).clamp(max=self.num_rows),

@@ -1,7 +1,7 @@
 """Which crops an epoch takes, in which order: a pure function of seed and epoch, so that it can be repeated.
 
-A plan of an epoch is the same for every process. A process that joins in the middle of an epoch, or that is one of
-several ranks, draws the whole plan (a fraction of a second for a million utterances) and takes its part of it.
+A plan of an epoch is the same for every process. One that joins in the middle of an epoch draws the whole plan (a
+fraction of a second for a million utterances) and takes its part of it.
 """
 
 from __future__ import annotations
@@ -103,26 +103,3 @@ def _keep_apart(row: NDArray[np.int64], taken: NDArray[np.int64], num_first: int
 def num_batches(num_crops: int, batch_size: int) -> int:
     """Full batches in an epoch; what is left over waits for the next, but an epoch has at least one batch."""
     return max(1, num_crops // batch_size)
-
-
-def rank_batches(total: int, *, rank: int = 0, world_size: int = 1, done: int = 0) -> range:
-    """The batches that one of several processes takes: every ``world_size``-th one, from its own on.
-
-    Step ``k`` of all ranks together takes the batches ``k * world_size`` to ``(k + 1) * world_size - 1`` of the order
-    that a single process follows. Every rank takes as many, so that up to ``world_size - 1`` last ones are left out.
-
-    Args:
-        total: batches of the epoch.
-        rank: 0 <= rank < world_size.
-        world_size: number of processes.
-        done: steps of the epoch that are done already.
-
-    Returns:
-        Numbers of the batches that are left to do, in order.
-
-    Raises:
-        ValueError: if there are fewer batches than processes, or no such rank.
-    """
-    if not 0 <= rank < world_size <= total:
-        raise ValueError(f"expected 0 <= rank < world_size <= {total} batches, found rank {rank} of {world_size}")
-    return range(rank + done * world_size, total - total % world_size, world_size)

@@ -127,3 +127,26 @@ class RandomChunks:
     def read(self, index: int) -> NDArray[Any]:
         """The int16 samples of one piece, shape ``(num_samples,)``."""
         return self._store.read_wrapped(index, int(self._starts[index]), self._num_samples)
+
+
+class Cuts:
+    """One cut of each recording, at a place drawn uniformly, as recordings of the same ids; shorter ones stay whole.
+
+    Recording i of N samples is cut from sample ``floor(u_i (N - n + 1))`` on, with u uniform in [0, 1) and the same for
+    every n: a shorter cut lies within a longer one, so that two durations differ by their duration only.
+
+    Args:
+        store: the audio store.
+        num_samples: ``n``.
+        seed: of the places; the same for the same store gives the same cuts.
+    """
+
+    def __init__(self, store: ArrayStore, num_samples: int, seed: int) -> None:
+        self._store, self.sample_rate, self.utts = store, store.sample_rate, store.utts
+        self.lengths: NDArray[np.int64] = np.minimum(store.lengths, num_samples).astype(np.int64)
+        spare = store.lengths - self.lengths
+        self._starts = np.floor(np.random.default_rng(seed).random(len(spare)) * (spare + 1)).astype(np.int64)
+
+    def read(self, index: int) -> NDArray[Any]:
+        """The int16 samples of one cut, shape ``(n,)`` or, where the recording is shorter, all ``(N,)``."""
+        return self._store.read(index, int(self._starts[index]), int(self.lengths[index]))

@@ -1,9 +1,10 @@
-"""Tables of embeddings in memory and on disk: ``embeddings.npz`` and its kin, Kaldi's ``embeddings.ark``."""
+"""Tables of embeddings in memory and on disk: ``embeddings.npz`` and its kin, Kaldi's archives, CSV, Parquet."""
 
 from __future__ import annotations
 
+import csv
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,22 +175,13 @@ def read_source(path: Path) -> str | None:
         return None
 
 
-def write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
-    """Write Kaldi's ``embeddings.ark`` and ``embeddings.scp`` beside each other through kaldiio."""
-    import kaldiio  # only whoever asks for this format needs it
-
-    if "," in str(path):
-        raise DataError(f"{path}: Kaldi's specifiers cannot hold a comma; choose another --exp_root for --format ark")
-    scp = path.with_suffix(".scp")
-    with replacing(scp) as index, replacing(path) as part:
-        with kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
-            for utt, row in zip(utts, embeddings, strict=True):
-                writer(utt, row)
-        index.write_text(index.read_text(encoding="utf-8").replace(str(part), str(path)), encoding="utf-8")
-
-
 def write_table(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
     """Write embeddings in the format that the file's ending names, in place only when complete.
+
+    - ``.npz``: :func:`write_embeddings`.
+    - ``.ark``: Kaldi's, with ``.scp`` beside it, which names the archive by its absolute path.
+    - ``.csv``: a line of heads ``utt,e0,e1,...``, then one for each utterance, nine significant digits.
+    - ``.parquet``: columns ``utt`` (text) and ``embedding`` (list of D float32).
 
     Args:
         path: the file; its folder is made where needed.
@@ -197,17 +189,130 @@ def write_table(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]
         embeddings: a row of each, shape ``(N, D)``.
 
     Raises:
-        ConfigError: if the ending is another one.
+        ConfigError: if the ending is another one, or a package that its format needs is missing.
+        DataError: if the format cannot hold the path or an id.
     """
     check_format(path)
-    (write_ark if path.suffix == ".ark" else write_embeddings)(path.absolute(), utts, embeddings)
+    _WRITERS[path.suffix](path.absolute(), utts, embeddings.astype(np.float32, copy=False))
+
+
+def read_table(path: Path) -> EmbeddingTable:
+    """Read embeddings in the format that the file's ending names, as :func:`write_table` writes them.
+
+    Args:
+        path: the file; of Kaldi's two the archive, since lines of an ``.scp`` may be commands.
+
+    Returns:
+        The checked table.
+
+    Raises:
+        ConfigError: as :func:`write_table`.
+        DataError: if the file is missing, is something else, names an utterance twice, or holds NaN or infinity.
+    """
+    check_format(path)
+    if path.suffix == ".npz":
+        return read_embeddings(path)
+    try:
+        utts, rows = _READERS[path.suffix](path)
+        return EmbeddingTable(tuple(utts), np.array(rows, np.float32), str(path))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: expected embeddings, found nothing; is it the right path?") from error
+    except (ValueError, TypeError, KeyError, StopIteration) as error:
+        raise DataError(f"{path}: expected embeddings as write_table writes them, found something else") from error
 
 
 def check_format(path: Path) -> None:
     """Refuse a file that :func:`write_table` cannot write, before there is anything to write.
 
+    Args:
+        path: the file.
+
     Raises:
-        ConfigError: if its ending is unknown.
+        ConfigError: if its ending is unknown or pyarrow is missing.
+        DataError: if Kaldi's specifiers cannot hold the path.
     """
-    if path.suffix not in (".npz", ".ark"):
-        raise ConfigError(f"{path}: expected a name that ends in .npz, .ark, found '{path.suffix}'")
+    if path.suffix not in _WRITERS:
+        raise ConfigError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}, found '{path.suffix}'")
+    if path.suffix == ".parquet":
+        _parquet()
+    if path.suffix == ".ark" and "," in str(path.absolute()):
+        raise DataError(f"{path}: Kaldi's specifiers cannot hold a comma; choose another folder for the format ark")
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet  # an extra
+    except ImportError:
+        raise ConfigError("Parquet needs pyarrow: pip install pyarrow") from None
+    return pyarrow
+
+
+def _write_npz(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    write_embeddings(path, utts, embeddings)
+
+
+def _write_ark(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    import kaldiio  # only whoever asks for this format needs it
+
+    if blank := [utt for utt in utts if not utt or any(map(str.isspace, utt))]:
+        raise DataError(f"{path}: Kaldi's ids cannot hold white space, as '{blank[0]}' does; choose another format")
+    with replacing(path.with_suffix(".scp")) as index, replacing(path) as part:
+        with kaldiio.WriteHelper(f"ark,scp:{part},{index}") as writer:
+            for utt, row in zip(utts, embeddings, strict=True):
+                writer(utt, row)
+        index.write_text(index.read_text(encoding="utf-8").replace(f" {part}:", f" {path}:"), encoding="utf-8")
+
+
+def _write_csv(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["utt", *(f"e{at}" for at in range(embeddings.shape[1]))])
+        writer.writerows([utt, *map("{:.9g}".format, row)] for utt, row in zip(utts, embeddings.tolist(), strict=True))
+
+
+def _write_parquet(path: Path, utts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+    arrow = _parquet()
+    rows = arrow.FixedSizeListArray.from_arrays(arrow.array(embeddings.ravel()), embeddings.shape[1])
+    with replacing(path) as part:
+        arrow.parquet.write_table(arrow.table({"utt": list(utts), "embedding": rows}), part)
+
+
+def _read_ark(path: Path) -> tuple[Sequence[str], Sequence[NDArray[np.float32]]]:
+    import kaldiio
+
+    with path.open("rb") as stream:
+        try:
+            utts, rows = zip(*kaldiio.load_ark(stream), strict=True)
+        except (OSError, RuntimeError) as error:  # what kaldiio raises of files that are no archives
+            raise ValueError(str(error)) from error
+    return utts, rows
+
+
+def _read_csv(path: Path) -> tuple[Sequence[str], Sequence[Sequence[float]]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        reader = csv.reader(stream)
+        if next(reader)[0] != "utt":
+            raise ValueError("expected the head utt")
+        lines = list(reader)
+    return [line[0] for line in lines], [[float(number) for number in line[1:]] for line in lines]
+
+
+def _read_parquet(path: Path) -> tuple[Sequence[str], Sequence[Sequence[float]]]:
+    columns = _parquet().parquet.read_table(path).to_pydict()
+    return columns["utt"], columns["embedding"]
+
+
+_WRITERS: Mapping[str, Callable[[Path, Sequence[str], NDArray[np.float32]], None]] = {
+    ".npz": _write_npz,
+    ".ark": _write_ark,
+    ".csv": _write_csv,
+    ".parquet": _write_parquet,
+}
+_READERS: Mapping[str, Callable[[Path], tuple[Sequence[str], Any]]] = {
+    ".ark": _read_ark,
+    ".csv": _read_csv,
+    ".parquet": _read_parquet,
+}
+
+FORMATS = tuple(suffix[1:] for suffix in _WRITERS)
+"""What :func:`write_table` can write, by the file's ending."""

@@ -189,7 +189,7 @@ class SpeakerDatabase(AbstractContextManager["SpeakerDatabase"]):
             raise DataError(f"{path}: expected a database of enrolled speakers, found nothing; `ham enrol` makes it")
         if path.exists() and 0 < path.stat().st_size < _LEAST_BYTES:
             raise DataError(f"{path}: {_SENTENCES[sqlite3.SQLITE_NOTADB]}")  # which SQLite takes for empty, and fills
-        mode = "rwc" if create else "rw" if write else "ro"
+        mode = "rwc" if create else "rw"  # a reader too must be able to undo what a killed writer has left half done
         with self._sentences():
             self._connection = sqlite3.connect(
                 f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=BUSY_S, isolation_level=None
@@ -208,6 +208,7 @@ class SpeakerDatabase(AbstractContextManager["SpeakerDatabase"]):
     def _open(self, model: ModelKey | None, *, write: bool, create: bool) -> None:
         self._connection.text_factory = lambda raw: raw.decode(errors="replace")
         self._connection.execute("PRAGMA secure_delete = ON")
+        self._connection.execute(f"PRAGMA query_only = {not write}")
         if create and model is not None:
             self._create(model)
         self._check_kind()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import read_audio
-from ham.audio.quality import Quality, assess
+from ham.audio.quality import Quality
 from ham.audio.waveform import Speech
 from ham.enrolment.search import LIST_FALSE_ALARM, Candidate, Search, list_false_alarm, list_threshold
 from ham.model.verification import choose_threshold
@@ -22,8 +22,12 @@ from ham.score.decisions import Decisions
 Decision = Literal["named", "nobody", "cannot_say"]
 
 
-class Embedder(Protocol):
-    """What embeds recordings, such as :class:`ham.model.encoder.SpeakerEncoder`."""
+class Model(Protocol):
+    """What judges and embeds recordings: a :class:`ham.model.encoder.SpeakerEncoder`."""
+
+    def assess(self, speech: Speech, sample_rate: int | None = None) -> Quality:
+        """What is wrong with a recording."""
+        ...
 
     def embed_many(self, items: Sequence[Speech]) -> NDArray[np.float32]:
         """Embeddings ``(N, D)`` of recordings, in their order."""
@@ -91,20 +95,21 @@ class Identification:
         return {**vars(self), "candidates": found, "quality": asdict(self.quality)}
 
 
-def listen(path: Path) -> Heard:
+def listen(encoder: Model, path: Path) -> Heard:
     """Read a recording and judge it.
 
     Args:
+        encoder: the model.
         path: an audio file; ``-`` is standard input.
 
     Raises:
         DataError: if it cannot be read.
     """
     samples = read_audio(path)
-    return Heard(str(path), samples, assess(samples, SAMPLE_RATE))
+    return Heard(str(path), samples, encoder.assess(samples, SAMPLE_RATE))
 
 
-def embed(encoder: Embedder, heard: Sequence[Heard]) -> NDArray[np.float32]:
+def embed(encoder: Model, heard: Sequence[Heard]) -> NDArray[np.float32]:
     """Embed recordings that were read, shape ``(N, D)``."""
     return encoder.embed_many([(one.samples, SAMPLE_RATE) for one in heard])
 
@@ -143,7 +148,7 @@ def _over_list(rate: float | None, num_enrolled: int) -> str:
 
 
 def identify(
-    encoder: Embedder, search: Search, heard: Sequence[Heard], threshold: Threshold, top: int = 1
+    encoder: Model, search: Search, heard: Sequence[Heard], threshold: Threshold, top: int = 1
 ) -> list[Identification]:
     """Say who speaks in recordings.
 

@@ -212,10 +212,11 @@ def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | N
     Returns:
         The threshold, and what it holds; None where the trials were too few for any false-alarm rate.
     """
+    rates = {point.name: RATES[point.name] for point in decisions.points if point.name in RATES}
     found = [
-        ListThreshold(point.threshold, name, rate)
-        for name, rate in RATES.items()
-        if (point := decisions.point(name)).threshold is not None
+        ListThreshold(threshold, name, rates[name])
+        for name in sorted(rates, key=rates.__getitem__, reverse=True)
+        if (threshold := decisions.point(name).threshold) is not None
     ]
     most = LIST_FALSE_ALARM * (1 + 1e-9)
     return next(

@@ -19,7 +19,7 @@ from ham.audio import SAMPLE_RATE
 from ham.frontends.base import FRAME_LENGTH_MS, FRAME_SHIFT_MS, PIECE_SAMPLES, PREEMPHASIS, Frontend
 from ham.frontends.kaldi_fbank import INT16_RANGE, WINDOW_TYPES, KaldiFbank
 from ham.frontends.mel import MelFrontend
-from ham.frontends.spec_augment import SpecAugment
+from ham.frontends.spec_augment import Spans, SpecAugment
 from ham.schema import check_options, choose
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Frontend",
     "KaldiFbank",
     "MelFrontend",
+    "Spans",
     "SpecAugment",
     "build",
 ]

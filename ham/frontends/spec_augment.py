@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ham.schema import check_count
+
+
+class Spans(NamedTuple):
+    """Where the masks of each example begin and end, shape ``(2, B, 1)``: along the frames, and along the bands."""
+
+    frames: Tensor
+    bands: Tensor
 
 
 @dataclass(frozen=True)
@@ -37,23 +45,38 @@ class SpecAugment:
         check_count("spec_augment: max_time_width", self.max_time_width, least=0)
         check_count("spec_augment: max_freq_width", self.max_freq_width, least=0)
 
-    def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
-        """Mask a batch of features ``(B, T, F)``, which stay as they are; the generator is on their device."""
-        batch, num_frames, num_bands = features.shape
+    def draw(self, batch: int, num_frames: int, num_bands: int, generator: torch.Generator) -> Spans:
+        """Draw the masks of a batch of features ``(B, T, F)``, on the central processor."""
+        return Spans(
+            _random_span(batch, num_frames, self.max_time_width, generator),
+            _random_span(batch, num_bands, self.max_freq_width, generator),
+        )
+
+    def apply(self, features: Tensor, drawn: Spans) -> Tensor:
+        """Mask features ``(B, T, F)``, which stay as they are; ``drawn`` is on their device."""
         if self.max_time_width:
-            frames = _random_span(batch, num_frames, self.max_time_width, generator)
-            features = features.masked_fill(frames[:, :, None], 0.0)
+            features = features.masked_fill(_inside(drawn.frames, features.shape[1])[:, :, None], 0.0)
         if self.max_freq_width:
-            bands = _random_span(batch, num_bands, self.max_freq_width, generator)
-            features = features.masked_fill(bands[:, None, :], 0.0)
+            features = features.masked_fill(_inside(drawn.bands, features.shape[2])[:, None, :], 0.0)
         return features
+
+    def __call__(self, features: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw and apply at once."""
+        batch, num_frames, num_bands = features.shape
+        return self.apply(features, self.draw(batch, num_frames, num_bands, generator))
 
 
 def _random_span(batch: int, length: int, max_width: int, generator: torch.Generator) -> Tensor:
-    """True on one random span a row, shape ``(batch, length)``."""
-    device = generator.device
-    width = torch.randint(max_width, (batch, 1), generator=generator, device=device)
+    """Beginning and end of a random span a row, shape ``(2, batch, 1)``; nothing is drawn where there is no mask."""
+    if not max_width:
+        return torch.zeros(2, batch, 1, dtype=torch.int64)
+    width = torch.randint(max_width, (batch, 1), generator=generator)
     num_starts = (length - width.max()).clamp_min(1)
-    start = (torch.rand(batch, 1, generator=generator, device=device) * num_starts).long()
-    position = torch.arange(length, device=device)
-    return (position >= start) & (position < start + width)
+    start = (torch.rand(batch, 1, generator=generator) * num_starts).long()
+    return torch.stack([start, start + width])
+
+
+def _inside(span: Tensor, length: int) -> Tensor:
+    """True on the span of each row, shape ``(batch, length)``."""
+    position = torch.arange(length, device=span.device)
+    return (position >= span[0]) & (position < span[1])

@@ -36,6 +36,8 @@ def save(path: Path, state: Mapping[str, Any]) -> None:
         with replacing(path) as part:
             torch.save(dict(state), part)
     except RuntimeError as error:  # torch's writer says so when the disk is full
+        if "DataLoader worker" in str(error):  # one was killed in the meantime, which torch tells wherever it is
+            raise
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: cannot be written ({reason}); is the disk full?") from None
 

@@ -46,6 +46,7 @@ from ham.config import Config, from_dict
 from ham.embeddings.extract import extract
 from ham.embeddings.recordings import Recordings, Waveforms
 from ham.errors import CheckpointError, DataError
+from ham.frontends import Frontend
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device
@@ -65,7 +66,7 @@ class Network(nn.Module):
         backbone: features to ``(B, D)`` embeddings. Checkpoints hold its weights; a front end has none.
     """
 
-    def __init__(self, frontend: nn.Module, backbone: Backbone) -> None:
+    def __init__(self, frontend: Frontend, backbone: Backbone) -> None:
         super().__init__()
         self.frontend = frontend
         self.backbone = backbone

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ham.markdown import escape_markdown, fenced, markdown_table
 from ham.report.comparison_tables import MINUS_PUBLISHED, Cells, Table, cost_table, difference_table, eer_table
 from ham.report.experiment import Experiment
 from ham.report.latex import latex_table
-from ham.report.wording import EER_RULE, RULES_AGREE, RULES_DIFFER, backend_notes, cost_notes
+from ham.report.wording import EER_RULE, RANK_ALIKE, RULES_AGREE, RULES_DIFFER, backend_notes, cost_notes
 from ham.score.intervals import few_speakers
+from ham.score.results import ListResult
 
 _APART = ("loss", "seed", "fingerprint")
 """Parts of a configuration in which rows and seeds differ on purpose."""
@@ -34,6 +35,7 @@ class Comparison:
         reference: the system that the others are compared with.
         command: what makes this report.
         published_from: file and configuration of the published numbers; empty without them.
+        repeated: titles of tables that are left out, see :func:`without_repeats`.
     """
 
     title: str
@@ -42,11 +44,40 @@ class Comparison:
     reference: str
     command: str
     published_from: str = ""
+    repeated: tuple[str, ...] = ()
 
     @property
     def experiments(self) -> Members:
         """All of them, with the name of their system."""
         return [(name, experiment) for name, members in self.systems.items() for experiment in members]
+
+
+def without_repeats(tables: Sequence[Table]) -> tuple[tuple[Table, ...], tuple[str, ...]]:
+    """Leave out a table of hyperbolic scores in which every number is the cosine's; without errors none is compared.
+
+    Args:
+        tables: one for each choice of back-end.
+
+    Returns:
+        Those that are left, and the titles of the others.
+    """
+    numbers = {table.title: _numbers(table) for table in tables}
+    gone = []
+    for title, found in numbers.items():
+        cosine = title.replace("hyperbolic", "cosine", 1)
+        errors = all(one.eer for trainings in found.values() for one in trainings)
+        if cosine != title and errors and found.items() <= numbers.get(cosine, {}).items():
+            gone.append(title)
+    return tuple(table for table in tables if table.title not in gone), tuple(gone)
+
+
+def _numbers(table: Table) -> dict[tuple[str, str], tuple[ListResult, ...]]:
+    """By list and system, without the back-end's name."""
+    return {
+        (column.trial_list, name): tuple(replace(one, backend="") for one in entry.results)
+        for column in table.columns
+        for name, entry in column.entries.items()
+    }
 
 
 def cells_of(table: Table, reference: str) -> dict[str, Cells]:
@@ -78,6 +109,7 @@ def notes(comparison: Comparison) -> list[str]:
     tables = comparison.tables
     return [
         *_rule_notes(tables),
+        *(f"{title}: no table, since it repeats the cosine's; {RANK_ALIKE}" for title in comparison.repeated),
         *_seed_notes(comparison),
         *_published_notes(comparison),
         *(cost_notes([result for table in tables for result in table.results])),

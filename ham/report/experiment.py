@@ -12,6 +12,7 @@ import yaml
 from ham.errors import DataError
 from ham.markdown import bullets, escape_markdown, fenced, markdown_table
 from ham.provenance import hardware
+from ham.report.decision_tables import Titled, decision_tables
 from ham.report.history import History, read_history, read_if_there
 from ham.report.text_tables import table
 from ham.report.wording import notes
@@ -145,6 +146,21 @@ def markdown(experiment: Experiment) -> str:
             *bullets(f"{name}: {text}" for name, text in facts(experiment)),
             "",
             *bullets(notes(results)),
+            *(line for shown in decision_tables(results) for line in _titled(shown)),
             "",
         ]
     )
+
+
+def _titled(shown: Titled) -> list[str]:
+    """Lines of one of the further tables."""
+    return [
+        "",
+        f"## {shown.title}",
+        "",
+        escape_markdown(shown.lead),
+        "",
+        *markdown_table(*shown.cells, num_left=shown.num_left),
+        "",
+        *bullets(shown.remarks),
+    ]

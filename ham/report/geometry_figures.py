@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
-from ham.analysis.picture import Picture, SpeakerTree
+from ham.analysis.picture import Picture, ShownSpeaker, SpeakerTree
 from ham.report.figures import INK, MUTED, RULE, SERIES, drawing
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "*")
@@ -26,16 +26,24 @@ CIRCLES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Hyperbolic distances from the centre at which circles may be drawn."""
 
 
-def marker(at: int) -> tuple[str, str]:
-    """Colour and shape of a speaker.
+def marks(speakers: Sequence[ShownSpeaker]) -> list[tuple[str, str]]:
+    """Colour and shape of the speakers: the colour says the first label, the sex, where it is known.
 
     Args:
-        at: the speaker's number in the picture.
+        speakers: those of a picture.
 
     Returns:
-        A colour of :data:`ham.report.figures.SERIES` and a matplotlib marker.
+        A colour of :data:`ham.report.figures.SERIES` and a matplotlib marker for each; no pair occurs twice among 66.
     """
-    return SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]
+    if not all(speaker.labels for speaker in speakers):
+        return [(SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]) for at in range(len(speakers))]
+    firsts = [speaker.labels[0] for speaker in speakers]
+    kinds = sorted(set(firsts))
+    found = []
+    for at, first in enumerate(firsts):
+        again, shape = divmod(firsts[:at].count(first), len(MARKERS))
+        found.append((SERIES[(kinds.index(first) + again * len(kinds)) % len(SERIES)], MARKERS[shape]))
+    return found
 
 
 def reach(picture: Picture) -> float:
@@ -51,12 +59,12 @@ def reach(picture: Picture) -> float:
     return max(math.hypot(*place) for place in [*places, picture.origin or (0.0, 0.0)])
 
 
-def disk(picture: Picture, names: Sequence[str], *, whole: bool = True) -> bytes:
+def disk(picture: Picture, names: Sequence[str] = (), *, whole: bool = True) -> bytes:
     """Speakers on the Poincaré disk or, for a loss without a distance, in the plane.
 
     Args:
         picture: what to show.
-        names: what the legend calls the speakers.
+        names: what the legend calls the speakers; without names there is none.
         whole: show the disk up to its rim, not only the part that holds points; means nothing in the plane.
 
     Returns:
@@ -64,20 +72,21 @@ def disk(picture: Picture, names: Sequence[str], *, whole: bool = True) -> bytes
     """
     is_disk = picture.kind == "disk"
     extent = 1.02 if whole and is_disk else 1.08 * (reach(picture) or 1.0)
-    num_columns = 2 if max(map(len, names)) <= LONGEST_HALF else 1
-    with drawing(3.9 + 0.15 * -(-(len(names) + 1) // num_columns)) as (axes, stream):
+    num_columns = 2 if max(map(len, names), default=0) <= LONGEST_HALF else 1
+    num_rows = -(-(len(names) + 1) // num_columns) if names else 0
+    with drawing(3.9 + 0.15 * num_rows) as (axes, stream):
         axes.set(aspect="equal", xlim=(-extent, extent), ylim=(-extent, extent))
         if is_disk:
             _rings(axes, picture.curvature, extent)
-        entries = {}
-        for at, (speaker, name) in enumerate(zip(picture.speakers, names, strict=True)):
-            colour, shape = marker(at)
+        style: dict[str, Any] = {"markersize": 4.4, "markeredgewidth": 0, "alpha": 0.85}
+        drawn = []
+        for speaker, (colour, shape) in zip(picture.speakers, marks(picture.speakers), strict=True):
             x, y = np.array(speaker.points).T
-            style: dict[str, Any] = {"color": colour, "markersize": 4.4, "markeredgewidth": 0, "alpha": 0.85}
-            entries[name] = axes.plot(x, y, shape, **style)[0]
+            drawn += axes.plot(x, y, shape, color=colour, **style)
         if picture.origin is not None:
-            entries["origin of the ball"] = axes.plot(*picture.origin, "+", color=INK, markersize=9)[0]
-        _legend(axes, entries, num_columns)
+            drawn += axes.plot(*picture.origin, "+", color=INK, markersize=9)
+        if names:
+            _legend(axes, dict(zip([*names, "origin of the ball"], drawn, strict=False)), num_columns)
     return stream.getvalue()
 
 

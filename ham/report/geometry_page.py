@@ -14,6 +14,9 @@ from ham.score.results import decimals
 ENLARGED_BELOW = 0.7
 """A disk whose points stay within this radius is shown a second time, enlarged."""
 
+_RADII = {"norm": "length"}
+"""What a radius is called here; another keeps its name."""
+
 _Cells: TypeAlias = tuple[list[str], list[list[str]]]
 """Heads of a table's columns, and its rows."""
 
@@ -41,9 +44,10 @@ def render(geometry: Geometry) -> str:
         purity=[[level, decimals(p.value, 3), decimals(p.chance, 3)] for level, p in tree.purity.items()],
         leaves=_leaves(tree, names),
         trends=[figure for name, found in geometry.radii.items() for figure in _trends(name, found)],
-        quantiles={name: _quantiles(name, found) for name, found in geometry.radii.items()},
+        quantiles=[_quantiles(name, found) for name, found in geometry.radii.items() if not found.constant],
         delta=_delta(geometry),
         centre_measure=_centre_measure(geometry.centres),
+        centres_at_the_end=_reach(geometry.centres),
         centre_figures=_centres(geometry.centres),
         facts=_facts(geometry),
     )
@@ -58,13 +62,15 @@ def _names(geometry: Geometry) -> dict[str, str]:
 
 
 def _pictures(picture: Picture, legend: Sequence[str]) -> list[Figure]:
-    """The plane or the whole disk and, where the points fill little of the disk, its middle before it."""
+    """The plane or the whole disk and, where the points fill little of the disk, its middle before it; one legend."""
     num_points = sum(len(speaker.points) for speaker in picture.speakers)
     described = f"{num_points} utterances; the picture holds {100 * picture.explained:.0f} % of their spread"
     is_disk = picture.kind == "disk"
-    whole = Figure(geometry_figures.disk(picture, legend), "The whole disk" if is_disk else "Directions", described)
     extent = geometry_figures.reach(picture)
-    if not is_disk or extent >= ENLARGED_BELOW:
+    enlarged = is_disk and extent < ENLARGED_BELOW
+    drawn = geometry_figures.disk(picture, () if enlarged else legend)
+    whole = Figure(drawn, "The whole disk" if is_disk else "Directions", described)
+    if not enlarged:
         return [whole]
     middle = geometry_figures.disk(picture, legend, whole=False)
     times = f"Enlarged {1 / (1.08 * extent or 1):.1f} times; the rim is outside"
@@ -120,6 +126,7 @@ def _trends(name: str, found: RadiusBands) -> list[Figure]:
     """A radius against duration and against noise; nothing where it is the same everywhere."""
     if found.constant:
         return []
+    name = _RADII.get(name, name)
     duration, snr = found.trends.duration, found.trends.snr
     crops = {kind: found.quantiles[kind] for kind in duration.median}
     noisy = {kind: found.quantiles[kind] for kind in reversed(list(snr.median))}
@@ -130,7 +137,7 @@ def _trends(name: str, found: RadiusBands) -> list[Figure]:
     )
     drawn = []
     for side, axis, quantiles, correlation in sides:
-        medians = ", ".join(f"{values['p50']:.4g} at {kind}" for kind, values in quantiles.items())
+        medians = ", ".join(f"{values['p50']:.3g} at {kind}" for kind, values in quantiles.items())
         description = f"Medians {medians}; rank correlation with the {axis} {decimals(correlation, 2)}"
         picture = geometry_figures.bands(quantiles, axis, name)
         drawn.append(Figure(picture, f"{name.capitalize()} against {side}", description))
@@ -139,13 +146,13 @@ def _trends(name: str, found: RadiusBands) -> list[Figure]:
 
 def _quantiles(name: str, found: RadiusBands) -> _Cells:
     shares = list(next(iter(found.quantiles.values())))
-    rows = [[kind, *(f"{values[share]:.4g}" for share in shares)] for kind, values in found.quantiles.items()]
-    return [name, *map(_share, shares)], rows
+    rows = [[kind, *(f"{values[share]:.3g}" for share in shares)] for kind, values in found.quantiles.items()]
+    return [_RADII.get(name, name), *map(_share, shares)], rows
 
 
 def _share(name: str) -> str:
-    """``5 %`` for ``p05``."""
-    return f"{int(name[1:])} %"
+    """``5 %`` for ``p05``, and ``median``."""
+    return "median" if int(name[1:]) == 50 else f"{int(name[1:])} %"
 
 
 def _delta(geometry: Geometry) -> _Cells:
@@ -155,8 +162,14 @@ def _delta(geometry: Geometry) -> _Cells:
     return [points, "relative delta"], rows
 
 
+def _reach(centres: Centres) -> str:
+    """``5 % are below 0.767, half below 0.810, 95 % below 0.865``."""
+    low, middle, high = (decimals(value, 3) for value in centres.final.values())
+    return f"5 % are below {low}, half below {middle}, 95 % below {high}"
+
+
 def _centre_measure(centres: Centres) -> str:
-    return "hyperbolic distance from the origin" if centres.kind == "centre_radius" else "norm"
+    return "hyperbolic distance from the origin" if centres.kind == "centre_radius" else "length"
 
 
 def _centres(centres: Centres) -> list[Figure]:
@@ -164,9 +177,10 @@ def _centres(centres: Centres) -> list[Figure]:
     if not centres.epochs:
         return []
     lines = [Line(_share(name), centres.epochs, values) for name, values in centres.logged.items()]
-    ends = "; ".join(f"{line.name} from {line.y[0]:.4g} to {line.y[-1]:.4g}" for line in lines)
-    unit = "distance" if centres.kind == "centre_radius" else "norm"
-    return [Figure(figures.lines(lines, "epoch", unit), "Centres over epochs", ends)]
+    ends = "; ".join(f"{line.name} from {line.y[0]:.3g} to {line.y[-1]:.3g}" for line in lines)
+    unit = "distance" if centres.kind == "centre_radius" else "length"
+    described = "How far out 5 %, half and 95 % of them are at most"
+    return [Figure(figures.lines(lines, "epoch", unit), "Centres over epochs", described, ends)]
 
 
 def _facts(geometry: Geometry) -> list[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ham.score.results import ListResult, decimals, per_cent
 
@@ -19,8 +19,45 @@ class _Column:
     """Whether a row needs the column; None: it is always there."""
 
 
+def row_names(results: Sequence[ListResult]) -> dict[tuple[str, str], str]:
+    """What the rows of a table are called: by their back-ends, two of which share a row where nothing tells them apart.
+
+    Args:
+        results: the numbers.
+
+    Returns:
+        Trial list and back-end to the name; ``cosine, hyperbolic`` for both where they agree in every number and there
+        are errors to compare.
+    """
+    found = {(result.trial_list, result.backend): result for result in results}
+    names = {key: result.backend for key, result in found.items()}
+    for (trial_list, backend), result in found.items():
+        twin = backend.replace("cosine", "hyperbolic", 1)
+        same = found.get((trial_list, twin)) == replace(result, backend=twin)
+        if twin != backend and same and result.eer:
+            names[trial_list, backend] = names[trial_list, twin] = f"{backend}, {twin}"
+    return names
+
+
+def merged(results: Sequence[ListResult]) -> list[ListResult]:
+    """The rows of a table, those of the same name as one.
+
+    Args:
+        results: the numbers.
+
+    Returns:
+        The first of each name, with this name as its back-end.
+    """
+    names = row_names(results)
+    found: dict[tuple[str, str], ListResult] = {}
+    for result in results:
+        name = names[result.trial_list, result.backend]
+        found.setdefault((result.trial_list, name), replace(result, backend=name))
+    return list(found.values())
+
+
 def table(results: Sequence[ListResult]) -> tuple[list[str], list[list[str]]]:
-    """The results table as text; the EER in per cent.
+    """The results table as text; the EER in per cent; rows as in :func:`merged`.
 
     Some columns are there only where a row needs them: actDCF, Cllr and minCllr, which not every file has, and the EER
     by the published rule, where it differs from the interpolated one in the second decimal.
@@ -29,8 +66,9 @@ def table(results: Sequence[ListResult]) -> tuple[list[str], list[list[str]]]:
         results: the numbers.
 
     Returns:
-        Heads of the columns, and one row for each entry; ``-`` where an entry lacks a number.
+        Heads of the columns, and one row for each that :func:`merged` leaves; ``-`` where one lacks a number.
     """
+    results = merged(results)
     shown = [column for column in _COLUMNS if column.needed is None or any(map(column.needed, results))]
     return [column.head for column in shown], [[column.cell(result) for column in shown] for result in results]
 

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ham.report.text_tables import PUBLISHED_RULE, rules_differ
+from ham.report.text_tables import PUBLISHED_RULE, merged, rules_differ
 from ham.score.results import ListResult, Results
 
+TRIALS = "targets, non-targets: trials, pairs of recordings, of one speaker and of two."
+
 EER_RULE = (
-    "EER: the point where miss and false-alarm rate are equal, by linear interpolation between neighbouring "
-    "operating points."
+    "EER, equal error rate: the share of targets that are missed, at the threshold where it equals the share of "
+    "non-targets that are accepted; by linear interpolation between neighbouring thresholds."
 )
 """The definition that every printed EER follows."""
 
 RULES_AGREE = (
-    "By the published rule (the larger of the two rates at the operating point where they are nearest) every EER of "
-    "this table has the same printed digits."
+    "By the rule of the published scripts (the larger of the two shares at the threshold where they are nearest) every "
+    "EER of this table has the same printed digits."
 )
 RULES_DIFFER = (
-    f"{PUBLISHED_RULE}: the larger of the two rates at the operating point where they are nearest; shown because it "
-    "differs in a printed digit."
+    f"{PUBLISHED_RULE}: as the published scripts do it, the larger of the two shares at the threshold where they are "
+    "nearest; shown because it differs in a printed digit."
 )
 INTERVAL = (
-    "[95 %]: confidence interval over draws of the speakers, on the logit scale with Student's quantile. It says what "
-    "other speakers would change, not what another training would: one seed says nothing about that."
+    "[95 %]: confidence interval over draws of the speakers. It says what other speakers would change, not what "
+    "another training would: one seed says nothing about that."
 )
-MIN_DCF = "minDCF: normalised minimum detection cost at a target prior of 0.01 and 0.05, costs 1."
+MIN_DCF = (
+    "minDCF: cost of both kinds of errors at the best threshold, where 1 % or 5 % of the trials are expected to be "
+    "targets (0.01, 0.05); 1 is what it costs to give always the same answer."
+)
 
 ACT_DCF = (
     "actDCF: the same cost at the threshold that Bayes' rule gives for log-likelihood ratios, so that calibration "
@@ -57,11 +62,12 @@ BACKENDS = {
 }
 """What the parts of a back-end's name mean; the protocol is full utterances wherever no ``crops`` stands."""
 
-SAME_RANKING = (
-    "Where cosine and hyperbolic agree in every digit, all embeddings lie outside the ball and are clipped to its "
-    "shell; there the hyperbolic distance is a function of the cosine, and both rank the trials alike."
+RANK_ALIKE = (
+    "both rank the trials alike. Every embedding is as far out in the ball as every other, clipped to its shell, and "
+    "there the hyperbolic distance depends on the angle alone, as the cosine does."
 )
-"""Said where it applies, as it looks like a mistake but is a property of the published geometry."""
+SAME_RANKING = f"cosine, hyperbolic: one row, since {RANK_ALIKE}"
+"""Said where rows are joined, which happens in the published geometry."""
 
 
 def notes(results: Results) -> list[str]:
@@ -73,18 +79,14 @@ def notes(results: Results) -> list[str]:
     Returns:
         Sentences to show beside the table.
     """
-    rates = {
-        (entry.trial_list, entry.backend): (entry.eer, entry.min_dcf_p01, entry.min_dcf_p05)
-        for entry in results.results
-        if entry.eer is not None
-    }
-    same = any(rates.get((name, "cosine")) == found for (name, kind), found in rates.items() if kind == "hyperbolic")
+    same = len(merged(results.results)) < len(results.results)
     return [
+        *([SAME_RANKING] if same else []),
+        TRIALS,
         *eer_notes(results.results),
         INTERVAL,
         *cost_notes(results.results),
         *backend_notes(entry.backend for entry in results.results),
-        *([SAME_RANKING] if same else []),
         *(f"{name}: {note}." for name, found in results.notes.items() for note in found),
     ]
 

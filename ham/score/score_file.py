@@ -1,4 +1,8 @@
-"""The ``scores`` file, one line ``<enrol> <test> <score>`` a trial, and how it is joined to its trial list."""
+"""The ``scores`` file, one line ``<enrol> <test> <score>`` a trial, and how it is joined to its trial list.
+
+A fourth column ``target`` or ``nontarget`` may follow: wespeaker's ``compute_metrics.py`` and ``compute_det.py`` read
+files with it. It is not needed here, where the trial list says so, and is not read.
+"""
 
 from __future__ import annotations
 
@@ -69,14 +73,17 @@ class Scores:
         return found
 
 
-def write_scores(path: Path, scores: Scores) -> None:
+def write_scores(path: Path, scores: Scores, labels: NDArray[np.int8] | None = None) -> None:
     """Write a ``scores`` file; it appears under its name only when it is complete.
 
     Args:
         path: the file; its folder is made where needed.
         scores: what to write.
+        labels: 1 for a target trial, 0 for a non-target trial, to be a fourth column; None for three.
     """
-    lines = map(FORMAT.__mod__, zip(scores.enrol, scores.test, scores.values.tolist(), strict=True))
+    lines = list(map(FORMAT.__mod__, zip(scores.enrol, scores.test, scores.values.tolist(), strict=True)))
+    if labels is not None:
+        lines = [f"{line} {'target' if label else 'nontarget'}" for line, label in zip(lines, labels, strict=True)]
     write_text(path, "\n".join(lines) + "\n")
 
 
@@ -99,7 +106,7 @@ def read_scores(path: Path) -> Scores:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: expected text in UTF-8, found other bytes; score again (stage 6)") from error
     fields = [line.split() for line in lines]
-    values = [_number(parts[2]) if len(parts) == 3 else math.nan for parts in fields]
+    values = [_number(parts[2]) if _is_trial(parts) else math.nan for parts in fields]
     problems = [
         f"{path}:{number}: expected '<enrol> <test> <score>', found {line!r}"
         for number, (line, value) in enumerate(zip(lines, values, strict=True), 1)
@@ -107,8 +114,12 @@ def read_scores(path: Path) -> Scores:
     ]
     if problems or not fields:
         raise DataError(summarise(problems or [f"{path}: expected lines '<enrol> <test> <score>', found none"]))
-    enrol, test, _ = zip(*fields, strict=True)
+    enrol, test, *_ = zip(*fields, strict=False)
     return Scores(enrol, test, np.array(values, dtype=np.float32))
+
+
+def _is_trial(parts: Sequence[str]) -> bool:
+    return len(parts) == 3 or (len(parts) == 4 and parts[3] in ("target", "nontarget"))
 
 
 def _number(text: str) -> float:

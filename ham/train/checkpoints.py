@@ -65,6 +65,7 @@ class Checkpoints:
             "backbone": self.step.backbone.state_dict(),
             "loss": self.step.loss.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
             "rng": rng,
             "valid_eers": dict(self.eers),
             **({"ema": self.ema.state_dict()} if self.ema else {}),
@@ -89,6 +90,7 @@ class Checkpoints:
         self.eers.update(state.get("valid_eers", {}))
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+        self.step.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["rng"]:
             torch.cuda.set_rng_state(state["rng"]["cuda"], self.device)

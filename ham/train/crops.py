@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from ham.config import DataConfig
 from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import EpochPlan, num_batches, plan_balanced, plan_epoch
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, HamError
-from ham.train.distributed import bad_of_all, rank, world_size
+from ham.train.crossing import cross, pack
+from ham.train.distributed import world_size
+from ham.train.draws import Draws, step_generator
+from ham.train.parts import Enter, unwatched
 from ham.train.signals import kept_from_workers, obey_parent
 
 
@@ -27,6 +34,58 @@ def steps_per_epoch(sampling: DataConfig, num_utts: int) -> int:
     return num_batches(num_utts * sampling.crops_per_utterance, sampling.batch_size)
 
 
+@dataclass
+class Gatherer(Dataset[Batch]):
+    """Gathers the batches of any epoch; item ``(epoch, k)`` is batch ``k`` of an epoch, whichever process asks.
+
+    Attributes:
+        store: as of :class:`TrainingCrops`, and likewise the others.
+        data: the training utterances.
+        sampling: what a batch and an epoch are.
+        num_rows: rows read for each crop.
+        seed: of the order and of all draws.
+        draws: draws what chance decides in each step; None leaves the batches as they are read.
+    """
+
+    store: ArrayStore
+    data: TrainingSet
+    sampling: DataConfig
+    num_rows: int
+    seed: int
+    draws: Draws | None
+    _latest: tuple[int, CropBatches] | None = field(default=None, init=False)
+
+    def __getitem__(self, place: tuple[int, int]) -> Batch:
+        """Gather one batch and draw for it."""
+        epoch, number = place
+        batches = self._batches(epoch)
+        batch = batches[number]
+        if self.draws is None:
+            return batch
+        return self.draws(batch, step_generator(self.seed, (epoch - 1) * len(batches) + number))
+
+    def _batches(self, epoch: int) -> CropBatches:
+        """Those of an epoch; the latest one's order is kept."""
+        if self._latest is None or self._latest[0] != epoch:
+            crops = CropBatches(
+                self.store,
+                self.data,
+                self._plan(epoch),
+                self.sampling.batch_size,
+                self.num_rows,
+                replace_bad=self.sampling.max_bad_crops > 0,
+            )
+            self._latest = epoch, crops
+        return self._latest[1]
+
+    def _plan(self, epoch: int) -> EpochPlan:
+        """The crops of an epoch."""
+        shared = {"seed": self.seed, "epoch": epoch, "crops_per_utterance": self.sampling.crops_per_utterance}
+        if self.sampling.order == "balanced":
+            return plan_balanced(self.data.labels, batch_size=self.sampling.batch_size, **shared)
+        return plan_epoch(len(self.data.indices), **shared)
+
+
 @dataclass(frozen=True)
 class TrainingCrops:
     """The batches of each epoch, in an order that the seed and the epoch determine.
@@ -36,8 +95,9 @@ class TrainingCrops:
         data: the training utterances.
         sampling: what a batch and an epoch are.
         num_rows: rows (samples, frames) read for each crop.
-        seed: of the order.
-        pinned: gather into memory that an accelerator reads fast.
+        seed: of the order and of all draws.
+        draws: draws what chance decides in each step; None leaves the batches as they are read.
+        device: where the batches are brought.
     """
 
     store: ArrayStore
@@ -45,65 +105,82 @@ class TrainingCrops:
     sampling: DataConfig
     num_rows: int
     seed: int
-    pinned: bool = False
+    draws: Draws | None = None
+    device: torch.device = field(default_factory=partial(torch.device, "cpu"))
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps of an epoch."""
         return steps_per_epoch(self.sampling, len(self.data.indices))
 
-    def batches(self, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch; of several processes, this one's share of each.
+    @property
+    def crops_per_epoch(self) -> int:
+        """Crops of an epoch: those of its full batches, or all where they do not fill one."""
+        every = len(self.data.indices) * self.sampling.crops_per_utterance
+        return min(every, self.steps_per_epoch * self.sampling.batch_size)
+
+    def batches(self, epoch: int, first: int = 0, enter: Enter = unwatched) -> Iterator[Batch]:
+        """The batches of an epoch, on the device.
+
+        Each of several processes gathers whole batches: noise may come from any row, and what is drawn for a row
+        depends on how many there are. So they need not meet before the gradients.
 
         Args:
             epoch: number of the epoch, from 1.
             first: batches to leave out, which a stopped run has had.
+            enter: called when the copy of a batch to the device begins.
 
         Raises:
             ConfigError: if an epoch is less than a batch of several processes.
             DataError: if a crop cannot be read, and none may be replaced.
         """
-        plan = self._plan(epoch)
-        if len(plan) < self.sampling.batch_size and world_size() > 1:
+        if self.crops_per_epoch < self.sampling.batch_size and world_size() > 1:
             raise ConfigError(
-                f"data.batch_size: expected at most {len(plan)}, the crops of an epoch, where several processes share "
-                f"a batch, found {self.sampling.batch_size}"
+                f"data.batch_size: expected at most {self.crops_per_epoch}, the crops of an epoch, where several "
+                f"processes share a batch, found {self.sampling.batch_size}"
             )
-        crops = CropBatches(
-            self.store,
-            self.data,
-            plan,
-            self.sampling.batch_size // world_size(),
-            self.num_rows,
-            replace_bad=self.sampling.max_bad_crops > 0,
-            rank=rank(),
-            world_size=world_size(),
-        )
-        loader = DataLoader(
-            crops,
-            batch_size=None,
-            sampler=range(first, len(crops)),
-            num_workers=self.sampling.num_workers,
-            pin_memory=self.pinned,
-            generator=torch.Generator(),  # the loader's base seed must not come from the global generator
-            worker_init_fn=obey_parent,
-        )
+        self._order[:] = [(epoch, number) for number in range(first, self.steps_per_epoch)]
         with kept_from_workers():
-            batches = iter(loader)
+            loaded = iter(self._loader)
         try:
-            yield from map(bad_of_all, batches) if crops.replace_bad else batches
+            yield from cross(loaded, self.device, enter)
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None
 
-    def names(self, batch: Batch) -> str:
+    def close(self) -> None:
+        """End the processes that gather; until then they stay, also when a training has failed."""
+        loader = self.__dict__.pop("_loader", None)
+        if loader is not None and loader._iterator is not None:
+            loader._iterator._shutdown_workers()  # torch waits till nothing refers to it, and a traceback does
+
+    def names(self, entries: NDArray[np.int64]) -> str:
         """The first utterances of a batch, for a message."""
-        utts = [self.store.utts[self.data.indices[i]] for i in batch.entries.tolist()]
+        utts = [self.store.utts[self.data.indices[i]] for i in entries.tolist()]
         return ", ".join(utts[:3]) + (f" and {len(utts) - 3} more" if len(utts) > 3 else "")
 
-    def _plan(self, epoch: int) -> EpochPlan:
-        """The crops of an epoch."""
-        shared = {"seed": self.seed, "epoch": epoch, "crops_per_utterance": self.sampling.crops_per_utterance}
-        if self.sampling.order == "balanced":
-            return plan_balanced(self.data.labels, batch_size=self.sampling.batch_size, **shared)
-        return plan_epoch(len(self.data.indices), **shared)
+    @cached_property
+    def _order(self) -> list[tuple[int, int]]:
+        """What the loader is to gather."""
+        return []
+
+    @cached_property
+    def gatherer(self) -> Gatherer:
+        """Gathers any batch, in whichever process."""
+        return Gatherer(self.store, self.data, self.sampling, self.num_rows, self.seed, self.draws)
+
+    @cached_property
+    def _loader(self) -> DataLoader[Any]:
+        """One for all epochs, whose processes stay."""
+        num_workers, on_gpu = self.sampling.num_workers, self.device.type == "cuda"
+        return DataLoader(
+            self.gatherer,
+            batch_size=None,
+            sampler=self._order,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            collate_fn=pack if num_workers or on_gpu else None,  # type: ignore[arg-type]  # it is given one batch
+            pin_memory=on_gpu,
+            generator=torch.Generator(),  # the loader's base seed must not come from the global generator
+            worker_init_fn=obey_parent,
+        )

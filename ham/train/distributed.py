@@ -13,7 +13,6 @@ import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -25,7 +24,6 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.nn.parallel import DistributedDataParallel
 
-from ham.data.batches import Batch
 from ham.errors import ConfigError
 from ham.model.build import pick_device
 
@@ -42,6 +40,11 @@ def launched() -> bool:
 def world_size() -> int:
     """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def local_world_size() -> int:
+    """How many of the processes are on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if launched() else 1
 
 
 def rank() -> int:
@@ -102,19 +105,22 @@ def _silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def check_batch(batch_size: int, num_processes: int) -> None:
+def check_batch(batch_size: int, num_processes: int, accumulate: int = 1) -> None:
     """Refuse a batch that does not divide.
 
     Args:
         batch_size: crops of a step of all processes together.
         num_processes: of these.
+        accumulate: parts in which each process takes its share.
 
     Raises:
-        ConfigError: if it is no multiple, or gives a process less than the two crops of batch normalisation.
+        ConfigError: if it is no multiple, or a part has less than the two crops of batch normalisation.
     """
-    if batch_size % num_processes or (num_processes > 1 and batch_size < 2 * num_processes):
+    parts = num_processes * accumulate
+    if batch_size % parts or (parts > 1 and batch_size < 2 * parts):
+        of = "the number of processes" + (f" times train.accumulate {accumulate}" if accumulate > 1 else "")
         raise ConfigError(
-            f"data.batch_size: expected a multiple of {num_processes}, the number of processes, and at least 2 crops "
+            f"data.batch_size: expected a multiple of {parts}, {of}, and at least 2 crops "
             f"for each, found {batch_size}; change --num_gpus or --set data.batch_size=N (another experiment)"
         )
 
@@ -159,32 +165,6 @@ def sum_of_all(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
-def bad_of_all(batch: Batch) -> Batch:
-    """The batch with the unreadable crops of all processes, in the order of the rows."""
-    if world_size() == 1:
-        return batch
-    found: list[Any] = [None] * world_size()
-    dist.all_gather_object(found, batch.bad)
-    return replace(batch, bad=tuple(line for lines in found for line in lines))
-
-
-def whole_batch(batch: Batch, device: torch.device) -> Batch:
-    """All rows of a step, on the device, from the share that each process has read."""
-    if world_size() == 1:
-        return batch
-    tensors = {name: value.to(device) for name, value in vars(batch).items() if isinstance(value, Tensor)}
-    whole: dict[str, Any] = {name: _gathered(value) for name, value in tensors.items()}
-    return replace(batch, **whole)
-
-
-def _gathered(part: Tensor) -> Tensor:
-    """The parts of all processes behind one another; as bytes, since no back end knows int16."""
-    sent = part.contiguous().view(torch.uint8).flatten()
-    whole = sent.new_empty(world_size() * len(sent))
-    dist.all_gather_into_tensor(whole, sent)
-    return whole.view(part.dtype).view(-1, *part.shape[1:])
-
-
 def own_rows(whole: Tensor, views: int = 1) -> Tensor:
     """This process's rows of a whole batch, or of several whole batches behind one another.
 
@@ -195,25 +175,6 @@ def own_rows(whole: Tensor, views: int = 1) -> Tensor:
     if world_size() == 1:
         return whole
     return whole.view(views, world_size(), -1, *whole.shape[1:])[:, rank()].flatten(0, 1)
-
-
-def masked(
-    mask: Callable[[Tensor, torch.Generator], Tensor], features: Tensor, generator: torch.Generator, views: int = 1
-) -> Tensor:
-    """Mask this process's features as they are masked within the whole batch.
-
-    Args:
-        mask: draws for each row of a batch and may depend on their number.
-        features: of the own rows, shape ``(views * B / world_size, T, F)``.
-        generator: the same on all processes.
-        views: versions of the batch behind one another.
-    """
-    if world_size() == 1:
-        return mask(features, generator)
-    own = features.view(views, -1, *features.shape[1:])
-    whole = features.new_zeros(views, world_size(), *own.shape[1:])
-    whole[:, rank()] = own
-    return own_rows(mask(whole.flatten(0, 2), generator), views)
 
 
 def replicated(module: nn.Module) -> nn.Module:

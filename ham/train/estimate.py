@@ -7,14 +7,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
 
 from ham.config import Config
 from ham.data.batches import Batch
 from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.embeddings.recordings import NUM_CROPS
 from ham.train.crops import steps_per_epoch
+from ham.train.crossing import pack
 from ham.train.experiment import build_speed, build_step
 from ham.train.optimisers import build_optimiser
 from ham.train.step import TrainingStep
@@ -169,16 +170,16 @@ def time_steps(step: TrainingStep, config: Config, num_classes: int, device: tor
     torch.set_flush_denormal(True)
     step.backbone.train()
     parameters = [*step.backbone.parameters(), *step.loss.parameters()]
-    optimiser = build_optimiser(config.optimiser, parameters)
-    generator = torch.Generator(device=device).manual_seed(0)
+    optimiser = build_optimiser(config.optimiser, parameters, fused=config.train.fused)
+    generator = torch.Generator().manual_seed(0)
     samples = step.crop_samples if step.speed is None else step.speed.input_samples(step.crop_samples)
     classes = num_classes // (1 + len(config.data.speed_perturb))
 
     def timed(crops: int) -> float:
         """Seconds of a step of so many crops."""
         rows = torch.randn(crops, samples).mul(3000).to(torch.int16)
-        batch = Batch(rows, torch.arange(crops) % classes, torch.arange(crops))
-        return _timed(lambda: step(batch, generator).loss, optimiser, device)
+        batch = Batch(rows, torch.arange(crops) % classes, np.arange(crops))
+        return _timed(lambda: step.backward(pack(step.draws(batch, generator)).to(device).unpack()), optimiser, device)
 
     crops = min(FIRST_CROPS, config.data.batch_size)
     timed(crops)  # the first step of a process takes memory and picks algorithms
@@ -187,10 +188,10 @@ def time_steps(step: TrainingStep, config: Config, num_classes: int, device: tor
     return Timing(crops, min(timed(crops) for _ in range(NUM_STEPS)))
 
 
-def _timed(forward: Callable[[], Tensor], optimiser: torch.optim.Optimizer, device: torch.device) -> float:
+def _timed(backward: Callable[[], object], optimiser: torch.optim.Optimizer, device: torch.device) -> float:
     started = time.perf_counter()
     optimiser.zero_grad(set_to_none=True)
-    forward().backward()  # type: ignore[no-untyped-call]  # torch's stub has no types here
+    backward()
     optimiser.step()
     if device.type == "cuda":
         torch.cuda.synchronize(device)

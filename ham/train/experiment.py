@@ -35,6 +35,9 @@ from ham.words import count
 
 logger = logging.getLogger(__name__)
 
+AUTOCAST = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""What the backbone computes in, by ``train.precision``."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -125,11 +128,12 @@ def build_step(
         device: where to compute.
         materials: as of :class:`Prepared`.
     """
-    frontend = build_frontend(config)
+    frontend, backbone = build_frontend(config), build_backbone(config)
+    backbone.recompute = config.train.recompute
     stores = materials or {}
     augmentation = build_augmentation(config.augment, stores.get("musan"), stores.get("rirs"))
     return TrainingStep(
-        network=Network(frontend, build_backbone(config)).to(device),
+        network=Network(frontend, backbone).to(device),
         loss=build_loss(config, num_classes).to(device),
         mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
         augmenter=augmentation.augmenter(),
@@ -137,7 +141,9 @@ def build_step(
         joint_pass=augmentation.joint_pass,
         speed=speed,
         crop_samples=frontend.crop_samples(config.data.crop_frames),
-        precision=torch.bfloat16 if config.train.precision == "bfloat16" else None,
+        precision=AUTOCAST[config.train.precision],
+        accumulate=config.train.accumulate,
+        compiled=config.train.compile,
     )
 
 
@@ -210,7 +216,7 @@ def build_loop(
 def _optimiser(config: Config, step: TrainingStep) -> torch.optim.Optimizer:
     """Over what is not frozen, with the rates of its parts."""
     trained = [p for p in (*step.backbone.parameters(), *step.loss.parameters()) if p.requires_grad]
-    optimiser = build_optimiser(config.optimiser, trained)
+    optimiser = build_optimiser(config.optimiser, trained, fused=config.train.fused)
     split_rates(optimiser, step.backbone, config.train.rate_factors)
     return optimiser
 
@@ -235,8 +241,7 @@ def _build_crops(
             raise DataError(
                 f"{store.path}: made from other audio or by another front end; run stage 3 with this configuration"
             )
-    pinned = device.type == "cuda"
-    return TrainingCrops(store, prepared.data, config.data, num_rows=num_rows, seed=seed, pinned=pinned)
+    return TrainingCrops(store, prepared.data, config.data, num_rows, seed, step.draws, device)
 
 
 def _validation(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from ham.config import TrainConfig
@@ -23,6 +25,7 @@ from ham.train.checkpoints import Checkpoints
 from ham.train.crops import TrainingCrops
 from ham.train.monitor import Monitor, Silence
 from ham.train.nonfinite import Skipping
+from ham.train.optimisers import take_step
 from ham.train.schedules import Schedules
 from ham.train.signals import Stop, StoppedError
 from ham.train.step import TrainingStep
@@ -104,7 +107,8 @@ class Loop:
         first, epochs = self.done // self.steps_per_epoch + 1, self.training.epochs
         total = epochs * self.steps_per_epoch
         watching = Silence if distributed.rank() else Monitor
-        with watching(self.folder, first_epoch=first, first_step=self.done, total_steps=total) as monitor:
+        monitors = watching(self.folder, first_epoch=first, first_step=self.done, total_steps=total)
+        with closing(self.crops), monitors as monitor:
             monitor.start(self.facts)
             for epoch in range(first, epochs + 1):
                 self._epoch(epoch, monitor)
@@ -135,7 +139,7 @@ class Loop:
         tally, self._tally_before = Tally(self.device, self._tally_before), {}
         for batch in tally.watch(self.crops.batches(epoch, self.done % self.steps_per_epoch)):
             self._check_bad(epoch, tally)
-            self._update(batch, tally)
+            self.update(batch, tally)
             monitor.advance()
             number = self.done - (epoch - 1) * self.steps_per_epoch
             if number % tally.interval == 0 or number == self.steps_per_epoch:
@@ -166,8 +170,16 @@ class Loop:
             after = f"stopped by {self.stop.signal.name} after step {self.done} of {total}"
             raise StoppedError(f"{self.folder}: {after}, with a checkpoint; go on with --resume", self.stop.signal)
 
-    def _update(self, batch: Batch, tally: Tally) -> None:
-        """One step: the values of its moment, gradients, new weights."""
+    def update(self, batch: Batch, tally: Tally) -> None:
+        """Take one step: the values of its moment, gradients, new weights.
+
+        Args:
+            batch: on the device, with what was drawn for it.
+            tally: remembers loss and accuracy.
+
+        Raises:
+            DivergedError: if the loss is not finite, where it is read at every step.
+        """
         now = self._scheduled(self.done)
         for group in self.optimiser.param_groups:
             group["lr"] = now["lr"] * group.get("rate_factor", 1.0)
@@ -176,20 +188,19 @@ class Loop:
         if "curvature" in now:
             self.step.loss.set_curvature(now["curvature"])
         self.skipping.remember()
-        out = self.step(batch, self._generator(self.done))
-        views, (loss, accuracy) = self.step.views, distributed.mean_of_all(*out)
+        self.optimiser.zero_grad(set_to_none=True)
+        out, views = self.step.backward(batch), self.step.views
+        loss, accuracy = distributed.mean_of_all(*out)
         if self.skipping.skips(loss):
-            logger.warning("%s; skipped, %s", self._diverged(self.done + 1, batch, loss.item()), self.skipping)
+            said = self._diverged(self.done + 1, batch.entries, loss.item())
+            logger.warning("%s; skipped, %s", said, self.skipping)
             self.done += 1
             return
-        self.optimiser.zero_grad(set_to_none=True)
-        out.loss.backward()  # type: ignore[no-untyped-call]
-        if self.training.clip_grad_norm > 0:
-            distributed.clip_grad_norm(self.parameters, self.step.split, self.training.clip_grad_norm)
-        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.labels) * distributed.world_size() * views)
+        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.labels) * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
-        self.optimiser.step()
+        self.step.enter("optimiser")
+        take_step(self.optimiser, self.step.scaler, self.parameters, self.training.clip_grad_norm, self.step.split)
         self.done += 1
 
     def _scheduled(self, done: int) -> dict[str, float]:
@@ -198,11 +209,6 @@ class Loop:
         now = {name: value for name, value in values.items() if value is not None}
         # The first step of a warm-up would have rate 0: there the step's end counts.
         return {**now, "lr": now["lr"] or self.schedules.lr((done + 1) / self.steps_per_epoch)}
-
-    def _generator(self, done: int) -> torch.Generator:
-        """The random numbers of one step, a function of seed and step, so that a resumed run draws the same."""
-        seed = np.random.SeedSequence([self.seed, done, 1]).generate_state(1, np.uint64)[0]
-        return torch.Generator(self.device).manual_seed(int(seed >> np.uint64(1)))
 
     def _check_bad(self, epoch: int, tally: Tally) -> None:
         """Stop when more crops of the epoch were replaced than may be."""
@@ -215,16 +221,16 @@ class Loop:
 
     def _check_losses(self, tally: Tally) -> None:
         """Bring the losses of the last steps over from the device; stop if one is not finite."""
-        for step, batch, loss in tally.read():
+        for step, entries, loss in tally.read():
             if not np.isfinite(loss):
                 raise DivergedError(
-                    f"{self._diverged(step, batch, loss)}; lower optimiser.lr or set train.clip_grad_norm, which makes "
-                    "another experiment: give it an --exp_name; or go on with --resume and a higher "
+                    f"{self._diverged(step, entries, loss)}; lower optimiser.lr or set train.clip_grad_norm, which "
+                    "makes another experiment: give it an --exp_name; or go on with --resume and a higher "
                     "train.skip_nonfinite, which skips such steps"
                 )
 
-    def _diverged(self, step: int, batch: Batch, loss: float) -> str:
-        return f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(batch)}"
+    def _diverged(self, step: int, entries: NDArray[np.int64], loss: float) -> str:
+        return f"{self.folder}: the loss is {loss} at step {step}, batch of {self.crops.names(entries)}"
 
     def _summary(self, epoch: int, tally: Tally, train_s: float) -> dict[str, float | int]:
         """What is logged after an epoch; here the validation runs."""
@@ -239,11 +245,10 @@ class Loop:
             logger.warning(
                 "epoch %d: crops that could not be read and were replaced: %s", epoch, summarise(list(tally.bad))
             )
-        crops = self.steps_per_epoch * self.crops.sampling.batch_size * self.step.views
         return {
             **values,
             **self._scheduled(self.done - 1),
-            "crops_per_s": crops / train_s,
+            "crops_per_s": self.crops.crops_per_epoch * self.step.views / train_s,
             "data_wait": tally.waited_s / train_s,
             "seconds": train_s,
         }

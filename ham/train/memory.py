@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ham.errors import ConfigError, HamError
+from ham.train import distributed
 from ham.train.crops import TrainingCrops
+from ham.train.crossing import pack
 
 READY = 2
 """Batches that a worker keeps ready, as torch's loader has it."""
@@ -61,24 +63,28 @@ def _shown(said: str) -> str:
 def check_shared_memory(crops: TrainingCrops, place: Path = Path("/dev/shm")) -> None:
     """Refuse workers whose batches do not fit into the shared memory, in which they hand them over.
 
-    A worker that finds no room there waits for ever, or is killed.
+    A worker that finds no room there waits for ever, or is killed. The first batch tells how large they are, noises and
+    rooms included.
 
     Args:
         crops: batches, and the number of workers.
         place: where the system has its shared memory; nothing is checked where there is none.
 
     Raises:
-        ConfigError: if there is too little.
+        ConfigError: if there is too little for all processes of this machine.
+        DataError: if a crop of the first batch cannot be read.
     """
     workers = crops.sampling.num_workers
     if not workers or not place.is_dir():
         return
-    row_bytes = crops.store.read(0, 0, 1).nbytes
-    needed = (READY * workers + 1) * crops.sampling.batch_size * crops.num_rows * row_bytes
+    processes = distributed.local_world_size()
+    needed = processes * (READY * workers + 1) * pack(crops.gatherer[1, 0]).buffer.nbytes
     free = shutil.disk_usage(place).free
     if needed > free:
+        shared = f"{processes} processes with {workers} workers each" if processes > 1 else f"{workers} workers"
         raise ConfigError(
-            f"{place}: expected {needed / 2**20:.0f} MiB free for the batches of {workers} workers, found "
+            f"{place}: expected {needed / 2**20:.0f} MiB free for the batches of {shared}, found "
             f"{free / 2**20:.0f} MiB; give it more (docker run --shm-size=1g, or --ipc=host), or use fewer "
             "data.num_workers: 0 needs none"
         )
+    distributed.wait_for_all()  # or the workers of one process take what another one still counts as free

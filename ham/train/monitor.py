@@ -18,6 +18,9 @@ from ham.errors import DataError, naming
 from ham.files import write_text
 from ham.train.event_files import keep_in_order
 
+FIRST = {"loss": "1_loss", "valid_eer": "2_eer", "lr": "3_rate"}
+"""What TensorBoard shows before all else, and under which name."""
+
 
 class Monitor:
     """Writes each event to ``train.jsonl`` and TensorBoard, and drives the progress bar.
@@ -83,7 +86,7 @@ class Monitor:
         """Add a point to each curve."""
         with naming(self._events):
             for key, value in values.items():
-                self._board.add_scalar(f"{group}/{key}", value, step)
+                self._board.add_scalar(_tag(group, key), value, step)
 
     def _write(self, record: Mapping[str, Any]) -> None:
         """Append a line."""
@@ -115,6 +118,11 @@ class Silence(Monitor):
 
     def epoch(self, step: int, values: Mapping[str, float | int]) -> None:
         """Write nothing."""
+
+
+def _tag(group: str, key: str) -> str:
+    """The name of a curve; TensorBoard shows them in the order of their names."""
+    return key if key.startswith("diag/") else f"{FIRST.get(key, key)}/{group}"
 
 
 @contextmanager

@@ -1,24 +1,40 @@
-"""From a batch of crops to a loss: speed, augmentation, network, loss, all on the device."""
+"""From a batch of crops to a loss and gradients: speed, augmentation, network, loss, all on the device.
+
+The device is asked nothing on the way: what chance decides was drawn before, by :mod:`ham.train.draws`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.amp.grad_scaler import GradScaler
 
 from ham.augment.augmenter import Augmenter
 from ham.augment.speed import SpeedPerturbation
 from ham.backbones.base import Backbone
 from ham.data.batches import Batch
 from ham.data.store import INT16_SCALE
+from ham.errors import ConfigError
+from ham.frontends import Spans, SpecAugment
 from ham.losses.base import LossOutput, SpeakerLoss
 from ham.model.encoder import Network
 from ham.train import distributed
+from ham.train.draws import Drawn, Draws
+from ham.train.parts import Enter, unwatched
 
-FeatureMask = Callable[[Tensor, torch.Generator], Tensor]
-"""Masks training features ``(B, T, F)``, as SpecAugment does."""
+
+class Inputs(NamedTuple):
+    """What a forward pass takes: features ``(B, T, F)`` and labels ``(B,)``."""
+
+    features: Tensor
+    labels: Tensor
+
+    def chunk(self, num: int) -> list[Inputs]:
+        """Both in so many parts, or in fewer where there are fewer rows."""
+        return [Inputs(*one) for one in zip(self.features.chunk(num), self.labels.chunk(num), strict=True)]
 
 
 class TrainingStep:
@@ -38,6 +54,13 @@ class TrainingStep:
         speed: draws a speed for each crop; None for none.
         crop_samples: samples N of a crop after the change of speed.
         precision: autocast of the backbone, or None for float32.
+        accumulate: parts of the batch that meet the network one after the other.
+        compiled: have torch compile the network for the training; whoever else embeds with it, as the validation,
+            whose utterances have any length, takes it as it is.
+
+    Attributes:
+        enter: called at the beginning of each part of a step; see :mod:`ham.train.parts`.
+        scaler: keeps gradients in float16 from vanishing; it does nothing in another precision.
     """
 
     def __init__(
@@ -45,13 +68,15 @@ class TrainingStep:
         *,
         network: Network,
         loss: SpeakerLoss,
-        mask: FeatureMask,
+        mask: SpecAugment,
         augmenter: Augmenter | None,
         keep_clean: bool,
         joint_pass: bool = False,
         speed: SpeedPerturbation | None,
         crop_samples: int,
         precision: torch.dtype | None = None,
+        accumulate: int = 1,
+        compiled: bool = False,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -62,10 +87,13 @@ class TrainingStep:
         self.speed = speed
         self.crop_samples = crop_samples
         self.precision = precision
-        self.embed: nn.Module = network
+        self.accumulate = accumulate
+        self.embed: nn.Module = torch.compile(network) if compiled else network  # type: ignore[assignment]
         self.classify: nn.Module = loss
         self.split: Mapping[nn.Parameter, Any] = {}
-        self._latest: tuple[Tensor, Tensor] | None = None
+        self.scaler = GradScaler(self.device.type, enabled=precision is torch.float16)
+        self.enter: Enter = unwatched
+        self._latest: list[tuple[Tensor, Tensor]] = []
 
     @property
     def backbone(self) -> Backbone:
@@ -77,32 +105,49 @@ class TrainingStep:
         """Versions of each crop that a step takes; their losses are added."""
         return 2 if self.augmenter is not None and self.keep_clean else 1
 
-    def __call__(self, batch: Batch, generator: torch.Generator) -> LossOutput:
+    @property
+    def device(self) -> torch.device:
+        """Where the step computes."""
+        return next(self.backbone.parameters()).device
+
+    @property
+    def draws(self) -> Draws:
+        """What draws for a batch, ahead of the step."""
+        passes = (2,) if self.joint_pass and self.views == 2 else (1,) * self.views
+        frontend = self.network.frontend
+        shape = (frontend.num_frames(self.crop_samples), frontend.num_mel_bins)
+        return Draws(self.speed, self.augmenter, self.mask, passes, self.crop_samples, shape)
+
+    def __call__(self, batch: Batch) -> LossOutput:
         """Compute loss and accuracy.
 
         Args:
-            batch: crops and labels, on any device.
-            generator: source of all randomness of the step, on the device.
+            batch: crops, labels and what :attr:`draws` drew for them, on the step's device.
 
         Returns:
             The sum over the views of the mean loss of each, and the accuracy over all crops.
         """
-        device = generator.device
-        if batch.rows.ndim == 2:  # noise may come from other rows, and all draw their numbers together
-            batch = distributed.whole_batch(batch, device)
-        rows = batch.rows.to(device, non_blocking=True)
-        labels = batch.labels.to(device, non_blocking=True)
-        inputs = [rows]
-        if rows.ndim == 2:
-            inputs, labels = self._waveforms(batch, rows, labels, generator)
-            views = len(inputs[0]) // len(rows)
-            inputs = [distributed.own_rows(one, views) for one in inputs]
-            labels = distributed.own_rows(labels, views)
-        passes = [self._pass(one, labels, generator) for one in inputs]
-        outs = [out for out, _ in passes]
-        self._latest = torch.cat([embeddings for _, embeddings in passes]), labels.repeat(len(passes))
-        loss = torch.stack([out.loss for out in outs]).mean() * self.views
-        return LossOutput(loss, torch.stack([out.accuracy for out in outs]).mean())
+        return self._losses(self._passes(batch))
+
+    def backward(self, batch: Batch) -> LossOutput:
+        """Add a batch's gradients to the parameters', in ``accumulate`` parts one after the other.
+
+        The whole batch is augmented together, then network and loss meet a part at a time. The gradients are the whole
+        batch's, but for batch normalisation, whose statistics are those of a part.
+
+        Args:
+            batch: as for a call.
+
+        Returns:
+            What a call gives, without gradient.
+        """
+        passes = self._passes(batch)
+        outs = []
+        for part in zip(*(one.chunk(self.accumulate) for one in passes), strict=True):
+            out, share = self._losses(part), len(part[0].labels) / len(passes[0].labels)
+            self.scaler.scale(out.loss * share).backward()  # type: ignore[no-untyped-call]
+            outs.append((out.loss.detach() * share, out.accuracy * share))
+        return LossOutput(*(torch.stack(values).sum() for values in zip(*outs, strict=True)))
 
     def distribute(self, *, sync_batchnorm: bool, shard_loss: bool) -> None:
         """Share the step with the other processes, if there are any; before an optimiser is made.
@@ -116,13 +161,15 @@ class TrainingStep:
         """
         if distributed.world_size() == 1:
             return
+        if shard_loss and self.scaler.is_enabled():  # each process would leave out steps of its own
+            raise ConfigError("train.shard_loss: float16 scales whole gradients; use train.precision: bfloat16")
         if sync_batchnorm:
             distributed.synchronise(self.network)
         if shard_loss:
             self.split = self.loss.split(distributed.rank(), distributed.world_size())
         else:
             self.classify = distributed.replicated(self.loss)
-        self.embed = distributed.replicated(self.network)
+        self.embed = distributed.replicated(self.embed)
 
     def diagnostics(self) -> dict[str, float]:
         """What the loss's geometry does, on the latest batch.
@@ -130,33 +177,61 @@ class TrainingStep:
         Returns:
             Values by their names in the log, ``diag/...``; none before the first step.
         """
-        if self._latest is None:
+        if not self._latest:
             return {}
-        return {f"diag/{name}": value for name, value in self.loss.diagnostics(*self._latest).items()}
+        embeddings, labels = map(torch.cat, zip(*self._latest, strict=True))
+        return {f"diag/{name}": value for name, value in self.loss.diagnostics(embeddings, labels).items()}
 
-    def _pass(self, rows: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[LossOutput, Tensor]:
-        """One forward pass: the loss, and the embeddings without gradient."""
-        features = self.network.frontend(rows) if rows.ndim == 2 else rows - rows.mean(1, keepdim=True)
-        features = distributed.masked(self.mask, features, generator, self.views if self.joint_pass else 1)
-        with torch.autocast(features.device.type, self.precision, enabled=self.precision is not None):
-            embeddings = self.embed(features)
-        return self.classify(embeddings.float(), labels), embeddings.detach().float()
+    def _losses(self, passes: Sequence[Inputs]) -> LossOutput:
+        """Network and loss of each forward pass, and their mean."""
+        outs = [self._pass(one) for one in passes]
+        loss = torch.stack([out.loss for out in outs]).mean() * self.views
+        return LossOutput(loss, torch.stack([out.accuracy for out in outs]).mean())
 
-    def _waveforms(
-        self, batch: Batch, rows: Tensor, labels: Tensor, generator: torch.Generator
-    ) -> tuple[list[Tensor], Tensor]:
-        """The waveforms of each forward pass, and the labels that are those of each."""
-        waveforms = rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
-        voices = labels  # babble must not hold a speaker's own voice at another speed either
-        if self.speed is not None:
-            waveforms, labels = self.speed(
-                waveforms, labels, generator, self.crop_samples, places=batch.places, lengths=batch.lengths
-            )
+    def _pass(self, inputs: Inputs) -> LossOutput:
+        """One forward pass; its embeddings are kept for the diagnostics."""
+        self.enter("backbone")
+        with torch.autocast(inputs.features.device.type, self.precision, enabled=self.precision is not None):
+            embeddings = self.embed(inputs.features)
+        self.enter("loss")
+        out: LossOutput = self.classify(embeddings.float(), inputs.labels)
+        if self.enter is not unwatched:  # the way back passes both borders again
+            out.loss.register_hook(lambda _: self.enter("loss"))  # type: ignore[no-untyped-call]
+            embeddings.register_hook(lambda _: self.enter("backbone"))
+        self._latest.append((embeddings.detach().float(), inputs.labels))
+        return out
+
+    def _passes(self, batch: Batch) -> list[Inputs]:
+        """The features of each forward pass, masked, and their labels."""
+        self._latest.clear()
+        rows, drawn = batch.rows, batch.drawn
+        waveforms = self._waveforms(batch, drawn) if rows.ndim == 2 else [rows]
+        self.enter("features")
+        passes = []
+        for whole, masks in zip(waveforms, drawn.masks, strict=True):
+            views = len(whole) // len(rows)
+            one = distributed.own_rows(whole, views)
+            features = self.network.frontend(one) if one.ndim == 2 else one - one.mean(1, keepdim=True)
+            labels = distributed.own_rows(batch.labels).repeat(views)
+            passes.append(Inputs(self.mask.apply(features, _own(masks, views)), labels))
+        return passes
+
+    def _waveforms(self, batch: Batch, drawn: Drawn) -> list[Tensor]:
+        """The waveforms of each forward pass."""
+        self.enter("augment")
+        waveforms = batch.rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
+        if self.speed is not None and drawn.speeds is not None:
+            waveforms = self.speed.apply(waveforms, drawn.speeds, self.crop_samples)
         if self.augmenter is None:
-            return [waveforms], labels
-        augmented = self.augmenter(waveforms, voices, generator)
+            return [waveforms]
+        augmented = self.augmenter.apply(waveforms, drawn.changes)
         if not self.keep_clean:
-            return [augmented], labels
-        if self.joint_pass:
-            return [torch.cat([waveforms, augmented])], labels.repeat(2)
-        return [waveforms, augmented], labels
+            return [augmented]
+        return [torch.cat([waveforms, augmented])] if self.joint_pass else [waveforms, augmented]
+
+
+def _own(masks: Spans, views: int) -> Spans:
+    """This process's masks of those of the whole batch."""
+    if distributed.world_size() == 1:
+        return masks
+    return Spans(*(distributed.own_rows(span.transpose(0, 1), views).transpose(0, 1) for span in masks))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ham.data.batches import Batch
@@ -33,7 +34,7 @@ class Tally:
         self.interval = 1 if device.type == "cpu" else LOG_STEPS
         self.waited_s = float(before.get("waited_s", 0.0))
         self.bad: tuple[str, ...] = tuple(before.get("bad", ()))
-        self._pending: list[tuple[int, Batch, Tensor, Tensor]] = []
+        self._pending: list[tuple[int, NDArray[np.int64], Tensor, Tensor]] = []
         self._losses: list[float] = list(before.get("losses", ()))
         self._accuracies: list[float] = list(before.get("accuracies", ()))
         self._crops = 0
@@ -68,12 +69,12 @@ class Tally:
 
     def add(self, step: int, batch: Batch, loss: Tensor, accuracy: Tensor, num_crops: int) -> None:
         """Remember a step without waiting for the device."""
-        self._pending.append((step, batch, loss, accuracy))
+        self._pending.append((step, batch.entries, loss, accuracy))  # a whole batch would fill the device's memory
         self._crops += num_crops
 
-    def read(self) -> list[tuple[int, Batch, float]]:
-        """Wait for the steps remembered and give their losses."""
-        read = [(step, batch, float(loss)) for step, batch, loss, _ in self._pending]
+    def read(self) -> list[tuple[int, NDArray[np.int64], float]]:
+        """Wait for the steps remembered and give each one's number, utterances and loss."""
+        read = [(step, entries, float(loss)) for step, entries, loss, _ in self._pending]
         self._losses += [loss for _, _, loss in read]
         self._accuracies += [float(accuracy) for *_, accuracy in self._pending]
         self._pending = []

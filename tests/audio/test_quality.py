@@ -6,8 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from ham.audio import quality
 from ham.audio.quality import (
     CLIPPED_SHARE,
     LEAST_SPEECH_S,
@@ -156,7 +158,22 @@ def test_the_network_hears_no_voice_in_what_is_loud_but_none() -> None:
     assert names(found) == ["too_short"]
 
 
+def test_the_network_leaves_the_number_of_threads_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("silero_vad")
+    for name in [name for name in sys.modules if name.startswith("silero_vad")]:
+        monkeypatch.delitem(sys.modules, name)
+    quality._silero.cache_clear()
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assess(voice(), RATE, vad=True)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(num_threads)
+
+
 def test_without_the_network_the_cure_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    quality._silero.cache_clear()
     monkeypatch.setitem(sys.modules, "silero_vad", None)
     with pytest.raises(ConfigError, match="needs silero-vad: pip install"):
         assess(voice(), RATE, vad=True)

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from ham.augment.augmenter import KINDS, UNTOUCHED, Augmenter, Materials, available_kinds, build_kinds
+from ham.augment.effect import Effect
 from ham.augment.waveforms import Crops
 from ham.data.store import ArrayStore, write_store
 from ham.errors import ConfigError, DataError
-
-CPU = torch.device("cpu")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -46,16 +45,25 @@ def batch(num: int = 64, num_samples: int = 800) -> Crops:
     return Crops(0.1 * torch.randn(num, num_samples, generator=seeded(99)), torch.arange(num) // 2)
 
 
-class Adds:
+class Adds(Effect):
     """Adds a constant and remembers which rows it was given."""
 
     def __init__(self, value: float) -> None:
         self.value = value
         self.rows: list[int] = []
 
-    def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> None:
         self.rows += rows.tolist()
-        return crops.waveforms[rows] + self.value
+
+    def apply(self, waveforms: Tensor, rows: Tensor, drawn: None) -> Tensor:
+        return waveforms[rows] + self.value
+
+
+class Doubles(Adds):
+    """Gives twice the samples."""
+
+    def apply(self, waveforms: Tensor, rows: Tensor, drawn: None) -> Tensor:
+        return 2 * waveforms[rows]
 
 
 def test_every_row_gets_at_most_one_kind_and_the_shares_are_right() -> None:
@@ -87,7 +95,7 @@ def test_small_weights_and_zeros_are_weights() -> None:
 
 def test_only_augmented_rows_are_scaled_to_full_scale() -> None:
     crops = batch()
-    kinds = {"double": lambda crops, rows, _: 2 * crops.waveforms[rows]}
+    kinds = {"double": Doubles(0.0)}
     out = Augmenter(kinds, probability=0.5, peak_normalise=True)(*crops, seeded())
     peak = crops.waveforms.abs().amax(dim=1, keepdim=True)
     changed = (out != crops.waveforms).any(dim=1)
@@ -119,7 +127,7 @@ def test_untouched_rows_are_bit_identical_and_the_others_differ(stores: bool, fu
     before = crops.waveforms.clone()
     augmenter = Augmenter(build_kinds(tuple(KINDS)[-1:] + available_kinds(materials), materials), probability=0.5)
     out = augmenter(*crops, seeded(1))
-    untouched = augmenter.draw(64, seeded(1), CPU) == UNTOUCHED
+    untouched = augmenter.kinds(64, seeded(1)) == UNTOUCHED
     assert 0 < untouched.sum() < 64
     assert torch.equal(out[untouched], before[untouched])
     assert ((out - before)[~untouched].abs().amax(dim=1) > 1e-3).all()

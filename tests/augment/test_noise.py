@@ -11,8 +11,6 @@ from ham.augment.waveforms import PUBLISHED_ADDED_POWER, Crops
 from ham.data.store import ArrayStore, write_store
 from ham.errors import ConfigError, DataError
 
-CPU = torch.device("cpu")
-
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -35,7 +33,7 @@ def draw(source: StoreNoise, num: int, num_samples: int) -> torch.Tensor:
     """Crops of recordings, one each, as whole numbers."""
     generator = seeded()
     picks = source.pick(num, 1, generator).squeeze(1)
-    return source.read(picks, num_samples, generator, CPU) * 32768
+    return source.make(source.draw(picks, num_samples, generator), num_samples) * 32768
 
 
 def test_a_store_gives_recordings_of_its_prefix_only(store: ArrayStore) -> None:
@@ -71,7 +69,7 @@ def test_a_store_without_the_recordings_is_refused(store: ArrayStore) -> None:
 @pytest.mark.parametrize("alpha", [-1.0, 0.0, 1.0, 2.0])
 def test_coloured_noise_falls_by_its_exponent(alpha: float) -> None:
     source = ColouredNoise(exponent=(alpha, alpha), modulation_db=0.0)
-    noise = source.sample(64, 16000, seeded(), CPU).double()
+    noise = source.sample(64, 16000, seeded()).double()
     power = torch.fft.rfft(noise).abs().square().mean(dim=0)[100:7000]
     log_frequency = torch.arange(100, 7000, dtype=torch.float64).log()
     # Bins are weighted by 1/f so that every octave counts alike.
@@ -81,12 +79,12 @@ def test_coloured_noise_falls_by_its_exponent(alpha: float) -> None:
 
 def test_coloured_noise_is_flat_below_its_corner() -> None:
     source = ColouredNoise(exponent=(2.0, 2.0), corner_hz=200.0, modulation_db=0.0)
-    power = torch.fft.rfft(source.sample(200, 16000, seeded(), CPU)).abs().square().mean(dim=0)
+    power = torch.fft.rfft(source.sample(200, 16000, seeded())).abs().square().mean(dim=0)
     assert (power[10:90].mean() / power[110:190].mean()).item() == pytest.approx(1.0, abs=0.1)
 
 
 def test_the_exponent_differs_from_noise_to_noise() -> None:
-    noise = ColouredNoise(modulation_db=0.0).sample(50, 8000, seeded(), CPU)
+    noise = ColouredNoise(modulation_db=0.0).sample(50, 8000, seeded())
     spectrum = torch.fft.rfft(noise).abs().square()
     tilt_db = 10 * (spectrum[:, 2000:].mean(1) / spectrum[:, 50:200].mean(1)).log10()
     assert tilt_db.min() < -20
@@ -95,7 +93,7 @@ def test_the_exponent_differs_from_noise_to_noise() -> None:
 
 def test_modulation_makes_the_level_wander() -> None:
     def spread_db(modulation_db: float) -> torch.Tensor:
-        noise = ColouredNoise(exponent=(0.0, 0.0), modulation_db=modulation_db).sample(40, 32000, seeded(), CPU)
+        noise = ColouredNoise(exponent=(0.0, 0.0), modulation_db=modulation_db).sample(40, 32000, seeded())
         return (10 * noise.view(40, 20, 1600).square().mean(dim=2).log10()).std(dim=1)
 
     assert spread_db(0.0).max() < 0.5
@@ -105,8 +103,8 @@ def test_modulation_makes_the_level_wander() -> None:
 
 def test_noise_is_a_function_of_the_generator() -> None:
     source = ColouredNoise()
-    assert torch.equal(source.sample(3, 777, seeded(5), CPU), source.sample(3, 777, seeded(5), CPU))
-    assert not torch.equal(source.sample(3, 777, seeded(5), CPU), source.sample(3, 777, seeded(6), CPU))
+    assert torch.equal(source.sample(3, 777, seeded(5)), source.sample(3, 777, seeded(5)))
+    assert not torch.equal(source.sample(3, 777, seeded(5)), source.sample(3, 777, seeded(6)))
 
 
 @pytest.mark.parametrize(
@@ -123,11 +121,11 @@ class Impulses:
     def pick(self, num: int, num_files: int, generator: torch.Generator) -> torch.Tensor:
         return torch.zeros(num, num_files, dtype=torch.int64)
 
-    def read(
-        self, picks: torch.Tensor, num_samples: int, generator: torch.Generator, device: torch.device
-    ) -> torch.Tensor:
-        place = torch.randint(num_samples, (len(picks),), generator=generator)
-        return torch.nn.functional.one_hot(place, num_samples).float()
+    def draw(self, picks: torch.Tensor, num_samples: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.randint(num_samples, (len(picks),), generator=generator)
+
+    def make(self, drawn: torch.Tensor, num_samples: int) -> torch.Tensor:
+        return torch.nn.functional.one_hot(drawn, num_samples).float()
 
 
 def test_ratios_are_uniform_over_the_range() -> None:

@@ -8,12 +8,10 @@ import pytest
 import torch
 from scipy.signal import fftconvolve
 
-from ham.augment.reverb import LARGE_ROOM, SMALL_ROOM, DecayingRooms, Reverberate, RoomSize, StoreRooms
+from ham.augment.reverb import LARGE_ROOM, SMALL_ROOM, DecayingRooms, Reverberate, RoomSize, RoomSource, StoreRooms
 from ham.augment.waveforms import Crops
 from ham.data.store import ArrayStore, write_store
 from ham.errors import ConfigError, DataError
-
-CPU = torch.device("cpu")
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -22,6 +20,14 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def fixed_room(rt60_s: float, mixing_s: float = 0.02, direct_db: float = 0.0) -> RoomSize:
     return RoomSize((rt60_s, rt60_s), (mixing_s, mixing_s), (direct_db, direct_db))
+
+
+def responses(rooms: DecayingRooms, num: int) -> torch.Tensor:
+    return rooms.responses(rooms.draw(num, 1, seeded()))
+
+
+def taps(rooms: RoomSource, num: int, num_taps: int, generator: torch.Generator) -> torch.Tensor:
+    return rooms.make(rooms.draw(num, num_taps, generator), num_taps)
 
 
 def schroeder_rt60_s(response: npt.NDArray[np.float64], sample_rate: int = 16000) -> float:
@@ -35,7 +41,7 @@ def schroeder_rt60_s(response: npt.NDArray[np.float64], sample_rate: int = 16000
 
 @pytest.mark.parametrize("rt60_s", [0.1, 0.3, 0.8])
 def test_reverberation_decays_in_the_time_asked_for(rt60_s: float) -> None:
-    rooms = DecayingRooms(sizes=[fixed_room(rt60_s, mixing_s=0.005)]).responses(20, seeded(), CPU).double().numpy()
+    rooms = responses(DecayingRooms(sizes=[fixed_room(rt60_s, mixing_s=0.005)]), 20).double().numpy()
     measured = [schroeder_rt60_s(room[1:]) for room in rooms]
     assert np.median(measured) == pytest.approx(rt60_s, rel=0.1)
     assert max(measured) < 1.5 * rt60_s
@@ -44,21 +50,21 @@ def test_reverberation_decays_in_the_time_asked_for(rt60_s: float) -> None:
 
 @pytest.mark.parametrize("direct_db", [-3.0, 12.0])
 def test_the_direct_sound_comes_first_and_has_its_share(direct_db: float) -> None:
-    rooms = DecayingRooms(sizes=[fixed_room(0.3, direct_db=direct_db)]).responses(10, seeded(), CPU)
+    rooms = responses(DecayingRooms(sizes=[fixed_room(0.3, direct_db=direct_db)]), 10)
     assert torch.equal(rooms[:, 0], torch.ones(10))
     ratio_db = -10 * torch.log10(rooms[:, 1:].square().sum(dim=1))
     assert torch.allclose(ratio_db, torch.full((10,), direct_db), atol=1e-3)
 
 
 def test_reflections_grow_denser_until_the_mixing_time() -> None:
-    rooms = DecayingRooms(sizes=[fixed_room(0.4, mixing_s=0.08)]).responses(50, seeded(), CPU)
+    rooms = responses(DecayingRooms(sizes=[fixed_room(0.4, mixing_s=0.08)]), 50)
     share = (rooms[:, 1:1601] != 0).float().view(50, 10, 160).mean(dim=(0, 2))
     middle_s = (torch.arange(10) + 0.5) * 0.01 + 0.003
     assert torch.allclose(share, (middle_s / 0.083).square().clamp(max=1.0), atol=0.04)
 
 
 def test_early_reflections_lose_no_energy_for_being_few() -> None:
-    rooms = DecayingRooms(sizes=[fixed_room(0.8, mixing_s=0.08)]).responses(2000, seeded(), CPU)
+    rooms = responses(DecayingRooms(sizes=[fixed_room(0.8, mixing_s=0.08)]), 2000)
     early, late = rooms[:, 1:1280].square().mean(), rooms[:, 1280:2560].square().mean()
     # 80 ms later an RT60 of 0.8 s leaves 6 dB less.
     assert (10 * torch.log10(early / late)).item() == pytest.approx(6.0, abs=1.0)
@@ -67,7 +73,7 @@ def test_early_reflections_lose_no_energy_for_being_few() -> None:
 def test_the_energy_of_reverberation_falls_steadily_whatever_the_mixing_time() -> None:
     """Few reflections are as much stronger as they are fewer; beyond the mixing time nothing is changed."""
     size = RoomSize((0.8, 0.8), (0.0, 0.08), (0.0, 0.0))
-    rooms = DecayingRooms(sizes=[size]).responses(4000, seeded(), CPU)
+    rooms = responses(DecayingRooms(sizes=[size]), 4000)
     # Without the first 10 ms: a room of few, strong reflections there is scaled down as a whole.
     energy = rooms[:, 161:2561].square().view(4000, 15, 160).mean(dim=(0, 2))
     level_db = 10 * torch.log10(energy) + 60 / 0.8 * 0.01 * torch.arange(15)
@@ -76,27 +82,27 @@ def test_the_energy_of_reverberation_falls_steadily_whatever_the_mixing_time() -
 
 def test_parameters_of_a_room_are_uniform_over_their_ranges() -> None:
     size = RoomSize((0.1, 0.1), (0.01, 0.01), (-3.0, 9.0))
-    rooms = DecayingRooms(sizes=[size]).responses(2000, seeded(), CPU)
+    rooms = responses(DecayingRooms(sizes=[size]), 2000)
     direct_db = -10 * torch.log10(rooms[:, 1:].square().sum(dim=1))
     quantiles = direct_db.quantile(torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0]))
     assert torch.allclose(quantiles, torch.tensor([-3.0, 0.0, 3.0, 6.0, 9.0]), atol=0.5)
 
 
 def test_sizes_differ_in_length() -> None:
-    small = DecayingRooms(sizes=[SMALL_ROOM]).responses(30, seeded(), CPU).double().numpy()
-    large = DecayingRooms(sizes=[LARGE_ROOM]).responses(30, seeded(), CPU).double().numpy()
+    small = responses(DecayingRooms(sizes=[SMALL_ROOM]), 30).double().numpy()
+    large = responses(DecayingRooms(sizes=[LARGE_ROOM]), 30).double().numpy()
     assert max(schroeder_rt60_s(room[1:]) for room in small) < min(schroeder_rt60_s(room[1:]) for room in large)
     assert large.shape[1] == 1 + 12800
-    assert DecayingRooms().responses(2, seeded(), CPU).shape == (2, 12801)
+    assert responses(DecayingRooms(), 2).shape == (2, 12801)
 
 
 def test_a_room_without_reflections_is_finite() -> None:
-    rooms = DecayingRooms(sizes=[fixed_room(1 / 16000)]).responses(50, seeded(), CPU)
+    rooms = responses(DecayingRooms(sizes=[fixed_room(1 / 16000)]), 50)
     assert torch.isfinite(rooms).all()
 
 
 def test_made_rooms_are_given_with_energy_one_and_cut_afterwards() -> None:
-    whole, cut = (DecayingRooms().sample(20, num_taps, seeded(), CPU) for num_taps in (99999, 500))
+    whole, cut = (taps(DecayingRooms(), 20, num_taps, seeded()) for num_taps in (99999, 500))
     assert torch.allclose(whole.square().sum(dim=1), torch.ones(20))
     assert torch.equal(cut, whole[:, :500])
 
@@ -124,16 +130,16 @@ def store(tmp_path: Path) -> ArrayStore:
 
 
 def test_a_store_gives_its_responses_filled_with_zeros(store: ArrayStore) -> None:
-    drawn = StoreRooms(store, "small").sample(40, 99, seeded(), CPU) * 1250**0.5
+    drawn = taps(StoreRooms(store, "small"), 40, 99, seeded()) * 1250**0.5
     # The damaged one, all zeros, becomes a room that changes nothing.
     rows = {tuple(round(tap, 3) for tap in row) for row in drawn.tolist()}
     assert rows == {(0.0, 31.623, 0.0, 0.0, 15.811), (35.355, 0.0, 0.0, 0.0, 0.0)}
 
 
 def test_no_more_taps_are_kept_than_the_crop_has(store: ArrayStore) -> None:
-    drawn = StoreRooms(store, "long").sample(2, 300, seeded(), CPU)
+    drawn = taps(StoreRooms(store, "long"), 2, 300, seeded())
     assert torch.allclose(drawn, torch.full((2, 300), 40000**-0.5))
-    assert StoreRooms(store).sample(2, 1 << 30, seeded(), CPU).shape == (2, 40000)
+    assert taps(StoreRooms(store), 2, 1 << 30, seeded()).shape == (2, 40000)
 
 
 @pytest.mark.parametrize(("num_taps", "num_samples"), [(24000, 32240), (24000, 9000), (40000, 32240), (7, 20)])
@@ -175,5 +181,5 @@ def test_a_silent_response_or_crop_stays_finite(store: ArrayStore) -> None:
 
 def test_rooms_are_a_function_of_the_generator() -> None:
     rooms = DecayingRooms()
-    assert torch.equal(rooms.sample(3, 999, seeded(5), CPU), rooms.sample(3, 999, seeded(5), CPU))
-    assert not torch.equal(rooms.sample(3, 999, seeded(5), CPU), rooms.sample(3, 999, seeded(6), CPU))
+    assert torch.equal(taps(rooms, 3, 999, seeded(5)), taps(rooms, 3, 999, seeded(5)))
+    assert not torch.equal(taps(rooms, 3, 999, seeded(5)), taps(rooms, 3, 999, seeded(6)))

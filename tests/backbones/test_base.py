@@ -52,6 +52,22 @@ class TestEveryBackbone:
             expected = torch.cat([backbone(features) for features in alone])
         torch.testing.assert_close(together, expected, rtol=1e-5, atol=1e-5)
 
+    def test_what_is_computed_again_is_the_same(self, name: str) -> None:
+        """Gradients, and the running statistics, which count each batch once."""
+        features, found = torch.randn(4, 33, 20), []
+        for recompute in (False, True):
+            backbone = small(name)
+            backbone.recompute = recompute
+            calls: list[int] = []
+            backbone.blocks[0].register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+            backbone(features).square().mean().backward()
+            assert len(calls) == 1 + recompute
+            found.append([[p.grad for p in backbone.parameters()], dict(backbone.named_buffers())])
+        torch.testing.assert_close(*found, rtol=0, atol=0)
+        with torch.no_grad():
+            backbone(features)
+        assert len(calls) == 3
+
     def test_frames_that_count_do_change_something(self, name: str) -> None:
         backbone, features = trained(name), torch.randn(2, 30, 20)
         changed = features.clone()

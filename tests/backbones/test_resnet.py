@@ -70,3 +70,13 @@ def test_wrong_options_are_refused() -> None:
         build("resnet18", 80, 192, pooling="atentive")
     with pytest.raises(ConfigError, match=r"width: expected a whole number of at least 1, found 8\.5"):
         build("resnet18", 80, 192, width=8.5)
+
+
+def test_channels_come_last_through_all_blocks() -> None:
+    backbone, orders = build("resnet18", 24, 16, width=4), []
+    for one in backbone.blocks:
+        one.register_forward_hook(
+            lambda _, __, out: orders.append(out[0].is_contiguous(memory_format=torch.channels_last))
+        )
+    backbone(torch.randn(3, 40, 24))
+    assert orders == [True] * 8

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from numpy.typing import NDArray
 
 import ham
 from ham.__main__ import main
 from ham.enrolment.database import SpeakerDatabase, unit
-from tests.spoken import noise, voice, write, write_speakers
-from tests.tiny_system import write_model
+from tests.speaking import voice, write_voice
+from tests.tiny_system import RATE, write_model
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,26 @@ def _model(exp_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HAM_MODEL", str(exp_dir))
 
 
+def write(path: Path, samples: NDArray[np.float32]) -> Path:
+    soundfile.write(path, np.rint(32767 * samples).astype(np.int16), RATE)
+    return path
+
+
+def noise() -> NDArray[np.float32]:
+    return np.random.default_rng(1).normal(0, 0.1, 4 * RATE).astype(np.float32)
+
+
+def write_speakers(folder: Path, num_recordings: int = 2) -> dict[str, list[Path]]:
+    """Recordings ``<speaker>/<session>/<number>.wav`` of three speakers."""
+    return {
+        f"spk{speaker}": [
+            write_voice(folder / f"spk{speaker}/s{number}/{number}.wav", 4.0, 90 + 40 * speaker + number)
+            for number in range(num_recordings)
+        ]
+        for speaker in range(3)
+    }
+
+
 def enrol(database: Path, *words: object) -> int:
     return main(["enrol", "--device", "cpu", "--db", str(database), *map(str, words)])
 
@@ -41,7 +63,7 @@ def enrol(database: Path, *words: object) -> int:
 def test_a_speaker_of_several_files(
     database: Path, tmp_path: Path, exp_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    files = write_speakers(tmp_path / "speech", 1, 3)["spk0"]
+    files = write_speakers(tmp_path / "speech", 3)["spk0"]
     assert enrol(database, "Ana María", *files[:2]) == 0
     assert enrol(database, "Ana María", files[2], files[0]) == 0
     assert capsys.readouterr().out == (
@@ -58,7 +80,7 @@ def test_a_folder_of_speakers(database: Path, tmp_path: Path, capsys: pytest.Cap
     write_speakers(tmp_path / "speech")
     write(tmp_path / "speech/spk0/noise.wav", noise())
     (tmp_path / "speech/spk0/notes.txt").write_text("no audio")
-    write(tmp_path / "speech/of_nobody.wav", voice(100))
+    write_voice(tmp_path / "speech/of_nobody.wav")
     assert enrol(database, "--from", tmp_path / "speech", "--json") == 0
     out, err = capsys.readouterr()
     assert [(one["name"], one["added"], len(one["refused"])) for one in json.loads(out)["speakers"]] == [
@@ -72,16 +94,16 @@ def test_a_folder_of_speakers(database: Path, tmp_path: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("samples", "word"),
     [
-        (voice(100, 1.0), "speech"),
-        (voice(100, 0.3), "speech"),
-        (1e-5 * voice(100), "silent"),
-        (np.clip(300 * voice(100), -1, 1), "clipped"),
-        (voice(100) + noise(), "nois"),
+        (voice(1.0), "speech"),
+        (voice(0.3), "speech"),
+        (1e-4 * voice(4.0), "silent"),
+        (np.clip(30 * voice(4.0), -1, 1), "clipped"),
+        (voice(4.0) + noise(), "nois"),
     ],
     ids=["short", "too short", "silent", "clipped", "noisy"],
 )
 def test_poor_speech_is_said_and_not_enrolled(
-    database: Path, tmp_path: Path, samples: np.ndarray, word: str, capsys: pytest.CaptureFixture[str]
+    database: Path, tmp_path: Path, samples: NDArray[np.float32], word: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert enrol(database, "ana", write(tmp_path / "a.wav", samples.astype(np.float32))) == 3
     out, err = capsys.readouterr()
@@ -93,8 +115,8 @@ def test_poor_speech_is_said_and_not_enrolled(
 
 
 def test_a_recording_of_two_names_is_said(database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path / "a.wav", voice(100))
-    flac = write(tmp_path / "a.flac", voice(100))
+    path = write(tmp_path / "a.wav", voice(4.0))
+    flac = write(tmp_path / "a.flac", voice(4.0))
     assert enrol(database, "ana", path, flac) == 0
     assert "1 recording enrolled, 1 enrolled before" in capsys.readouterr().out
     assert enrol(database, "eva", flac) == 0

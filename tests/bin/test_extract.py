@@ -19,11 +19,12 @@ from ham.bin import extract
 from ham.cli import run
 from ham.config import from_dict, to_dict
 from ham.data.store import ArrayStore, write_store
-from ham.embeddings.recordings import RandomChunks
-from ham.embeddings.table import read_embeddings
+from ham.embeddings.recordings import Cuts, RandomChunks
+from ham.embeddings.table import read_embeddings, read_table
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_loss
 from ham.model.encoder import SpeakerEncoder
+from ham.score.held_aside import read_held_aside
 from tests.killing import command, environment
 from tests.processes import together
 
@@ -199,3 +200,72 @@ def test_what_one_process_refuses_is_said_once(trained: Path) -> None:
     *_, line = process.communicate(timeout=120)[1].splitlines()
     assert "embeddings are not finite" in line
     assert process.returncode == 1
+
+
+def extract_test(folder: Path, *options: str) -> int:
+    where = ["--data_dir", f"{folder}/data", "--exp_dir", f"{folder}/exp", "--device", "cpu"]
+    return run(extract.main, [*where, *options])
+
+
+def test_speech_for_thresholds_is_embedded_by_default(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract_test(trained) == 0
+    assert "12 utterances of 4 training speakers, whom the network tells apart better" in capsys.readouterr().err
+    assert not (trained / "exp/training").exists()
+    encoder, store = SpeakerEncoder.load(trained / "exp", "cpu"), ArrayStore(trained / "data/store/train")
+    found = read_held_aside(trained / "exp", encoder.digest)
+    assert found is not None
+    assert found.embedded.embeddings.utts == tuple(store.utts)
+    np.testing.assert_allclose(found.embedded.embeddings.embeddings, encoder.embed_recordings(store), atol=1e-5)
+    assert (found.embedded.trials.num_target, found.embedded.trials.num_nontarget) == (4 * 3, 6 * 9)
+    assert extract_test(trained) == 0
+    assert "thresholds.npz: up to date" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["data/train/utt2dur", "data/store/train/meta.json"])
+def test_without_training_speech_there_are_no_thresholds(
+    trained: Path, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    (trained / missing).unlink()
+    assert extract_test(trained) == 0
+    assert f"no thresholds: {(trained / missing).parent}" in capsys.readouterr().err
+    assert not (trained / "exp/thresholds.npz").exists()
+
+
+def test_one_recording_of_each_speaker_makes_no_thresholds(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, utts = trained / "data/train", [f"s{s}-v0-0" for s in range(NUM_SPEAKERS)]
+    for name in ("wav.scp", "utt2spk", "utt2dur"):
+        lines = (folder / name).read_text().splitlines(keepends=True)
+        (folder / name).write_text("".join(line for line in lines if line.split()[0] in utts))
+    (folder / "spk2utt").write_text("".join(f"{utt[:2]} {utt}\n" for utt in utts))
+    store = ArrayStore(trained / "data/store/train")
+    kept = [(utt, store.read(list(store.utts).index(utt))) for utt in utts]
+    shutil.rmtree(trained / "data/store/train")
+    write_store(trained / "data/store/train", kept, {"sample_rate": 16000, "files": 1})
+    assert extract_test(trained) == 0
+    assert "expected two speakers of two recordings, found fewer" in capsys.readouterr().err
+
+
+def test_cuts_and_formats(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert extract_test(trained, "--durations", "1.5 0.5", "--format", "csv") == 0
+    encoder, store = SpeakerEncoder.load(trained / "exp", "cpu"), ArrayStore(trained / "data/store/test")
+    whole = read_embeddings(trained / "exp/embeddings.npz")
+    np.testing.assert_array_equal(read_table(trained / "exp/embeddings.csv").embeddings, whole.embeddings)
+    for name, samples in (("0.5", 8000), ("1.5", 24000)):
+        found = read_embeddings(trained / f"exp/durations/{name}s.npz")
+        assert found.utts == tuple(store.utts)
+        np.testing.assert_allclose(found.embeddings, encoder.embed_recordings(Cuts(store, samples, 7)), atol=1e-5)
+    assert 0 < (store.lengths < 24000).sum() < len(store)
+    capsys.readouterr()
+    assert extract_test(trained, "--durations", "1.5", "--format", "ark") == 0
+    said = capsys.readouterr().err
+    assert "embeddings.npz: up to date" in said
+    assert "1.5s.npz: up to date" in said
+    np.testing.assert_array_equal(read_table(trained / "exp/embeddings.ark").embeddings, whole.embeddings)
+
+
+@pytest.mark.parametrize("options", [["--durations", "0.1"], ["--durations", "1 x"], ["--format", "foo"]])
+def test_wrong_requests_end_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    assert extract_test(tmp_path, *options) == 2
+    assert options[0] in capsys.readouterr().err

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 
 from ham.__main__ import main
 from ham.score.decisions import Decisions, OperatingPoint
-from tests.spoken import noise, voice, write, write_speakers
-from tests.tiny_system import write_model
+from tests.speaking import write_decisions, write_voice
+from tests.tiny_system import RATE, write_model
 
 
 @pytest.fixture(scope="module")
@@ -25,13 +26,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rates = {"eer": 0.2, "far_1": 0.01, "far_0_1": 0.001, "far_0_01": 0.0001}
     thresholds = {"eer": -1.0, "far_1": -0.5, "far_0_1": 0.999999, "far_0_01": None}
     points = tuple(OperatingPoint(name, thresholds[name], None, None, 0.1, rate) for name, rate in rates.items())
-    decisions = Decisions("cosine", 1.0, 0.0, points, "nobody", 2, 2, 2).to_dict()
-    (folder / "measured/results.json").write_text(json.dumps({"decisions": {"cosine": decisions}}))
-    write_speakers(folder / "speech")
-    write(folder / "stranger.wav", voice(230))
-    write(folder / "noise.wav", noise())
-    write(folder / "silence.wav", np.zeros(32000, np.float32))
-    write(folder / "short.wav", voice(90, 1.0))
+    write_decisions(folder / "measured", Decisions("cosine", 1.0, 0.0, points, "nobody", 2, 2, 2))
+    for number in range(3):
+        write_voice(folder / f"speech/spk{number}/s0/0.wav", 3.0, 90 + 40 * number)
+    write_voice(folder / "stranger.wav", 3.0, 230)
+    write_voice(folder / "short.wav", 1.0, 90)
+    soundfile.write(folder / "noise.wav", np.random.default_rng(1).normal(0, 0.1, 4 * RATE), RATE)
+    soundfile.write(folder / "silence.wav", np.zeros(2 * RATE), RATE)
     common = ["--model", str(folder / "exp"), "--device", "cpu", "--db", str(folder / "voices.db")]
     for name in ("spk0", "spk1", "spk2"):
         assert main(["enrol", name, str(folder / f"speech/{name}/s0/0.wav"), *common]) == 0

@@ -21,7 +21,8 @@ from ham.data.kaldi_dir import read_data_dir
 from ham.embeddings import table as tables
 from ham.embeddings.table import read_embeddings
 from ham.model.checkpoint import weights_digest
-from ham.score import cohort, metrics
+from ham.score import cohort, held_aside, metrics
+from ham.score.results import read_results
 from ham.score.score_file import read_scores
 from tests.tiny_system import DIM, NUM_SPEAKERS, write_model
 
@@ -432,3 +433,74 @@ def test_comparisons_leave_lists_of_one_kind_out_and_say_so(root: Path, capsys: 
     assert "mini/hard" in out
     assert run(compare.main, [*argv, "--test_sets", "mini/all"]) == 1
     assert "expected targets and non-targets, found one kind in mini/all; add trials" in capsys.readouterr().err
+
+
+def write_thresholds(root: Path, digest: str, num_speakers: int = 12) -> None:
+    """What stage 5 leaves to choose thresholds on."""
+    generator, utts = np.random.default_rng(6), [f"h{s:02d}-{u}" for s in range(num_speakers) for u in range(3)]
+    centres = np.repeat(generator.normal(size=(num_speakers, DIM)), 3, axis=0)
+    rows = (0.1 * (centres + 0.7 * generator.normal(size=centres.shape))).astype(np.float32)
+    targets = [(a, b) for at, a in enumerate(utts) for b in utts[at + 1 :] if a[:3] == b[:3]]
+    speakers = {utt: utt[:3] for utt in utts}
+    held_aside.write_held_aside(
+        root / "exp/run1", dict(zip(utts, rows, strict=True)), speakers, targets, "twelve strangers", f"{digest} audio"
+    )
+
+
+def test_thresholds_are_chosen_and_held_against_the_lists(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exp_dir = root / "exp/run1"
+    digest = weights_digest(torch.load(exp_dir / "average.pt", weights_only=True))
+    assert score_it(root) == 0
+    assert "no thresholds: stage 5 found no training speech" in capsys.readouterr().err
+    plain = read_results(exp_dir / "results.json")
+    assert (plain.decisions, plain.at_thresholds, plain.durations) == ({}, (), ())
+    write_thresholds(root, digest)
+    assert score_it(root) == 0
+    found = read_results(exp_dir / "results.json")
+    assert found.results == plain.results
+    assert list(found.decisions) == ["cosine", "hyperbolic"]
+    assert found.decisions["cosine"].whose == "twelve strangers"
+    assert (found.decisions["cosine"].num_target, found.decisions["cosine"].num_nontarget) == (36, 66 * 9)
+    points = ["eer", "min_dcf_p01", "min_dcf_p05"]
+    lists = ["mini/all", "mini/hard", "real/dev"]
+    assert [(one.trial_list, one.backend, one.point) for one in found.at_thresholds] == [
+        (name, backend, point) for name in lists for backend in ("cosine", "hyperbolic") for point in points
+    ]
+    for one in found.at_thresholds:
+        scores = read_scores(exp_dir / f"scores/{one.trial_list}.{one.backend}")
+        same = np.array([a[:2] == b[:2] for a, b in zip(scores.enrol, scores.test, strict=True)])
+        accepted = scores.values >= (found.decisions[one.backend].point(one.point).threshold or 0.0)
+        assert (one.miss, one.false_alarm) == pytest.approx(((~accepted[same]).mean(), accepted[~same].mean()))
+    assert score_it(root, "--backends", "hyperbolic") == 0
+    assert list(read_results(exp_dir / "results.json").decisions) == ["cosine", "hyperbolic"]
+
+
+def test_durations_are_scored_where_stage_5_embedded_the_cuts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exp_dir = root / "exp/run1"
+    digest = weights_digest(torch.load(exp_dir / "average.pt", weights_only=True))
+    assert "durations/1s.npz: expected embeddings of cuts" in refused(root, capsys, 1, "--durations", "1 4")
+    assert "--durations: expected seconds" in refused(root, capsys, 2, "--durations", "0")
+    utts, embeddings = write_embeddings(exp_dir)
+    for name in ("1", "4"):
+        tables.write_embeddings(exp_dir / f"durations/{name}s.npz", utts, embeddings[:, ::-1], f"{digest} audio 5")
+    assert score_it(root, "--durations", "4 1", "--test_sets", "mini") == 0
+    found = read_results(exp_dir / "results.json").durations
+    assert [(one.trial_list, one.seconds) for one in found] == [
+        (name, seconds) for name in ("mini/all", "mini/hard") for seconds in (1.0, 4.0, None)
+    ]
+    assert [one.num_short for one in found] == [0, 24, 0] * 2  # all last 3.5 s
+    rates = {
+        one.trial_list: one.eer for one in read_results(exp_dir / "results.json").results if one.backend == "cosine"
+    }
+    assert all(one.eer == pytest.approx(rates[one.trial_list]) for one in found)  # turned, cosines are the same
+
+
+def test_labels_stand_behind_the_scores_on_request(root: Path) -> None:
+    path = root / "exp/run1/scores/mini/all.cosine"
+    assert score_it(root) == 0
+    plain = path.read_text().splitlines()
+    assert score_it(root, "--score_labels", "true") == 0
+    trials = (root / "data/test/mini/all/trials").read_text().splitlines()
+    assert path.read_text().splitlines() == [
+        f"{line} {trial.split()[2]}" for line, trial in zip(plain, trials, strict=True)
+    ]

@@ -137,9 +137,20 @@ def test_several_processes_train_one_experiment_and_one_of_them_talks(
     assert capfd.readouterr().err.count("another configuration") == 0
 
 
+def test_a_profile_is_a_table_and_no_training(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.pack()
+    lab.train("--profile", "true", changes=("train.tf32=true",))
+    assert "| backbone | " in capsys.readouterr().out
+    assert torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cudnn.allow_tf32
+    assert [path.name for path in lab.exp_dir.iterdir()] == ["profile"]
+    lab.train()
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stands for the end of the process, in the forward pass of the next one."""
-    original, done = TrainingStep.__call__, []
+    original, done = TrainingStep.backward, []
 
     def step(self: TrainingStep, *args: object) -> object:
         if len(done) == steps:
@@ -147,7 +158,7 @@ def stop_training_after(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
         done.append(1)
         return original(self, *args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(TrainingStep, "__call__", step)
+    monkeypatch.setattr(TrainingStep, "backward", step)
 
 
 @pytest.mark.parametrize("order", ["shuffle", "balanced"])

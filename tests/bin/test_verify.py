@@ -19,6 +19,7 @@ import soundfile
 import ham
 from ham.__main__ import main
 from ham.audio import decoding
+from tests.miniature import write_m4a
 from tests.speaking import thresholds, voice, write_decisions, write_voice
 from tests.tiny_system import write_model
 
@@ -76,12 +77,15 @@ def test_all_files_but_the_last_are_of_one_speaker(ask: Ask, exp: Path, tmp_path
     assert found["quality"]["a"]["duration_s"] == 6
 
 
-@pytest.mark.parametrize("form", ["flac", "ogg", "mp3", "wav"])
+@pytest.mark.parametrize("form", ["flac", "ogg", "mp3", "m4a", "wav"])
 def test_every_form_and_rate_and_standard_input_are_heard(
     form: str, ask: Ask, exp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = np.stack([voice(rate=44100), voice(rate=44100)], axis=1)
-    soundfile.write(tmp_path / f"a.{form}", samples, 44100)
+    if form == "m4a":
+        write_m4a(tmp_path / "a.m4a", (32768 * voice()).astype(np.int16))
+    else:
+        soundfile.write(tmp_path / f"a.{form}", samples, 44100)
     status, out, _ = ask(exp / "a.wav", tmp_path / f"a.{form}", "--json")
     assert (status, json.loads(out)["score"] > 0.98) == (0, True)
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO((tmp_path / f"a.{form}").read_bytes())))

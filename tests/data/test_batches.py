@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from ham.data import store as store_module
 from ham.data.batches import CropBatches, training_set
@@ -76,34 +74,10 @@ def test_a_batch_says_where_its_rows_begin_and_where_their_speech_repeats(store:
     assert batch.lengths.tolist() == [min(44, 40 + int(data.indices[entry])) for entry in plan.entries]
 
 
-def test_page_locked_memory_holds_all_of_a_batch(store: ArrayStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = CropBatches(store, training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1), 4, 30)[0]
-    locked: list[torch.Tensor] = []
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: locked.append(tensor.clone()) or locked[-1])
-    pinned = batch.pin_memory()
-    for field in fields(batch):
-        now, before = getattr(pinned, field.name), getattr(batch, field.name)
-        same = torch.equal(now, before) if isinstance(before, torch.Tensor) else now == before
-        assert same, field.name
-    assert all(any(value is tensor for tensor in locked) for value in vars(pinned).values() if torch.is_tensor(value))
-
-
 def test_short_speech_is_wrapped(store: ArrayStore) -> None:
     data = training_set(store, UTT2SPK)
     plan = EpochPlan(entries=np.array([0]), places=np.array([0.99]))
     assert CropBatches(store, data, plan, batch_size=1, num_rows=60)[0].rows[0].tolist() == [*range(40), *range(20)]
-
-
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_ranks_take_the_batches_of_one_process_in_turn(store: ArrayStore, world_size: int) -> None:
-    data, plan = training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1, crops_per_utterance=3)
-    alone = CropBatches(store, data, plan, 4, 30)
-    ranks = [CropBatches(store, data, plan, 4, 30, rank=rank, world_size=world_size) for rank in range(world_size)]
-    assert {len(rank) for rank in ranks} == {len(alone) // world_size}
-    for number in range(len(alone) // world_size * world_size):
-        batch = ranks[number % world_size][number // world_size]
-        assert (batch.entries == alone[number].entries).all()
-        assert (batch.rows == alone[number].rows).all()
 
 
 def broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: set[str]) -> ArrayStore:

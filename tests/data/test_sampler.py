@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ham.data.sampler import num_batches, plan_balanced, plan_epoch, rank_batches
+from ham.data.sampler import num_batches, plan_balanced, plan_epoch
 
 
 def test_every_utterance_comes_as_often_as_asked() -> None:
@@ -74,30 +73,6 @@ def test_a_balanced_plan_is_a_function_of_seed_and_epoch() -> None:
     assert entries(1, 4) == entries(1, 4)
     assert entries(1, 4) != entries(2, 4)
     assert entries(1, 4) != entries(1, 5)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 6), st.integers(0, 9))
-def test_the_ranks_together_follow_the_order_of_one(total: int, world_size: int, done: int) -> None:
-    if world_size > total:
-        with pytest.raises(ValueError, match="batches"):
-            rank_batches(total, rank=0, world_size=world_size)
-        return
-    ranks = [rank_batches(total, rank=rank, world_size=world_size) for rank in range(world_size)]
-    together = [number for step in zip(*ranks, strict=True) for number in step]
-    assert together == list(range(total - total % world_size))
-    later = [rank_batches(total, rank=rank, world_size=world_size, done=done) for rank in range(world_size)]
-    assert [list(numbers) for numbers in later] == [list(numbers)[done:] for numbers in ranks]
-
-
-def test_a_single_process_takes_all() -> None:
-    assert list(rank_batches(10)) == list(range(10))
-
-
-def test_a_rank_that_is_none_is_refused() -> None:
-    for rank in (-1, 2):
-        with pytest.raises(ValueError, match=f"found rank {rank} of 2"):
-            rank_batches(10, rank=rank, world_size=2)
 
 
 def test_a_plan_of_voxceleb_2_is_drawn_at_once() -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import kaldiio
 import numpy as np
+import pyarrow.parquet
 import pytest
 from numpy.typing import NDArray
 
-from ham.embeddings.table import EmbeddingTable, read_embeddings, read_source, with_models, write_ark, write_embeddings
-from ham.errors import DataError
+from ham.embeddings.table import (
+    FORMATS,
+    EmbeddingTable,
+    read_embeddings,
+    read_source,
+    read_table,
+    with_models,
+    write_embeddings,
+    write_table,
+)
+from ham.errors import ConfigError, DataError
 from ham.score.measures import cosine_scores
 
 
@@ -160,6 +172,65 @@ def test_files(tmp_path: Path) -> None:
         np.testing.assert_array_equal(archive["embeddings"], rows)
     assert read_source(tmp_path / "embeddings.npz") == "made from this"
     assert read_source(tmp_path / "none.npz") is None
-    write_ark(tmp_path / "embeddings.ark", ["a", "b", "c"], rows)
-    read = kaldiio.load_scp(str(tmp_path / "embeddings.scp"))
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_comes_back_to_the_bit(tmp_path: Path, suffix: str) -> None:
+    rows = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    utts = ("a-\N{LATIN SMALL LETTER E WITH ACUTE}", "b", "c") if suffix == "ark" else ('a "1", x', "b", "c")
+    path = tmp_path / f"a folder/e.{suffix}"
+    write_table(path, utts, rows)
+    found = read_table(path)
+    assert found.utts == utts
+    np.testing.assert_array_equal(found.embeddings, rows)
+    assert found.embeddings.dtype == np.float32
+    assert not [each for each in path.parent.iterdir() if each.name.startswith(".")]
+
+
+def test_other_programs_read_the_tables(tmp_path: Path) -> None:
+    rows = np.float32([[0.1, -1 / 3], [1e-30, 2.0]])
+    for suffix in ("csv", "parquet"):
+        write_table(tmp_path / f"e.{suffix}", ["a", "b"], rows)
+    assert (tmp_path / "e.csv").read_text() == "utt,e0,e1\na,0.100000001,-0.333333343\nb,1.00000000e-30,2\n".replace(
+        "1.00000000e-30", f"{rows[1, 0]:.9g}"
+    )
+    table = pyarrow.parquet.read_table(tmp_path / "e.parquet")
+    assert table.column_names == ["utt", "embedding"]
+    assert table["embedding"].type == pyarrow.list_(pyarrow.float32(), 2)
+
+
+def test_an_archive_is_found_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "one")
+    write_table(Path("exp/run/embeddings.ark"), ["a", "b"], rows)
+    monkeypatch.chdir(tmp_path / "other")
+    read = kaldiio.load_scp(str(tmp_path / "one/exp/run/embeddings.scp"))
     np.testing.assert_array_equal(read["b"], rows[1])
+    assert (tmp_path / "one/exp/run/embeddings.scp").read_text().split()[1].startswith(f"{tmp_path}/one/exp/run/")
+
+
+def test_formats_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.ones((1, 2), np.float32)
+    with pytest.raises(ConfigError, match=r"e\.txt: expected a name that ends in \.npz, \.ark, \.csv, \.parquet"):
+        write_table(tmp_path / "e.txt", ["a"], rows)
+    with pytest.raises(DataError, match="specifiers cannot hold a comma"):
+        write_table(tmp_path / "a,b/e.ark", ["a"], rows)
+    with pytest.raises(DataError, match="ids cannot hold white space, as 'a b' does"):
+        write_table(tmp_path / "e.ark", ["a b"], rows)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ConfigError, match=r"^Parquet needs pyarrow: pip install pyarrow$"):
+        write_table(tmp_path / "e.parquet", ["a"], rows)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["e.csv", "e.ark", "e.parquet"])
+@pytest.mark.parametrize("content", [b"", b"x", b"utt,e0\na,y\n", b"utt,e0,e1\na,1\nb,1,2\n", b"a nowhere.ark:5\n"])
+def test_other_files_are_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    with pytest.raises(DataError, match="expected embeddings, found nothing"):
+        read_table(tmp_path / "none" / name)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=re.escape(f"{tmp_path / name}: expected")):
+        read_table(tmp_path / name)

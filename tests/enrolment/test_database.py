@@ -303,6 +303,30 @@ def _whole(path: Path) -> set[str]:
     return {*gallery.names}
 
 
+def _die_within_a_change(path: Path) -> None:
+    """Write so much that SQLite cannot keep it in memory, and end before it is done."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("UPDATE speakers SET name = name || ' half done'")
+    for number in range(3, 1000):
+        connection.execute("INSERT INTO speakers (name, embedding) VALUES (?, zeroblob(2000))", (number,))
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_reader_undoes_what_a_killed_writer_left(
+    path: Path, started: list[multiprocessing.process.BaseProcess]
+) -> None:
+    started.append(SPAWN.Process(target=_die_within_a_change, args=(path,)))
+    started[0].start()
+    started[0].join()
+    journal = path.with_name(path.name + "-journal")
+    assert journal.stat().st_size > 0
+    assert b"half done" in path.read_bytes()
+    assert names(path) == ("ana", "ben", "eva")
+    assert not journal.exists()
+
+
 @pytest.fixture
 def started() -> Iterator[list[multiprocessing.process.BaseProcess]]:
     """Processes that end with the test."""

@@ -95,7 +95,9 @@ def test_every_way_of_computing_takes_the_margin_from_one_method(way: dict[str, 
         loss.weight.normal_(std=0.2)
     found = torch.autograd.grad(loss(x, y).loss, [x, *loss.parameters()])
     own = torch.nn.functional.one_hot(y, 5).bool()
-    readable = loss._plain_logits(x, y)
+    plain = HSoftmax(4, 5, scale=4.0, **options, **way)  # the same without a margin
+    plain.weight, plain.space = loss.weight, loss.space
+    readable = plain.logits(x, y)
     logits = torch.where(own, loss.stretch * readable + 0.5 * x[:, :1] * loss.weight[:, 0], readable)
     expected = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, y), [x, *loss.parameters()])
     for a, b in zip(found, expected, strict=True):

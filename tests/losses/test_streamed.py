@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ham.errors import ConfigError
 from ham.losses import LOSSES, build
 from ham.losses import streamed as module
+from ham.losses.base import SpeakerLoss
 from tests.losses.test_losses import C, gap, make, make_batch
 from tests.watch import LargestTensor
 
@@ -37,6 +38,17 @@ class Made(TorchDispatchMode):
             self.operations.add(str(func))
             self.places.add(result.data_ptr())
         return result
+
+
+def blocks(loss: SpeakerLoss, x: Tensor) -> set[int]:
+    """For how many speakers at a time logits are made, of 7, 8 and all 50."""
+    found = set()
+    for width in (7, 8, 50):
+        with Made(torch.Size((len(x), width))) as made:
+            loss(x, torch.arange(len(x)))
+        if made.operations:
+            found.add(width)
+    return found
 
 
 def all_numbers(name: str, dtype: torch.dtype, **options: Any) -> list[Tensor]:
@@ -76,18 +88,17 @@ def test_euclidean_blocks_are_the_readable_form(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_auto_streams_above_the_limit_only(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     loss, x = build(name, 4, 50), torch.randn(10, 4)
-    whole = 50 if name in HYPERBOLIC else 0
-    assert loss._block(x) == whole
+    assert blocks(loss, x) == {50}
     monkeypatch.setattr(module, "LARGE_BYTES", 10 * 50 * 4 - 1)
     monkeypatch.setattr(module, "AUTO_CHUNK", 8)
-    assert loss._block(x) == 8
-    assert build(name, 4, 50, chunk="off")._block(x) == whole
-    assert build(name, 4, 50, chunk=7)._block(x) == 7
+    assert blocks(loss, x) == {8}
+    assert blocks(build(name, 4, 50, chunk="off"), x) == {50}
+    assert blocks(build(name, 4, 50, chunk=7), x) == {7}
     for options in ({"fused": False}, {"curvature": 1.0}) if name in HYPERBOLIC else ():
-        assert build(name, 4, 50, **options)._block(x) == 0
+        assert blocks(build(name, 4, 50, **options), x) == {50}
     monkeypatch.setattr(module, "LARGE_BYTES", 10 * 50 * 4)
-    assert loss._block(x) == whole
-    assert loss._block(x.double()) == 8
+    assert blocks(loss, x) == {50}
+    assert blocks(loss, x.double()) == {8}
 
 
 def test_blocks_are_refused_when_the_curvature_comes_to_where_they_cannot_be() -> None:

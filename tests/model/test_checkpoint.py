@@ -34,6 +34,27 @@ def test_missing_damaged_and_wrong_files_are_named(tmp_path: Path) -> None:
         checkpoint.load(path)
 
 
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        ("PytorchStreamWriter failed writing file", CheckpointError, "is the disk full"),
+        ("DataLoader worker (pid 1) is killed by signal: Killed.", RuntimeError, "^DataLoader worker"),
+    ],
+)
+def test_only_the_writer_blames_the_disk(
+    said: str, kind: type[Exception], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loader's error may come at any moment, also while a checkpoint is written."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(kind, match=told):
+        checkpoint.save(tmp_path / "epoch_0001.pt", {})
+    assert not list(tmp_path.iterdir())
+
+
 def test_prune_keeps_the_last(tmp_path: Path) -> None:
     for epoch in (1, 2, 3, 10):
         checkpoint.save(checkpoint.epoch_path(tmp_path, epoch), {})

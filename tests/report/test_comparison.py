@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from ham.report.comparison import Comparison, differences, markdown, notes
+from ham.report.comparison import Comparison, differences, markdown, notes, without_repeats
 from ham.report.comparison_tables import Column, Entry, Table
 from ham.report.experiment import Experiment
 from ham.report.history import History
 from ham.report.published import Published
-from ham.report.wording import RULES_AGREE, RULES_DIFFER
+from ham.report.wording import RANK_ALIKE, RULES_AGREE, RULES_DIFFER
 from ham.score.intervals import Interval
 from ham.score.results import ListResult, Results
 from ham.score.seeds import Difference, SeedSummary
@@ -57,6 +57,27 @@ def test_everything_that_travels_with_the_numbers(comparison: Comparison) -> Non
         assert part in text
     rows = [line.replace("\\|", "").count("|") for line in text.splitlines() if line.startswith("| b")]
     assert rows == [5, 3, 4, 7, 7]
+
+
+def as_backend(table: Table, backend: str, **changes: float) -> Table:
+    """The same numbers, or others, by another back-end, of the system ``b`` alone."""
+    (column,) = table.columns
+    entry = column.entries["b"]
+    results = tuple(replace(result, backend=backend, **changes) for result in entry.results)
+    return Table(backend, "a", (Column("x/all", backend, {"b": replace(entry, results=results)}),))
+
+
+def test_a_table_that_repeats_the_cosine_is_left_out_with_its_reason(comparison: Comparison) -> None:
+    (cosine,) = comparison.tables
+    repeats = as_backend(cosine, "hyperbolic")
+    assert without_repeats([cosine, repeats]) == ((cosine,), ("hyperbolic",))
+    for other in (as_backend(cosine, "hyperbolic", min_dcf_p01=0.3), as_backend(cosine, "cosine+mean")):
+        assert without_repeats([cosine, other]) == ((cosine, other), ())
+    assert without_repeats([repeats]) == ((repeats,), ())
+    perfect = as_backend(cosine, "cosine", eer=0.0), as_backend(cosine, "hyperbolic", eer=0.0)
+    assert without_repeats(perfect) == (perfect, ())
+    (note,) = [note for note in notes(replace(comparison, repeated=("hyperbolic",))) if RANK_ALIKE in note]
+    assert note.startswith("hyperbolic: no table")
 
 
 def test_single_trainings_and_single_systems_claim_less(comparison: Comparison) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -52,10 +53,26 @@ def test_plane_has_axes_and_no_circles() -> None:
 
 
 def test_speakers_differ_in_colour_or_shape() -> None:
-    assert len({geometry_figures.marker(at) for at in range(66)}) == 66
-    for first, second in pairwise(geometry_figures.marker(at) for at in range(12)):
+    many = picture("disk", 66).speakers
+    assert len(set(geometry_figures.marks(many))) == 66
+    for first, second in pairwise(geometry_figures.marks(many[:12])):
         assert first[0] != second[0]
         assert first[1] != second[1]
+
+
+def test_colour_says_the_sex_as_in_the_tree() -> None:
+    many = [replace(one, labels=("fm"[at % 2], "x")) for at, one in enumerate(picture("disk", 44).speakers)]
+    found = geometry_figures.marks(many)
+    assert len(set(found)) == 44
+    assert [colour for colour, _ in found[:22]] == [SERIES[0], SERIES[1]] * 11
+    svg = geometry_figures.disk(replace(picture("disk"), speakers=tuple(many[:3])), ["a", "b", "c"])
+    assert {SERIES[0], SERIES[1]} == {colour for colour in SERIES if colour.encode() in svg}
+
+
+def test_without_names_there_is_no_legend() -> None:
+    found = texts(geometry_figures.disk(picture("disk")))
+    assert "0.5" in found
+    assert "origin of the ball" not in found
 
 
 def test_long_names_get_a_line_each() -> None:

@@ -58,7 +58,7 @@ def test_numbers_are_on_the_page(disk: Geometry) -> None:
     for value in (disk.delta.value, disk.delta.gaussian, disk.tree.purity["sex"].value, *disk.tree.heights):
         assert f"{value:.3f}" in text
     assert f"{100 * disk.picture.explained:.0f} % of the mean sinh²" in text
-    assert f"{disk.radii['norm'].quantiles['0.5 s']['p05']:.4g}" in text
+    assert f"{disk.radii['norm'].quantiles['0.5 s']['p05']:.3g}" in text
     assert "The hyperbolic radius is 1.3 for every utterance" in text
     for name, labels in LABELS.items():
         assert " ".join([name, *labels]) in text
@@ -68,7 +68,7 @@ def test_the_table_of_leaves_is_the_whole_tree(disk: Geometry) -> None:
     """The largest height between two leaves is that of the branch which joins them."""
     tree, text = disk.tree, Checker(geometry_page.render(disk)).text
     found = re.findall(
-        r"(\S+) [fm] a\d ([\d.]+|-)(?= )", text[text.index("joins the one above") : text.index("Radius ag")]
+        r"(\S+) [fm] a\d ([\d.]+|-)(?= )", text[text.index("joins the one above") : text.index("Short and noisy")]
     )
     order, heights = [tree.speakers.index(name) for name, _ in found], [height for _, height in found]
     assert sorted(order) == list(range(len(tree.speakers)))

@@ -26,9 +26,9 @@ def a_picture() -> bytes:
 
 def page(**shown: Any) -> str:
     """The page of an experiment, with these things on it."""
-    lists = dict.fromkeys(("links", "remarks", "facts", "det_curves", "histograms", "not_drawn", "training"), ())
+    lists = dict.fromkeys(("links", "remarks", "decisions", "facts", "det_curves", "histograms", "not_drawn"), ())
     texts = dict.fromkeys(("title", "subtitle", "command", "config"), "x")
-    nothing = {"results": ([], []), "diagnostics": (), **lists, **texts}
+    nothing = {"results": ([], []), "training": ([], []), "diagnostics": ([], []), **lists, **texts}
     return html.render("experiment.html", **{**nothing, **shown})
 
 

@@ -19,6 +19,7 @@ def test_back_ends_that_rank_alike_are_explained() -> None:
     assert wording.SAME_RANKING in notes(ROW, hyperbolic)
     assert wording.SAME_RANKING not in notes(ROW, replace(hyperbolic, eer=0.03))
     assert wording.SAME_RANKING not in notes(ROW)
+    assert wording.SAME_RANKING not in notes(replace(ROW, eer=0.0), replace(hyperbolic, eer=0.0))
 
 
 def test_what_the_scoring_remarked_comes_last() -> None:

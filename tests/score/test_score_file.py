@@ -24,6 +24,17 @@ def test_round_trip_keeps_every_bit(tmp_path: Path) -> None:
     assert [file.name for file in path.parent.iterdir()] == ["list.cosine"]
 
 
+def test_labels_are_a_fourth_column_as_wespeaker_reads_it(tmp_path: Path) -> None:
+    scores = Scores(("a", "a"), ("b", "c"), np.float32([0.5, -0.25]))
+    write_scores(tmp_path / "s", scores, np.array([1, 0], np.int8))
+    assert (tmp_path / "s").read_text() == "a b 0.5 target\na c -0.25 nontarget\n"
+    tokens = [line.strip().split() for line in (tmp_path / "s").open()]  # what its compute_metrics.py expects
+    assert all(len(each) == 4 for each in tokens)
+    assert [(float(each[2]), each[-1] == "target") for each in tokens] == [(0.5, True), (-0.25, False)]
+    found = read_scores(tmp_path / "s")
+    assert (found.enrol, found.test, found.values.tolist()) == (scores.enrol, scores.test, [0.5, -0.25])
+
+
 def test_join_goes_by_key_not_by_line() -> None:
     scores = Scores(("a", "a", "c"), ("b", "c", "a"), np.float32([1, 2, 3]))
     assert scores.join(["c", "a"], ["a", "b"]).tolist() == [3, 1]

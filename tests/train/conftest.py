@@ -54,6 +54,7 @@ def make_step() -> Callable[..., TrainingStep]:
         speed: bool = False,
         loss: str = "am_softmax",
         mask: SpecAugment = NO_MASK,
+        **options: Any,
     ) -> TrainingStep:
         torch.manual_seed(0)
         perturbation = SpeedPerturbation(4) if speed else None
@@ -67,6 +68,7 @@ def make_step() -> Callable[..., TrainingStep]:
             joint_pass=joint_pass,
             speed=perturbation,
             crop_samples=NUM_SAMPLES,
+            **options,
         )
 
     return make
@@ -88,7 +90,8 @@ def make_loop(store: ArrayStore, data: TrainingSet, tmp_path: Path) -> Callable[
     ) -> Loop:
         lr = 1e-2
         (tmp_path / folder).mkdir(exist_ok=True)
-        crops = TrainingCrops(store, data, DataConfig(**{"batch_size": 8, **sampling}), num_rows=4400, seed=seed)
+        wanted = DataConfig(**{"batch_size": 8, **sampling})
+        crops = TrainingCrops(store, data, wanted, num_rows=4400, seed=seed, draws=step.draws)
         return Loop(
             step=step,
             optimiser=torch.optim.Adam([*step.backbone.parameters(), *step.loss.parameters()], lr=lr),

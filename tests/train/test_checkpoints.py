@@ -39,6 +39,16 @@ def test_the_last_ones_stay(make_step: Make, make_loop: Callable[..., Loop]) -> 
     assert checkpoint.saved_steps(checkpoints.folder) == []
 
 
+def test_the_scale_of_the_loss_comes_back(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(precision=torch.float16), epochs=1)
+    loop.step.scaler.scale(torch.ones(1))
+    loop.step.scaler.update(4096.0)
+    loop.checkpoints.save(3)
+    other = make_loop(make_step(precision=torch.float16), epochs=1)
+    other.checkpoints.restore(1)
+    assert other.step.scaler.get_scale() == 4096.0
+
+
 def test_weights_optimiser_and_random_numbers_come_back(make_step: Make, make_loop: Callable[..., Loop]) -> None:
     loop = make_loop(make_step(), epochs=1)
     loop.run()

@@ -26,6 +26,7 @@ from ham.data.batches import Batch, training_set
 from ham.data.store import ArrayStore, write_store
 from ham.errors import ConfigError
 from ham.frontends import SpecAugment
+from ham.losses.base import LossOutput
 from ham.model.encoder import Network
 from ham.train import distributed
 from ham.train.crops import TrainingCrops
@@ -100,7 +101,7 @@ def make_loop(folder: Path, step: TrainingStep, epochs: int = 2, **sampling: Any
         schedules=Schedules(cosine_rate(1e-2, epochs, warmup_epochs=0.5)),
         crops=TrainingCrops(
             store, training_set(store, {utt: utt[:2] for utt in store.utts}),
-            DataConfig(**{"batch_size": BATCH, **sampling}), num_rows=4400, seed=5,
+            DataConfig(**{"batch_size": BATCH, **sampling}), num_rows=4400, seed=5, draws=step.draws,
         ),
         training=TrainConfig(epochs, clip_grad_norm=0.5, checkpoint_steps=2),
         seed=5,
@@ -119,7 +120,7 @@ def first_step(folder: Path, **options: Any) -> dict[str, Any]:
     loop = make_loop(folder, step)
     batch, heard = next(loop.crops.batches(1)), []
     step.network.frontend.register_forward_pre_hook(lambda _, given: heard.append(given[0]))
-    out = step(batch, torch.Generator().manual_seed(7))
+    out = step(batch)
     out.loss.backward()  # type: ignore[no-untyped-call]
     loss, accuracy = distributed.mean_of_all(*out)
     parts = {**dict(step.backbone.named_parameters()), **dict(step.loss.named_parameters())}
@@ -156,16 +157,14 @@ def part(folder: Path, done: int, until: int) -> None:
     loop = make_loop(folder, make_step(), crops_per_utterance=2)
     if done:
         loop.resume(1, done)
-    mask, steps = loop.step.mask, iter(range(done, until))
+    steps, backward = iter(range(done, until)), loop.step.backward
 
-    def _mask(features: Tensor, generator: torch.Generator) -> Tensor:
-        if not count[0] % 2 and next(steps, None) is None:
+    def _backward(batch: Batch) -> LossOutput:
+        if next(steps, None) is None:
             raise StoppedError
-        count[0] += 1
-        return mask(features, generator)
+        return backward(batch)
 
-    count = [0]  # two passes a step
-    loop.step.mask = _mask
+    loop.step.backward = _backward  # type: ignore[method-assign]
     try:
         loop.run()
     except StoppedError:
@@ -178,8 +177,7 @@ def work_of_two(folder: Path) -> dict[str, dict[str, Any]]:
     return {
         **steps(folder),
         "clipped": {"norm": clipped()},
-        "bad": bad_crops(folder),
-        "masks": {1: masks(1), 2: masks(2)},
+        "short": short_epoch(folder),
     }
 
 
@@ -197,21 +195,11 @@ def clipped() -> Tensor:
     return torch.cat([shared.grad, split.grad])
 
 
-def masks(views: int) -> Tensor:
-    """This process's features as the whole batch is masked."""
-    features = torch.randn(views * BATCH, 50, 24, generator=torch.Generator().manual_seed(1))
-    own = distributed.own_rows(features, views)
-    return distributed.masked(SpecAugment(), own, torch.Generator().manual_seed(2), views)
-
-
-def bad_crops(folder: Path) -> dict[str, Any]:
-    number = distributed.rank()
-    row = torch.zeros(1, 2)
-    batch = distributed.bad_of_all(Batch(row, row, row, bad=(f"crop {number}",) * number))
+def short_epoch(folder: Path) -> dict[str, Any]:
     try:
         next(make_loop(folder / "a", make_step(), batch_size=64).crops.batches(1))
     except ConfigError as error:
-        return {"bad": batch.bad, "short": str(error)}
+        return {"said": str(error)}
     raise AssertionError
 
 
@@ -235,7 +223,7 @@ def test_the_first_gradients_are_those_of_one_process(runs: Any, system: str, wo
     for found in runs[2][world_size]:
         for name in expected.keys() - {"entries", "heard"}:
             gap = (found[system][name] - expected[name]).norm()
-            assert gap <= 1e-4 * expected[name].norm(), name
+            assert gap <= 3e-4 * expected[name].norm(), name  # float32, near the edge of the ball
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -248,18 +236,10 @@ def test_what_the_network_hears_is_bit_for_bit_that_of_one_process(runs: Any, sy
         assert own.flatten(0, 1).equal(whole)
 
 
-@pytest.mark.parametrize("views", [1, 2])
-def test_the_masks_are_bit_for_bit_those_of_one_process(runs: Any, views: int) -> None:
-    expected = masks(views)
-    parts = [found["masks"][views].view(views, BATCH // 2, *expected.shape[1:]) for found in runs[2][2]]
-    assert torch.cat(parts, dim=1).flatten(0, 1).equal(expected)
-
-
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_the_order_of_the_epoch_is_that_of_one_process(runs: Any, world_size: int) -> None:
-    parts = [found["two passes"]["entries"] for found in runs[2][world_size]]
-    assert {len(one) for one in parts} == {BATCH // world_size}
-    assert torch.cat(parts).equal(runs[2][1][0]["two passes"]["entries"])
+    for found in runs[2][world_size]:
+        assert found["two passes"]["entries"].tolist() == runs[2][1][0]["two passes"]["entries"].tolist()
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:
@@ -302,22 +282,29 @@ def test_a_gradient_is_clipped_by_the_norm_of_all_its_parts(runs: Any) -> None:
     torch.testing.assert_close(second, torch.tensor([2.0, 3.0, 1.0]) / 2)
 
 
-def test_unreadable_crops_of_all_processes_count_and_a_short_epoch_is_refused(runs: Any) -> None:
+def test_an_epoch_shorter_than_a_batch_is_refused(runs: Any) -> None:
     for found in runs[2][2]:
-        assert found["bad"]["bad"] == ("crop 1",)
-        assert found["bad"]["short"].startswith("data.batch_size: expected at most 30, the crops of an epoch")
+        assert found["short"]["said"].startswith("data.batch_size: expected at most 30, the crops of an epoch")
 
 
-@pytest.mark.parametrize(("batch_size", "processes"), [(9, 2), (8, 3), (2, 2), (4, 4)])
-def test_a_batch_that_does_not_divide_is_refused(batch_size: int, processes: int) -> None:
-    text = f"expected a multiple of {processes}, the number of processes, and at least 2 crops for each"
-    with pytest.raises(ConfigError, match=re.escape(text)):
-        distributed.check_batch(batch_size, processes)
+@pytest.mark.parametrize(
+    ("batch_size", "processes", "accumulate", "said"),
+    [
+        (9, 2, 1, "2, the number of processes, and at least 2 crops for each"),
+        (8, 3, 1, "3, the number of processes, and"),
+        (2, 2, 1, "2, the number of processes, and"),
+        (4, 4, 1, "4, the number of processes, and"),
+        (8, 4, 2, "8, the number of processes times train.accumulate 2, and at least 2 crops for each, found 8"),
+    ],
+)
+def test_a_batch_that_does_not_divide_is_refused(batch_size: int, processes: int, accumulate: int, said: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"expected a multiple of {said}")):
+        distributed.check_batch(batch_size, processes, accumulate)
 
 
 def test_a_batch_that_divides_is_taken() -> None:
-    for batch_size, processes in ((9, 1), (8, 4), (256, 8), (2, 1)):
-        distributed.check_batch(batch_size, processes)
+    for batch_size, processes, accumulate in ((9, 1, 1), (8, 4, 1), (256, 8, 4), (2, 1, 1), (16, 4, 2)):
+        distributed.check_batch(batch_size, processes, accumulate)
 
 
 def test_batch_normalisation_over_processes_needs_gpus() -> None:
@@ -333,7 +320,4 @@ def test_one_process_is_left_alone() -> None:
     row = torch.arange(6).view(3, 2)
     assert distributed.own_rows(row) is row
     assert distributed.from_first(lambda: 0.5) == 0.5
-    batch = Batch(row, row, row)
-    assert distributed.whole_batch(batch, torch.device("cpu")) is batch
-    assert distributed.bad_of_all(batch) is batch
     assert not dist.is_initialized()

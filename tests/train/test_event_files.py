@@ -40,4 +40,4 @@ def test_a_resumed_run_purges_what_came_after_its_step(
                 monitor.step(step, {"epoch": 1, "loss": 100.0 * run + step})
     board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     expected = [(1, 1), (2, 2), (3, 103), (4, 104), (5, 105), (6, 206), (7, 207), (8, 208), (9, 209)]
-    assert [(event.step, event.value) for event in board.Scalars("train/loss")] == expected
+    assert [(event.step, event.value) for event in board.Scalars("1_loss/train")] == expected

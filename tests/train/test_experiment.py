@@ -11,6 +11,7 @@ import torch
 from ham.config import Config, from_dict
 from ham.data.batches import TrainingSet
 from ham.data.store import ArrayStore
+from ham.errors import ConfigError
 from ham.train.blocks import resolve
 from ham.train.experiment import Prepared, build_loop, build_speed, build_step
 
@@ -48,16 +49,35 @@ def test_the_step_takes_what_the_mode_says(augment: dict[str, Any], views: int) 
     assert (step.augmenter is None) == (augment.get("mode") == "off")
 
 
+def test_the_step_has_the_options_of_the_training() -> None:
+    plain = build_step(tiny(), 4, None, CPU)
+    assert (plain.precision, plain.accumulate, plain.backbone.recompute) == (None, 1, False)
+    assert not plain.scaler.is_enabled()
+    options = {"precision": "float16", "accumulate": 4, "recompute": True}
+    step = build_step(tiny(train=options), 4, None, CPU)
+    assert (step.precision, step.accumulate, step.backbone.recompute) == (torch.float16, 4, True)
+    assert step.scaler.is_enabled()
+
+
+@pytest.mark.parametrize("parts", [3, 8])
+def test_parts_of_a_batch_must_fit(parts: int) -> None:
+    with pytest.raises(
+        ConfigError, match=r"train\.accumulate: expected a divisor of data\.batch_size 8 that leaves at"
+    ):
+        tiny(train={"accumulate": parts})
+
+
 def test_the_loop_has_the_values_of_the_configuration(prepared: Prepared, tmp_path: Path) -> None:
     config = tiny(
         augment={"mode": "off"},
         optimiser={"name": "sgd", "lr": 0.4},
         schedule={"name": "exponential", "final_lr": 0.1},
         margin={"name": "linear", "end_epoch": 2},
-        train={"epochs": 4, "average_last": 1},
+        train={"epochs": 4, "average_last": 1, "fused": True},
     )
     loop = build_loop(prepared, config, tmp_path, seed=3, device=CPU, command="made so")
     assert isinstance(loop.optimiser, torch.optim.SGD)
+    assert loop.optimiser.defaults["fused"]
     assert loop.schedules.at(2) == pytest.approx({"lr": 0.2, "margin": 0.2, "curvature": None})
     assert loop.steps_per_epoch == 3
     loop.run()

@@ -46,14 +46,14 @@ def test_every_epoch_tells_what_the_geometry_does(loss: str, make_step: Make, ma
     loop = make_loop(make_step(loss=loss), epochs=2)
     loop.run()
     events = epoch_events(loop)
-    named = {f"diag/{key}": value for key, value in loop.step.loss.diagnostics(*loop.step._latest).items()}
+    named = loop.step.diagnostics()
     found = {key: value for key, value in events[-1].items() if key.startswith("diag/")}
     assert set(found) == set(named)
     assert {"diag/embedding_norm/q50", "diag/cosine/target", "diag/effective_scale"} <= set(found)
     hyperbolic = {"diag/on_shell/embeddings", "diag/distance/target", "diag/centre_radius/q95", "diag/curvature"}
     assert (hyperbolic <= set(found)) == (loss in ("ham_softmax", "eh_am_softmax"))
     board = EventAccumulator(str(loop.folder / "tensorboard")).Reload()
-    assert [e.value for e in board.Scalars("epoch/diag/cosine/target")] == pytest.approx(
+    assert [e.value for e in board.Scalars("diag/cosine/target")] == pytest.approx(
         [e["diag/cosine/target"] for e in events]
     )
 
@@ -93,7 +93,7 @@ def test_crops_a_second_count_every_view_and_the_loss_is_that_of_a_crop(
     for name, options in (("one", {}), ("two", {"augment": True, "keep_clean": True, "joint_pass": joint})):
         step = make_step(**options)
         if step.augmenter is not None:
-            step.augmenter = lambda waveforms, labels, generator: waveforms.clone()
+            step.augmenter.apply = lambda waveforms, changes: waveforms.clone()
         loop = make_loop(step, name, epochs=1)
         loop.run()
         told[name] = epoch_events(loop)[0]
@@ -113,9 +113,12 @@ class Recorder:
         self.crops: list[torch.Tensor] = []
         self.draws: list[torch.Tensor] = []
 
-    def __call__(self, features: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def draw(self, batch: int, num_frames: int, num_bands: int, generator: torch.Generator) -> torch.Tensor:
+        return torch.rand(4, generator=generator)
+
+    def apply(self, features: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
         self.crops.append(features.flatten(1).sort(dim=0).values)  # whatever their order in the batch
-        self.draws.append(torch.rand(4, generator=generator))
+        self.draws.append(drawn)
         return features
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,9 +16,11 @@ import pytest
 import torch
 
 from ham.errors import ConfigError, HamError
+from ham.train import distributed
 from ham.train.loop import Loop
 from ham.train.memory import check_shared_memory, told_in_words
 from ham.train.step import TrainingStep
+from tests.alike import leaves
 
 Make = Callable[..., TrainingStep]
 
@@ -95,21 +98,30 @@ def test_a_killed_worker_is_a_sentence_that_names_memory(make_step: Make, make_l
     said = r"crops was killed, as .* the memory is used up; use fewer data\.num_workers"
     with pytest.raises(HamError, match=said), told_in_words(loop.folder):
         loop.run()
+    assert not multiprocessing.active_children()  # the other worker must not outlive the training
 
 
+@pytest.mark.parametrize(
+    ("processes", "said"),
+    [(1, r"of 3 workers, found \d MiB; give it more \(docker run --shm"), (4, "of 4 processes with 3 workers each, ")],
+)
 def test_too_little_shared_memory_is_refused(
-    make_step: Make, make_loop: Callable[..., Loop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: int,
+    said: str,
+    make_step: Make,
+    make_loop: Callable[..., Loop],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    batch = 8 * 4400 * 2  # crops, samples, bytes
-    crops = make_loop(make_step(), num_workers=3).crops
-    for free, refused in ((7 * batch, False), (7 * batch - 1, True)):
+    """The noises that go with the crops count, and so do the processes of the machine."""
+    monkeypatch.setattr(distributed, "local_world_size", lambda: processes)
+    crops = make_loop(make_step(augment=True), num_workers=3).crops
+    tensors = [one for one in leaves(crops.gatherer[1, 0]) if isinstance(one, torch.Tensor)]
+    assert sum(one.nbytes for one in tensors) > 1.5 * 8 * 4400 * 2
+    for padding, refused in ((64, False), (0, True)):
+        free = processes * 7 * sum(one.nbytes + padding for one in tensors) - 1
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
-        if refused:
-            with pytest.raises(
-                ConfigError, match=r"batches of 3 workers, found 0 MiB; give it more \(docker run --shm"
-            ):
-                check_shared_memory(crops, tmp_path)
-        else:
+        with pytest.raises(ConfigError, match=f"batches {said}") if refused else nullcontext():
             check_shared_memory(crops, tmp_path)
     check_shared_memory(crops, tmp_path / "not there")
     check_shared_memory(make_loop(make_step()).crops, tmp_path)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ham.cli import run
@@ -30,7 +31,10 @@ def test_events_are_lines_of_json_and_curves(tmp_path: Path) -> None:
     assert start == {"event": "start", "hardware": "two cores"}
     assert step == {"event": "step", "step": 2, "epoch": 1, "loss": 1.5, "lr": 1e-3}
     assert epoch == {"event": "epoch", "step": 4, "epoch": 1, "loss": 1.25, "valid_eer": None}
-    assert any((tmp_path / "tensorboard").iterdir())
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    names = ["1_loss/epoch", "1_loss/train", "2_eer/epoch", "3_rate/train", "epoch/epoch"]
+    assert sorted(board.Tags()["scalars"]) == names
+    assert [event.value for event in board.Scalars("1_loss/train")] == [1.5]
 
 
 def test_a_resumed_run_drops_what_came_after_its_checkpoint(tmp_path: Path) -> None:

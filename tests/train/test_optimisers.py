@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.amp.grad_scaler import GradScaler
 
 from ham import losses
 from ham.config import Block
 from ham.errors import ConfigError
-from ham.train.optimisers import build_optimiser
+from ham.train.optimisers import build_optimiser, take_step
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,41 @@ def test_an_optimiser_has_its_options(block: Block, kind: type, settings: dict[s
     optimiser = build_optimiser(block, torch.nn.Linear(2, 2).parameters())
     assert type(optimiser) is kind
     assert {key: optimiser.defaults[key] for key in settings} == settings
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_fused_step_is_the_step(name: str) -> None:
+    found = []
+    for fused in (False, True):
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 50))
+        optimiser = build_optimiser(Block(name), [weight], fused=fused)
+        for _ in range(5):
+            optimiser.zero_grad()
+            weight.pow(4).sum().backward()
+            optimiser.step()
+        assert bool(optimiser.defaults["fused"]) == fused
+        found.append(weight)
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1024.0])
+@pytest.mark.parametrize("clip", [0.0, 0.5])
+def test_a_step_takes_the_gradient_unscaled_and_clipped(scale: float, clip: float) -> None:
+    weight = torch.nn.Parameter(torch.zeros(4))
+    scaler = GradScaler("cpu", init_scale=scale, enabled=scale > 1)
+    optimiser = torch.optim.SGD([weight], lr=1.0)
+    scaler.scale(weight.sum()).backward()
+    take_step(optimiser, scaler, [weight], clip)
+    torch.testing.assert_close(weight.detach(), torch.full((4,), -0.25 if clip else -1.0))
+
+
+def test_a_scaled_gradient_that_is_not_finite_is_left_out() -> None:
+    weight = torch.nn.Parameter(torch.ones(4))
+    scaler, optimiser = GradScaler("cpu", init_scale=2.0**127), torch.optim.SGD([weight], lr=1.0)
+    scaler.scale(1e30 * weight.sum()).backward()
+    take_step(optimiser, scaler, [weight], 0.0)
+    assert torch.equal(weight.detach(), torch.ones(4))
+    assert scaler.get_scale() == 2.0**126
 
 
 @pytest.mark.parametrize(

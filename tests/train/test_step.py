@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.amp.grad_scaler import GradScaler
 
 from ham.data.batches import Batch, CropBatches, TrainingSet
 from ham.data.sampler import plan_epoch
@@ -25,6 +28,10 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(3)
 
 
+def drawn(step: TrainingStep, batch: Batch) -> Batch:
+    return step.draws(batch, generator())
+
+
 def test_the_plain_step_is_frontend_backbone_loss(
     store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
 ) -> None:
@@ -32,7 +39,7 @@ def test_the_plain_step_is_frontend_backbone_loss(
     step.backbone.eval()
     features = step.network.frontend(batch.rows.float() / 32768)
     expected = step.loss(step.backbone(features), batch.labels)
-    torch.testing.assert_close(step(batch, generator()), expected)
+    torch.testing.assert_close(step(drawn(step, batch)), expected)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def test_clean_plus_augmented_is_two_passes_or_a_joint_one(
     step = make_step(augment=True, keep_clean=True, joint_pass=joint, speed=speed, loss=loss, mask=SpecAugment(10, 8))
     batch = a_batch(store, data, 4400 if speed else 4000)
     expected = by_hand(step, batch, joint=joint)
-    out = step(batch, generator())
+    out = step(drawn(step, batch))
     out.loss.backward()
     torch.testing.assert_close(out.loss.detach(), expected.loss)
     torch.testing.assert_close(out.accuracy, expected.accuracy)
@@ -103,7 +110,7 @@ def test_replace_takes_the_augmented_crop_only(
     step.backbone.eval()
     augmented = step.augmenter(batch.rows.float() / 32768, batch.labels, generator())
     expected = step.loss(step.backbone(step.network.frontend(augmented)), batch.labels)
-    torch.testing.assert_close(step(batch, generator()), expected)
+    torch.testing.assert_close(step(drawn(step, batch)), expected)
 
 
 def test_speeds_are_further_classes(
@@ -112,7 +119,7 @@ def test_speeds_are_further_classes(
     step, batch = make_step(speed=True, augment=True, keep_clean=True), a_batch(store, data)
     seen: list[torch.Tensor] = []
     step.loss.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
-    step(batch, generator())
+    step(drawn(step, batch))
     clean, augmented = seen
     assert torch.equal(clean % 4, batch.labels)
     assert torch.equal(clean, augmented)
@@ -127,14 +134,14 @@ def test_speeds_know_where_the_crops_lie_in_their_utterances(
     waves, draw = batch.rows.float() / 32768, generator()
     crops = step.speed(waves, batch.labels, draw, 4000, places=batch.places, lengths=batch.lengths)
     expected = step.loss(step.backbone(step.network.frontend(crops.waveforms)), crops.labels)
-    torch.testing.assert_close(step(batch, generator()), expected)
+    torch.testing.assert_close(step(drawn(step, batch)), expected)
 
 
 def test_the_same_generator_gives_the_same_loss(
     store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
 ) -> None:
     step, batch = make_step(speed=True, augment=True), a_batch(store, data)
-    assert torch.equal(step(batch, generator()).loss, step(batch, generator()).loss)
+    assert torch.equal(step(drawn(step, batch)).loss, step(drawn(step, batch)).loss)
 
 
 def test_stored_features_lose_their_mean_over_the_crop(
@@ -143,6 +150,69 @@ def test_stored_features_lose_their_mean_over_the_crop(
     step = make_step()
     step.backbone.eval()
     rows = torch.randn(8, 30, 24) + 7
-    batch = Batch(rows, torch.arange(8) % 4, torch.arange(8))
+    batch = Batch(rows, torch.arange(8) % 4, np.arange(8))
     expected = step.loss(step.backbone(rows - rows.mean(1, keepdim=True)), batch.labels)
-    torch.testing.assert_close(step(batch, generator()), expected)
+    torch.testing.assert_close(step(drawn(step, batch)), expected)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("num_crops", [8, 7])
+def test_parts_of_a_batch_have_the_gradients_of_the_batch(
+    num_crops: int, joint: bool, store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+) -> None:
+    """Where batch normalisation has statistics of its own; the parts need not be equal."""
+    found = []
+    for parts in (1, 3):
+        step = make_step(augment=True, keep_clean=True, joint_pass=joint, loss="ham_softmax", mask=SpecAugment(10, 8))
+        step.backbone.eval()
+        step.accumulate = parts
+        calls: list[int] = []
+        step.backbone.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
+        batch = CropBatches(store, data, plan_epoch(24, seed=1, epoch=1), num_crops, 4000)[0]
+        out = step.backward(drawn(step, batch))
+        assert not out.loss.requires_grad
+        assert len(calls) == parts * (1 if joint else 2)
+        grads = [p.grad for p in (*step.backbone.parameters(), *step.loss.parameters())]
+        found.append((out, grads, torch.tensor(list(step.diagnostics().values()))))
+    torch.testing.assert_close(*(one[:2] for one in found), rtol=1e-4, atol=1e-5)
+    assert found[0][2].shape == found[1][2].shape
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_lower_precision_gives_nearly_the_gradients(
+    precision: torch.dtype, store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+) -> None:
+    grads = []
+    for one in (None, precision):
+        step = make_step(precision=one)
+        if step.scaler.is_enabled():  # its first scales are too large, which it finds out by leaving steps out
+            step.scaler = GradScaler("cpu", init_scale=64.0)
+        step.backward(drawn(step, a_batch(store, data, 4000)))
+        scale = step.scaler.get_scale()
+        assert (scale > 1) == (one is torch.float16)
+        every = (*step.backbone.parameters(), *step.loss.parameters())
+        grads.append(torch.cat([p.grad.flatten() for p in every]) / scale)
+    assert torch.nn.functional.cosine_similarity(*grads, dim=0) > 0.9
+    assert grads[0].norm() == pytest.approx(grads[1].norm().item(), rel=0.2)
+
+
+def test_a_compiled_step_is_the_step_and_others_embed_without(
+    store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    outs = []
+    for compiled in (False, True):
+        step = make_step(compiled=compiled)
+        outs.append(step.backward(drawn(step, a_batch(store, data, 4000))))
+        assert bool(graphs) == compiled
+    torch.testing.assert_close(*outs)
+    assert "_orig_mod" not in "".join(step.backbone.state_dict())
+    graphs.clear()
+    step.network(torch.zeros(2, 9000))
+    assert not graphs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def batch(*bad: str) -> Batch:
-    return Batch(torch.zeros(2, 4), torch.tensor([0, 1]), torch.tensor([0, 1]), bad=bad)
+    return Batch(torch.zeros(2, 4), torch.tensor([0, 1]), np.arange(2), bad=bad)
 
 
 def add(tally: Tally, step: int, loss: float, accuracy: float) -> None:
