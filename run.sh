@@ -14,7 +14,7 @@ top=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 # Options and their defaults; those of the corpus (egs/<corpus>/conf/corpus.sh) come on top and may differ.
 corpus=mini      # a folder of egs/
 stage=1          # first stage
-stop_stage=7     # last stage
+stop_stage=7     # last stage; after --stage 8 or 9 that one
 config=          # the system, a file of conf/; the corpus names the default
 loss=            # a loss in place of the configuration's, with its published settings
 set=             # changes of the configuration, "train.epochs=3 loss.margin=0.3"
@@ -66,8 +66,9 @@ usage: ./run.sh [--stage N] [--stop_stage M] [--corpus NAME] [--loss NAME] [--co
 
 1 download or make the speech   2 data directories    3 audio store          4 train
 5 average, embed                6 scores, metrics     7 report               8 fine-tune with a larger margin
-                                                                             9 not built yet
+                                                                             9 export as ONNX
 Stage 8 takes the experiment that stages 4 and 5 have made, and does 4 to 7 for <its name>_lm.
+Stage 9 stands alone: ./run.sh --stage 9 exports the experiment, with --exp_name NAME_lm the fine-tuned one.
 
 options of --corpus $corpus, in brackets their values now (- and _ are the same in a name):
 $(for name in "${option_names[@]}"; do show_option "$name"; done)
@@ -95,10 +96,10 @@ for name in stage stop_stage seed data_seed nnodes num_workers batch_size max_ba
 done
 [[ $train_chunk_s =~ ^[0-9]{1,6}(\.[0-9]{1,6})?$ ]] ||
   fail 2 "run.sh: --train_chunk_s: expected seconds such as 2.015, or 0 for whole utterances, found '$train_chunk_s'"
-if [ "$stage" -gt 8 ] || [ "$stop_stage" -gt 8 ]; then
-  fail 2 "run.sh: stage 9 (export) is not built yet; the last one is 8"
-fi
-[ "$stage" -ge 1 ] || fail 2 "run.sh: --stage: expected 1 to 8, found $stage"
+[ "$stage" -ge 1 ] && [ "$stage" -le 9 ] || fail 2 "run.sh: --stage: expected 1 to 9, found $stage"
+[ "$stage" -lt 8 ] || [ "$stop_stage" -ne 7 ] || stop_stage=$stage
+[ "$stop_stage" -le 9 ] || fail 2 "run.sh: --stop_stage: expected 1 to 9, found $stop_stage"
+[ "$stop_stage" -lt 9 ] || [ "$stage" -eq 9 ] || fail 2 "run.sh: --stop_stage 9: stage 9 stands alone; ask for it with --stage 9"
 [ "$stage" -le "$stop_stage" ] || fail 2 "run.sh: --stage $stage comes after --stop_stage $stop_stage"
 if [ ! -f "$config" ]; then
   for place in "$top/$config" "$top/conf/$config" "$top/conf/$config.yaml"; do
@@ -231,11 +232,16 @@ if [ "$stage" -le 7 ] && [ "$stop_stage" -ge 7 ]; then
   ham report --exp_dir "$exp_dir"
 fi
 
-if [ "$stop_stage" -ge 8 ]; then
+if [ "$stop_stage" -eq 8 ]; then
   log "stage 8: large-margin fine-tuning of $exp_dir in ${exp_dir}_lm, stages 4 to 7"
   ask finetune --exp_dir "$exp_dir" --seed "$seed" --musan "$musan" --rirs "$rirs"
   requests=${commands[1]}
   exec {requests}>&- # the process that answers them ends
   HAM_COMMAND=$command exec "$top/run.sh" "$@" --stage 4 --stop_stage 7 --config "$said" --loss "" --set "$lm_set" \
     --exp_name "${exp_name}_lm" --init_from "$exp_dir"
+fi
+
+if [ "$stage" -eq 9 ]; then
+  log "stage 9: export $exp_dir as ONNX, with the front end inside"
+  ham export --model "$exp_dir" --out "$exp_dir/model.onnx" --device "$device"
 fi

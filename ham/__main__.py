@@ -25,6 +25,7 @@ COMMANDS = {
     "info": ("ham.bin.info", "what a model is: numbers, thresholds, licence, where it comes from"),
     "pack": ("ham.bin.pack", "an experiment as one folder that can be given away"),
     "publish": ("ham.bin.publish", "such a folder at the Hugging Face hub"),
+    "export": ("ham.bin.export", "the model as one ONNX or torch.export file"),
 }
 """Module and one line of each command; a module is imported when its command is called."""
 

@@ -10,6 +10,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from ham.data.store import ArrayStore
+from ham.model import checkpoint
 from ham.score.decisions import Decisions, OperatingPoint
 from tests.tiny_system import RATE, write_corpus, write_experiment
 
@@ -28,7 +29,9 @@ def thresholds(eer: float = 0.5, far_1: float = 0.9) -> Decisions:
 
 def write_decisions(exp_dir: Path, decisions: Decisions) -> None:
     """``results.json`` with what :func:`ham.load` reads of it."""
-    (exp_dir / "results.json").write_text(json.dumps({"decisions": {"cosine": decisions.to_dict()}}))
+    digest = checkpoint.weights_digest(checkpoint.load(exp_dir / "average.pt"))
+    content = {"fingerprint": digest, "decisions": {"cosine": decisions.to_dict()}}
+    (exp_dir / "results.json").write_text(json.dumps(content))
 
 
 def voice(seconds: float = 3.0, pitch_hz: float = 120, rate: int = RATE, level: float = 0.05) -> NDArray[np.float32]:

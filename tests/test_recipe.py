@@ -245,7 +245,9 @@ def test_a_folder_named_ham_where_the_user_stands_is_not_run(tiny: Tiny) -> None
 
 
 REQUESTS = [
-    (["--stage", "9"], 2, "not built yet"),
+    (["--stage", "9", "--exp_name", "none"], 2, "average.pt"),
+    (["--stage", "10"], 2, "--stage: expected 1 to 9"),
+    (["--stage", "5", "--stop_stage", "9"], 2, "stage 9 stands alone"),
     (["--set", "augment.kinds=[noize]"], 2, "unknown kind 'noize'"),
     (["--set", "data.valid_speakers=1"], 2, "at least 2"),
     (["--seed", "99999999999999999999"], 2, "whole number"),

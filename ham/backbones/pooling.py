@@ -153,7 +153,10 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _num_frames(x: Tensor, padded: Tensor | None) -> Tensor:
-    """Frames that count, shape ``(B, 1)`` or one for all, in the type of ``x``."""
+    """Frames that count, shape ``(B, 1)`` or one for all, in the type of ``x``.
+
+    They are counted by a sum: a number of a shape would be a constant of an exported graph, wrong at other lengths.
+    """
     if padded is None:
-        return x.new_tensor(x.shape[1])
+        return x.new_ones(x.shape[1]).sum()
     return (~padded).sum(1).to(x.dtype)

@@ -131,8 +131,8 @@ class ResNet34(ResNet):
 
 
 def _lengthen(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Pad features to ``SHORTEST`` frames, with the mask that says so."""
-    missing = SHORTEST - features.shape[1]
+    """Pad features to ``SHORTEST`` frames, with the mask that says so; what an export computes is the same without."""
+    missing = 0 if torch.compiler.is_exporting() else SHORTEST - features.shape[1]
     if missing <= 0:
         return features, padded
     if padded is None:

@@ -84,6 +84,7 @@ def main(argv: Sequence[str]) -> None:
         at_thresholds=tuple(scored.at_thresholds),
         retrieval=tuple(_retrieval(lists, embedded, plans)),
         durations=tuple(_durations(lists, embedded, scorer, decisions, durations, options.exp_dir)),
+        fingerprint=encoder.digest,
     )
     write_curves(options.exp_dir / "curves.json", scored.curves)
     write_results(options.exp_dir / "results.json", results)

@@ -37,7 +37,8 @@ class Frontend(nn.Module, ABC):
     """Base of the front ends; holds no parameter, and its buffers are not part of a checkpoint.
 
     A subclass sets ``name``, hands its window and its bands to :meth:`_keep`, counts frames in :meth:`_num_frames`,
-    cuts them in :meth:`_frames` and takes the logarithm in :meth:`_log`.
+    cuts them in :meth:`_frames` and takes the logarithm in :meth:`_log`; :meth:`_signal` and :meth:`_frame_map` say for
+    exports what is linear in it.
 
     Attributes:
         name: the front end's name in the table.
@@ -98,6 +99,27 @@ class Frontend(nn.Module, ABC):
         with torch.autocast(waveforms.device.type, enabled=False):
             return torch.cat([self._features(waveforms[i : i + rows].float()) for i in range(0, batch, rows)])
 
+    def by_product(self, waveforms: Tensor, filters: Tensor) -> Tensor:
+        """The same features without a Fourier transform, of operations that every exporter knows.
+
+        The transform and all that is linear before it is one matrix product with the frames. ONNX Runtime takes 8 ms
+        for the transform of 3 s and 1 ms for this product. Nothing is checked.
+
+        Args:
+            waveforms: float32 samples in [-1, 1], shape ``(B, N)``, ``N`` at least ``min_samples``.
+            filters: of :meth:`filters`.
+
+        Returns:
+            As :meth:`forward`, shape ``(B, T, F)``; as near to exact ones.
+        """
+        frames = self._signal(waveforms).unfold(1, self.window_samples, self.hop_samples)
+        features = self._log((frames @ filters).square() @ self.bands)
+        return features - features.mean(1, keepdim=True)
+
+    def filters(self) -> Tensor:
+        """From a frame to real and imaginary part of its spectrum, in turn, float32, ``(window_samples, 2 K)``."""
+        return torch.view_as_real(torch.fft.rfft(self._frame_map())).flatten(1).float()
+
     def extra_repr(self) -> str:
         """Settings in force, for the log."""
         return f"num_mel_bins={self.num_mel_bins}, sample_rate={self.sample_rate}"
@@ -109,6 +131,14 @@ class Frontend(nn.Module, ABC):
     @abstractmethod
     def _frames(self, waveforms: Tensor) -> Tensor:
         """Windowed frames, shape ``(B, T, fft_size)``."""
+
+    @abstractmethod
+    def _signal(self, waveforms: Tensor) -> Tensor:
+        """What :meth:`by_product` cuts into frames, the first at its start, the last less than a hop before its end."""
+
+    @abstractmethod
+    def _frame_map(self) -> Tensor:
+        """What :meth:`_frames` does to a frame of that signal, ``(window_samples, fft_size)``, float64."""
 
     @abstractmethod
     def _log(self, energies: Tensor) -> Tensor:

@@ -74,6 +74,13 @@ class KaldiFbank(Frontend):
         frames[..., 0] = (firsts - means[..., 0]) * rest
         return frames.mul_(self.window)
 
+    def _signal(self, waveforms: Tensor) -> Tensor:
+        return (waveforms - waveforms.mean(1, keepdim=True)) * INT16_RANGE
+
+    def _frame_map(self) -> Tensor:
+        """Read off from waveforms of one frame, of which each holds one sample that is not 0."""
+        return self._frames(torch.eye(self.window_samples, dtype=torch.float64))[:, 0] / INT16_RANGE
+
     def _log(self, energies: Tensor) -> Tensor:
         return energies.clamp_min_(torch.finfo(torch.float32).eps).log_()
 

@@ -56,10 +56,20 @@ class MelFrontend(Frontend):
         return num_samples // self.hop_samples + 1
 
     def _frames(self, waveforms: Tensor) -> Tensor:
+        return self._reflected(waveforms, self.fft_size).unfold(1, self.fft_size, self.hop_samples) * self.window
+
+    def _reflected(self, waveforms: Tensor, width: int) -> Tensor:
+        """Pre-emphasised, and reflected at both ends by half of a frame's width."""
         padded = F.pad(waveforms, (1, 0), mode="reflect")
         emphasised = torch.sub(padded[:, 1:], padded[:, :-1], alpha=PREEMPHASIS)
-        reflected = F.pad(emphasised, (self.fft_size // 2, self.fft_size // 2), mode="reflect")
-        return reflected.unfold(1, self.fft_size, self.hop_samples) * self.window
+        return F.pad(emphasised, (width // 2, width // 2), mode="reflect")
+
+    def _signal(self, waveforms: Tensor) -> Tensor:
+        return self._reflected(waveforms, self.window_samples)
+
+    def _frame_map(self) -> Tensor:
+        left = (self.fft_size - self.window_samples) // 2
+        return self.window.double().diag()[left : left + self.window_samples]
 
     def _log(self, energies: Tensor) -> Tensor:
         return energies.add_(1e-6).log_()

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from ham.config import Config
-from ham.embeddings.table import read_source
 from ham.errors import CheckpointError, ConfigError, DataError
 from ham.model import checkpoint
 from ham.model.average import average_checkpoints
@@ -136,10 +135,10 @@ def _results(folder: Path, digest: str) -> Results | None:
     """The results, unless stage 6 has not been run."""
     if not (folder / RESULTS).exists():
         return None
-    source = read_source(folder / "embeddings.npz")
-    if source is not None and source.split(" ")[0] != digest:
+    results = read_results(folder / RESULTS)
+    if results.fingerprint != digest:
         raise DataError(f"{folder / RESULTS}: of other weights than average.pt; run stages 5 and 6 again")
-    return read_results(folder / RESULTS)
+    return results
 
 
 def refuse_not_finite(place: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -75,23 +75,31 @@ def load_experiment(folder: Path, device: str = "auto") -> SpeakerEncoder:
     """
     encoder = SpeakerEncoder.load(folder, device)
     cohort = read_cohort(folder / "training" / "cohort.npz", encoder.digest)
-    return replace(encoder, decisions=read_decisions(folder / "results.json"), cohort=cohort)
+    return replace(encoder, decisions=read_decisions(folder / "results.json", encoder.digest), cohort=cohort)
 
 
-def read_decisions(path: Path) -> Decisions | None:
-    """The thresholds of the cosine that ``results.json`` holds; None if there is no file, or none in it.
+def read_decisions(path: Path, digest: str) -> Decisions | None:
+    """The thresholds of the cosine that ``results.json`` holds, if they are of these weights.
+
+    Args:
+        path: the file.
+        digest: of the weights.
+
+    Returns:
+        The thresholds; None if there is no file, or none in it, or others' ones.
 
     Raises:
         DataError: if the file holds something else.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = content.get("decisions", {}).get("cosine")
+        found, whose = content.get("decisions", {}).get("cosine"), content.get("fingerprint")
     except FileNotFoundError:
         return None
     except (ValueError, AttributeError):
         raise DataError(f"{path}: expected results, found something else; score the trials again (stage 6)") from None
-    return None if found is None else Decisions.from_dict(found, str(path))
+    decisions = None if found is None else Decisions.from_dict(found, str(path))
+    return decisions if whose == digest else None
 
 
 def read_cohort(path: Path, digest: str) -> NDArray[np.float32] | None:

@@ -118,6 +118,7 @@ class Results:
         at_thresholds: what these thresholds give on the lists.
         durations: error rates of cut utterances, where they were asked for.
         retrieval: rates of searches among enrolled speakers, of the lists that enrol models.
+        fingerprint: digest of the backbone's weights that all of it belongs to; empty where the file does not say.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Results:
     at_thresholds: tuple[ListRates, ...] = ()
     durations: tuple[DurationRates, ...] = ()
     retrieval: tuple[ListRetrieval, ...] = ()
+    fingerprint: str = ""
 
 
 def evaluate(
@@ -254,7 +256,9 @@ def read_results(path: Path) -> Results:
         raise DataError(f"{path}: expected results as stage 6 writes them, found something else; {cure}") from error
 
 
-_NOT_ALWAYS: Mapping[str, Any] = {"at_thresholds": (), "durations": (), "retrieval": (), "decisions": {}}
+_NOT_ALWAYS: Mapping[str, Any] = {
+    "at_thresholds": (), "durations": (), "retrieval": (), "decisions": {}, "fingerprint": "",
+}  # fmt: skip
 """Keys of the file that it may lack."""
 
 _ENTRIES: Mapping[str, type[ListResult | ListRates | DurationRates | ListRetrieval]] = {

@@ -9,6 +9,7 @@ import pytest
 
 from ham.__main__ import main
 from ham.model.directory import pack
+from ham.model.encoder import SpeakerEncoder
 from ham.score.decisions import Decisions, OperatingPoint
 from ham.score.results import ListResult, Results, write_results
 from tests.tiny_system import write_model
@@ -20,7 +21,8 @@ def exp(tmp_path: Path) -> Path:
     entry = ListResult("mini/all", "cosine", 20, 30, 0.0198, 0.015, 0.024, 0.1, 0.2)
     point = OperatingPoint("eer", 0.5, 0.4, 0.6, 0.02, 0.02)
     decisions = {"cosine": Decisions("cosine", 10, -4, (point,), "16 speakers kept aside", 16, 10, 20)}
-    found = Results("exp", 3, "0123abc", {"ham": "0"}, "./run.sh", (entry,), decisions=decisions)
+    digest = SpeakerEncoder.load(tmp_path / "exp", "cpu").digest
+    found = Results("exp", 3, "0123abc", {"ham": "0"}, "./run.sh", (entry,), decisions=decisions, fingerprint=digest)
     write_results(tmp_path / "exp/results.json", found)
     return tmp_path / "exp"
 

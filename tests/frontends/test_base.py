@@ -7,7 +7,7 @@ import torch
 
 from ham.errors import ConfigError, DataError
 from ham.frontends import FRONTENDS, build
-from tests.frontends.signals import waveforms
+from tests.frontends.signals import assert_within_noise, waveforms
 
 
 @pytest.mark.parametrize("name", FRONTENDS)
@@ -23,6 +23,12 @@ class TestEveryFrontend:
     def test_num_frames_is_what_comes_out(self, name: str, num_samples: int) -> None:
         frontend = build(name)
         assert frontend(torch.zeros(1, num_samples)).shape == (1, frontend.num_frames(num_samples), 80)
+
+    @pytest.mark.parametrize("num_samples", [400, 479, 480, 560, 8104, 16000])
+    def test_the_product_for_exports_is_as_near_to_exact_features(self, name: str, num_samples: int) -> None:
+        x, frontend = waveforms(3, num_samples), build(name, 40)
+        found, reference = frontend.by_product(x, frontend.filters()), build(name, 40).double()._features(x.double())
+        assert_within_noise(found, frontend(x), reference.float())
 
     def test_published_crop(self, name: str) -> None:
         assert build(name).crop_samples(200) == 200 * 160 + 240

@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,14 @@ from ham.model import checkpoint, directory
 from ham.model.directory import CARD, FILES, MODEL, SUMS, WEIGHTS, load_directory, pack, read_directory
 from ham.model.encoder import SpeakerEncoder
 from ham.model.load import load
-from ham.score.results import ListResult, Results, write_results
+from ham.score.results import ListResult, Results, read_results, write_results
 from tests.tiny_system import DIM, NUM_SPEAKERS, write_model
 
 SPEAKERS = [f"s{number}" for number in range(NUM_SPEAKERS)]
+
+
+def _results(entry: ListResult, digest: str) -> Results:
+    return Results("exp", 3, "0123abc", {"ham": "0"}, "./run.sh", (entry,), fingerprint=digest)
 
 
 def write_whole(exp: Path, loss: str = "ham_softmax") -> SpeakerEncoder:
@@ -41,7 +46,7 @@ def write_whole(exp: Path, loss: str = "ham_softmax") -> SpeakerEncoder:
     torch.save({**state, **kept}, exp / "average.pt")
     encoder = SpeakerEncoder.load(exp, "cpu")
     entry = ListResult("mini/all", "cosine", 20, 30, 0.0198, 0.015, 0.024, 0.1, 0.2)
-    write_results(exp / "results.json", Results("exp", 3, "0123abc", {"ham": "0"}, "./run.sh", (entry,)))
+    write_results(exp / "results.json", _results(entry, encoder.digest))
     rows = np.random.default_rng(0).normal(size=(NUM_SPEAKERS, DIM)).astype(np.float32)
     write_embeddings(exp / "training/cohort.npz", SPEAKERS, rows, f"{encoder.digest} x 0 0")
     return encoder
@@ -153,7 +158,8 @@ def test_only_what_is_there_is_packed(tmp_path: Path) -> None:
 
 def test_results_of_other_weights_are_refused(tmp_path: Path) -> None:
     write_whole(tmp_path / "exp")
-    write_embeddings(tmp_path / "exp/embeddings.npz", ["a"], np.ones((1, DIM), np.float32), "other x")
+    found = read_results(tmp_path / "exp/results.json")
+    write_results(tmp_path / "exp/results.json", replace(found, fingerprint="others"))
     with pytest.raises(DataError, match="of other weights"):
         pack(tmp_path / "exp", tmp_path / "out")
     assert not (tmp_path / "out").exists()

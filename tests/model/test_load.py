@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,11 +43,12 @@ def test_an_experiment_is_loaded_with_what_stages_5_and_6_left(exp: Path) -> Non
     np.testing.assert_allclose(found.cohort, rows / np.linalg.norm(rows, axis=1)[:, None], rtol=1e-6)
 
 
-def test_the_cohort_of_other_weights_and_results_without_thresholds_do_not_count(exp: Path) -> None:
+def test_cohort_and_thresholds_of_other_weights_do_not_count(exp: Path) -> None:
     write_cohort(exp, "0" * 64)
-    (exp / "results.json").write_text('{"results": []}')
-    found = ham.load(exp, "cpu")
-    assert (found.cohort, found.decisions) == (None, None)
+    for others in ({"results": []}, {"decisions": {"cosine": thresholds().to_dict()}, "fingerprint": "0" * 64}):
+        (exp / "results.json").write_text(json.dumps(others))
+        found = ham.load(exp, "cpu")
+        assert (found.cohort, found.decisions) == (None, None)
 
 
 def test_other_kinds_go_to_their_own_loaders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

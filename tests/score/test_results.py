@@ -27,7 +27,7 @@ from ham.score.retrieval import ListRetrieval
 
 FIELDS = [
     "name", "seed", "commit", "versions", "command", "results", "settings", "notes", "decisions", "at_thresholds",
-    "durations", "retrieval",
+    "durations", "retrieval", "fingerprint",
 ]  # fmt: skip
 ENTRY = [
     "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05",
@@ -48,7 +48,7 @@ def results() -> Results:
     retrieval = (ListRetrieval("x", "cosine", 9, 8, 50, 40, 0.9, 0.8, 0.95),)
     return Results(
         "run", 7, None, {"ham": "0.1.0"}, "./run.sh --corpus 'mini'", (entry,), decisions=decisions,
-        at_thresholds=at_thresholds, durations=durations, retrieval=retrieval,
+        at_thresholds=at_thresholds, durations=durations, retrieval=retrieval, fingerprint="c0ffee",
     )  # fmt: skip
 
 
@@ -69,10 +69,10 @@ def test_a_file_without_thresholds_is_read(tmp_path: Path, results: Results) -> 
     path = tmp_path / "results.json"
     write_results(path, results)
     content = json.loads(path.read_text())
-    for name in ("decisions", "at_thresholds", "durations"):
+    for name in ("decisions", "at_thresholds", "durations", "fingerprint"):
         del content[name]
     path.write_text(json.dumps(content))
-    assert read_results(path) == replace(results, decisions={}, at_thresholds=(), durations=())
+    assert read_results(path) == replace(results, decisions={}, at_thresholds=(), durations=(), fingerprint="")
     path.write_text(json.dumps({**content, "decisions": {"cosine": {"scale": 1}}}))
     with pytest.raises(DataError, match=r"results\.json: expected thresholds as stage 6 writes them"):
         read_results(path)
