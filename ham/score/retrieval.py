@@ -93,7 +93,7 @@ class Searches:
         self._next = best.max(axis=0)
         self._num_ahead = self._ahead.sum(axis=0)
 
-    def rates(self, without: int | None = None) -> NDArray[np.float64]:
+    def rates(self, without: int | None = None) -> list[float]:
         """P@1, P@10 and FNIR.
 
         Args:
@@ -108,14 +108,14 @@ class Searches:
         above = int(FPIR * len(strangers))
         threshold = np.partition(strangers, -above - 1)[-above - 1]
         named = (ahead == 0) & (self._own > threshold)
-        return np.array([(ahead < 1)[searched].mean(), (ahead < FEW)[searched].mean(), 1 - named[searched].mean()])
+        return [float(hit[searched].mean()) for hit in (ahead < 1, ahead < FEW, ~named)]
 
     def intervals(self) -> list[Interval]:
         """Those of :meth:`rates`: the jackknife that leaves out one speaker, as a model and as tests, at a time."""
         rates, half_error = self.rates(), 0.5 / int(self.enrolled.sum())
-        parts = rates - np.stack([self.rates(without=speaker) for speaker in self.speakers.values()])
+        parts = np.array(rates) - [self.rates(without=speaker) for speaker in self.speakers.values()]
         found = []
-        for rate, part in zip(rates.tolist(), parts.T, strict=True):
+        for rate, part in zip(rates, parts.T, strict=True):
             estimate = Estimate(speaker_variance(part, np.zeros(0)), len(part) - 1)
             found.append(rate_interval(rate, estimate, half_error))
         return found
@@ -147,11 +147,9 @@ def retrieval(trial_list: TrialList, embedded: EmbeddedTrials) -> ListRetrieval 
         table = with_models(table, trials.models, True, place)
     scores = cosine_matrix(table, table.rows(models, place), table.rows(tests, place))
     searches = Searches(scores, speakers, spoken)
-    first, few, missed = zip(searches.rates().tolist(), searches.intervals(), strict=True)
-    nothing = None, (None, None)
-    (first_rate, first_interval), num_speakers = first, len(set(speakers))
-    few_rate, few_interval = few if num_speakers > FEW else nothing
-    fnir, fnir_interval = missed if len(tests) * FPIR >= 1 else nothing
-    counts = len(models), num_speakers, len(tests), int(searches.enrolled.sum())
-    rates = first_rate, *first_interval, few_rate, *few_interval, fnir, *fnir_interval
-    return ListRetrieval(trial_list.name, "cosine", *counts, *rates)
+    counts = len(models), len(set(speakers)), len(tests), int(searches.enrolled.sum())
+    first, few, missed = ((rate, *ends) for rate, ends in zip(searches.rates(), searches.intervals(), strict=True))
+    nothing = None, None, None
+    among = few if len(set(speakers)) > FEW else nothing
+    open_set = missed if len(tests) * FPIR >= 1 else nothing
+    return ListRetrieval(trial_list.name, "cosine", *counts, *first, *among, *open_set)
