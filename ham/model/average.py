@@ -34,14 +34,16 @@ def weights_in_use(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def stopped_early(training: TrainConfig, eers: Mapping[int, float]) -> bool:
     """Whether the last ``train.early_stop`` epochs gave no lower validation EER than the best one before them.
 
+    Epochs in which the backbone rests cannot lower it and do not count.
+
     Args:
-        training: of which ``early_stop`` counts.
+        training: of which ``early_stop`` and ``freeze_epochs`` count.
         eers: the EER of each epoch so far.
     """
     if not training.early_stop or not eers:
         return False
     best = min(eers, key=lambda epoch: (eers[epoch], epoch))
-    return max(eers) - best >= training.early_stop
+    return max(eers) - max(best, training.freeze_epochs) >= training.early_stop
 
 
 def averaged_epochs(training: TrainConfig, eers: Mapping[int, float], last: int) -> list[int]:
@@ -128,7 +130,8 @@ def average_checkpoints(exp_dir: Path) -> None:
             start = checkpoint.load(exp_dir / START)["backbone"]
             model["backbone"] = interpolated(start, model["backbone"], training.interpolate)
     checkpoint.save(path, model)
-    logger.info("%s: mean of epochs %s", path, ", ".join(map(str, wanted)))
+    moved = f", moved by {training.interpolate:g} towards the start" if training.interpolate else ""
+    logger.info("%s: mean of epochs %s%s", path, ", ".join(map(str, wanted)), moved)
 
 
 def _is_current(path: Path, folder: Path, last_epoch: int) -> bool:

@@ -11,7 +11,7 @@ import torch
 from ham.config import TrainConfig
 from ham.errors import CheckpointError
 from ham.model import checkpoint
-from ham.model.average import KEPT, START, average_checkpoints, interpolated, keep_start
+from ham.model.average import KEPT, START, average_checkpoints, interpolated, keep_start, stopped_early
 
 
 def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
@@ -133,3 +133,10 @@ def test_the_average_moves_towards_the_start_where_that_is_asked(tmp_path: Path)
 def test_nothing_is_kept_where_nothing_is_interpolated(tmp_path: Path) -> None:
     keep_start(tmp_path, {}, TrainConfig())
     assert not any(tmp_path.iterdir())
+
+
+def test_epochs_of_a_resting_backbone_do_not_end_a_training() -> None:
+    training = TrainConfig(early_stop=2, freeze_epochs=3)
+    assert not stopped_early(training, dict.fromkeys(range(1, 4), 0.2))
+    assert not stopped_early(training, dict.fromkeys(range(1, 5), 0.2))
+    assert stopped_early(training, dict.fromkeys(range(1, 6), 0.2))
