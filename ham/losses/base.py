@@ -93,6 +93,7 @@ class SpeakerLoss(nn.Module, ABC):
     * :meth:`_plain_logits`: the logits without margin. Every loss has these.
     * :meth:`_with_margin`: the logit of an embedding's own speaker, with margin. Set ``has_margin`` beside it.
     * :meth:`_penalised`: the other speakers' logits, where the margin changes these too.
+    * :meth:`_put_centres`: where centres are not plain directions (``train.init_centres``).
     * :meth:`_loss_and_accuracy`: where the loss is not the mean cross-entropy of the logits.
 
     A loss may have further parameters and buffers. Those with one entry a speaker have the speakers first, as
