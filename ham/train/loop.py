@@ -133,7 +133,8 @@ class Loop:
 
     def _epoch(self, epoch: int, monitor: Monitor) -> None:
         """Train one epoch, validate, log, save."""
-        self.step.backbone.train()
+        self.step.rests = epoch <= self.training.freeze_epochs
+        self.step.backbone.train(not self.step.rests)
         for module in self.frozen:
             module.eval()
         tally, self._tally_before = Tally(self.device, self._tally_before), {}

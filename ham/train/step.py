@@ -60,6 +60,7 @@ class TrainingStep:
 
     Attributes:
         enter: called at the beginning of each part of a step; see :mod:`ham.train.parts`.
+        rests: the backbone embeds without gradients (``train.freeze_epochs``).
         scaler: keeps gradients in float16 from vanishing; it does nothing in another precision.
     """
 
@@ -92,6 +93,7 @@ class TrainingStep:
         self.classify: nn.Module = loss
         self.split: Mapping[nn.Parameter, Any] = {}
         self.scaler = GradScaler(self.device.type, enabled=precision is torch.float16)
+        self.rests = False
         self.enter: Enter = unwatched
         self._latest: list[tuple[Tensor, Tensor]] = []
 
@@ -191,13 +193,15 @@ class TrainingStep:
     def _pass(self, inputs: Inputs) -> LossOutput:
         """One forward pass; its embeddings are kept for the diagnostics."""
         self.enter("backbone")
-        with torch.autocast(inputs.features.device.type, self.precision, enabled=self.precision is not None):
+        learns = torch.set_grad_enabled(torch.is_grad_enabled() and not self.rests)
+        with learns, torch.autocast(inputs.features.device.type, self.precision, enabled=self.precision is not None):
             embeddings = self.embed(inputs.features)
         self.enter("loss")
         out: LossOutput = self.classify(embeddings.float(), inputs.labels)
         if self.enter is not unwatched:  # the way back passes both borders again
             out.loss.register_hook(lambda _: self.enter("loss"))  # type: ignore[no-untyped-call]
-            embeddings.register_hook(lambda _: self.enter("backbone"))
+            if embeddings.requires_grad:
+                embeddings.register_hook(lambda _: self.enter("backbone"))
         self._latest.append((embeddings.detach().float(), inputs.labels))
         return out
 

@@ -216,3 +216,18 @@ def test_a_compiled_step_is_the_step_and_others_embed_without(
     graphs.clear()
     step.network(torch.zeros(2, 9000))
     assert not graphs
+
+
+def test_a_resting_backbone_gets_no_gradient(
+    store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+) -> None:
+    step, entered = make_step(), []
+    step.rests, step.enter = True, entered.append  # as a profile watches
+    step.backward(drawn(step, a_batch(store, data)))
+    assert all(p.grad is None for p in step.backbone.parameters())
+    assert step.loss.weight.grad is not None
+    assert entered[-1] == "loss"
+    step.rests = False
+    step.backward(drawn(step, a_batch(store, data)))
+    assert all(p.grad is not None for p in step.backbone.parameters())
+    assert entered[-1] == "backbone"
