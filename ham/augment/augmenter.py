@@ -109,8 +109,7 @@ class Augmenter:
         Returns:
             Numbers of these and of the rows heard behind them ``(G,)``, ascending, and the changes by places in it.
         """
-        present = torch.cat([own, *(self._effects[kind].heard(drawn) for kind, _, drawn in changes)])
-        present = torch.unique(present)
+        present = torch.unique(torch.cat([own, *(self._effects[kind].heard(drawn) for kind, _, drawn in changes)]))
         return present, [
             Change(kind, torch.searchsorted(present, rows), self._effects[kind].among(drawn, present))
             for kind, rows, drawn in changes

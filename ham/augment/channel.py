@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
 from ham.augment.effect import Effect
-from ham.augment.randomness import ALL, Range, check_range, uniform
+from ham.augment.randomness import Range, check_range, uniform
 from ham.augment.waveforms import fast_fft_length
 from ham.errors import ConfigError
 
@@ -73,14 +73,7 @@ class Channel(Effect):
         self._gain_db = check_range("gain_db", gain_db)
         self._sample_rate = sample_rate
 
-    def draw(
-        self,
-        labels: Tensor,  # noqa: ARG002
-        rows: Tensor,
-        num_samples: int,  # noqa: ARG002
-        generator: torch.Generator,
-        own: slice = ALL,
-    ) -> Lines:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Lines:  # noqa: ARG002
         """Draw a channel for each row."""
         num, spread = len(rows), (-self._equaliser_db, self._equaliser_db)
         points_db = uniform((num, self._num_points), spread, generator)

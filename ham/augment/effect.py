@@ -20,7 +20,7 @@ class Effect(ABC):
     """
 
     @abstractmethod
-    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice = ALL) -> Any:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Any:
         """Draw the numbers of all rows, and read what the own ones need.
 
         Args:
@@ -57,4 +57,5 @@ class Effect(ABC):
 
     def __call__(self, crops: Crops, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Draw and apply at once, on the central processor."""
-        return self.apply(crops.waveforms, rows, self.draw(crops.labels, rows, crops.waveforms.shape[1], generator))
+        drawn = self.draw(crops.labels, rows, crops.waveforms.shape[1], generator, ALL)
+        return self.apply(crops.waveforms, rows, drawn)

@@ -220,7 +220,7 @@ class AddNoise(Effect):
         rows: Tensor,
         num_samples: int,
         generator: torch.Generator,
-        own: slice = ALL,
+        own: slice,
     ) -> list[Turn]:
         """Draw how many noises each row gets, which and how loud; one noise a turn for every row that wants as many."""
         counts = integers((len(rows),), *self._num_files, generator)
@@ -275,9 +275,7 @@ class BatchBabble(Effect):
         self._num_voices = num_voices
         check_range("num_voices", num_voices, lowest=1)
 
-    def draw(
-        self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice = ALL
-    ) -> Babble:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Babble:
         """Draw the voices behind each row and how loud each of them is."""
         shape = len(rows), len(labels)
         starts = integers((len(labels),), 0, num_samples - 1, generator)

@@ -205,14 +205,7 @@ class Reverberate(Effect):
     def __init__(self, rooms: RoomSource) -> None:
         self._rooms = rooms
 
-    def draw(
-        self,
-        labels: Tensor,  # noqa: ARG002
-        rows: Tensor,
-        num_samples: int,
-        generator: torch.Generator,
-        own: slice = ALL,
-    ) -> Any:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Any:  # noqa: ARG002
         """Draw a room for each row."""
         return self._rooms.draw(len(rows), num_samples, generator, own)
 

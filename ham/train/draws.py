@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ham.augment.augmenter import Augmenter, Change
+from ham.augment.randomness import within
 from ham.augment.speed import SpeedPerturbation, Speeds
 from ham.data.batches import Batch
 from ham.frontends import Spans, SpecAugment
@@ -89,7 +90,7 @@ class Draws:
         """
         size = len(batch.labels) // self.world_size
         own = slice(self.rank * size, (self.rank + 1) * size)
-        present, speeds, changes, labels = torch.arange(own.start, own.stop), None, list[Change](), batch.labels
+        present, speeds, changes, labels = torch.arange(len(batch.labels))[own], None, list[Change](), batch.labels
         if batch.rows.ndim == 2:
             if self.speed is not None:
                 speeds = self._speeds(self.speed, batch, generator)
@@ -101,9 +102,8 @@ class Draws:
         masks = [
             _own(self.mask.draw(views * len(labels), frames, bands, generator), views, own) for views in self.passes
         ]
-        first = int(torch.searchsorted(present, own.start))
-        there = speeds.among(present) if speeds else None
-        drawn = Drawn(present, slice(first, first + size), there, changes, masks)
+        there = within(present, own, len(labels))
+        drawn = Drawn(present, there, speeds and speeds.among(present), changes, masks)
         return replace(batch, labels=labels[own], places=None, lengths=None, drawn=drawn)
 
     def _speeds(self, speed: SpeedPerturbation, batch: Batch, generator: torch.Generator) -> Speeds:
