@@ -173,7 +173,7 @@ class CropBatches(Dataset[Batch]):
         """Crops as one tensor; of none too, it has their type and shape."""
         if crops:
             return torch.from_numpy(np.stack(crops))
-        frame = torch.from_numpy(self.store.read(0, 0, 0))
+        frame = torch.from_numpy(self.store.read(int(self.data.indices[0]), 0, 0))
         return frame.new_empty(0, self.num_rows, *frame.shape[1:])
 
     def _crop(self, entry: int, place: float) -> NDArray[Any]:
