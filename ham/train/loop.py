@@ -197,7 +197,7 @@ class Loop:
             logger.warning("%s; skipped, %s", said, self.skipping)
             self.done += 1
             return
-        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.labels) * views)
+        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.entries) * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
         self.step.enter("optimiser")

@@ -11,6 +11,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ham.errors import DataError
+from ham.frontends import Spans
 from ham.losses.base import LossOutput
 from ham.model import checkpoint
 from ham.train.loop import DivergedError, Loop
@@ -126,12 +127,12 @@ class Recorder:
         self.crops: list[torch.Tensor] = []
         self.draws: list[torch.Tensor] = []
 
-    def draw(self, batch: int, num_frames: int, num_bands: int, generator: torch.Generator) -> torch.Tensor:
-        return torch.rand(4, generator=generator)
+    def draw(self, batch: int, num_frames: int, num_bands: int, generator: torch.Generator) -> Spans:
+        return Spans(*torch.rand(2, 2, batch, 1, generator=generator))
 
-    def apply(self, features: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    def apply(self, features: torch.Tensor, drawn: Spans) -> torch.Tensor:
         self.crops.append(features.flatten(1).sort(dim=0).values)  # whatever their order in the batch
-        self.draws.append(drawn)
+        self.draws.append(torch.stack(drawn))
         return features
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -153,6 +153,10 @@ def test_stored_features_lose_their_mean_over_the_crop(
     batch = Batch(rows, torch.arange(8) % 4, np.arange(8))
     expected = step.loss(step.backbone(rows - rows.mean(1, keepdim=True)), batch.labels)
     torch.testing.assert_close(step(drawn(step, batch)), expected)
+    shares = [replace(step.draws, rank=rank, world_size=4)(batch, generator()) for rank in range(4)]
+    outs = [step(replace(share, rows=rows[share.drawn.present])) for share in shares]
+    together = [torch.stack(values).mean() for values in zip(*outs, strict=True)]
+    torch.testing.assert_close(together, list(expected))
 
 
 @pytest.mark.parametrize("joint", [False, True])
