@@ -101,23 +101,18 @@ class Answers:
             others = [holder for holder in known.holders(heard.audio) if holder != name]
             return {"name": name, "added": known.add({name: [recording]}), "others": others}
 
-    def identify(self, content: bytes, threshold: str | None) -> dict[str, Any]:
+    def identify(self, content: bytes) -> dict[str, Any]:
         """Who of the enrolled speakers speaks, as ``ham identify --json`` says it.
 
         Args:
             content: an audio file.
-            threshold: as for :meth:`verify`; decides where the model has none that suits a list.
 
         Raises:
             DataError: if it cannot be read.
-            ConfigError: if there is no such threshold.
         """
         with SpeakerDatabase(self.database, self._key) as known:
             search = Search(known.gallery())
-        decisions, num_known = self.encoder.decisions, len(search.gallery.names)
-        chosen = choose_list_threshold(None, decisions, num_known)
-        if chosen.value is None and threshold is not None:
-            chosen = choose_list_threshold(threshold, decisions, num_known)
+        chosen = choose_list_threshold(None, self.encoder.decisions, len(search.gallery.names))
         return identify(self.encoder, search, [self._heard(content)], chosen, CANDIDATES)[0].to_dict()
 
     def remove(self, names: Sequence[str]) -> dict[str, Any]:

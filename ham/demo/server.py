@@ -281,9 +281,11 @@ class _Patient(io.RawIOBase):
         self._connection, self._end = connection, time.monotonic() + WHOLE_S
 
     def readable(self) -> bool:
+        """It can be read."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Wait for bytes and give how many came."""
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -303,7 +305,7 @@ _QUESTIONS: Mapping[str, Callable[[Answers, bytes, Mapping[str, str]], dict[str,
     "/hear": lambda answers, body, _words: answers.hear(body),
     "/verify": _verify,
     "/enrol": lambda answers, body, words: answers.enrol(body, words.get("name", "")),
-    "/identify": lambda answers, body, words: answers.identify(body, words.get("threshold")),
+    "/identify": lambda answers, body, _: answers.identify(body),
     "/remove": lambda answers, _body, words: answers.remove([words.get("name", "")]),
 }
 """What can be asked, by path."""

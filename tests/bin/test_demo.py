@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import ham
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.enrolment.database import ModelKey, SpeakerDatabase
 from tests.demo.serving import PATIENCE_S, wav, write_demo_model
 

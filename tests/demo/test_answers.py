@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ham
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.demo.answers import Answers, read
 from ham.errors import ConfigError, DataError
 from tests.demo.serving import wav, write_demo_model
@@ -50,7 +50,7 @@ def test_they_are_those_of_the_commands(answers: Answers, command: Command, mode
     assert answers.enrol(one, " Ada ") == {"name": "Ada", "added": 1, "others": []}
     assert answers.enrol(other, "Bob")["added"] == 1
     expected = command("identify", "one.wav", "--db", str(answers.database))
-    found = json.loads(json.dumps(answers.identify(one, None)))
+    found = json.loads(json.dumps(answers.identify(one)))
     assert {key: found[key] for key in ("name", "threshold", "threshold_from", "candidates")} == {
         key: expected[key] for key in ("name", "threshold", "threshold_from", "candidates")
     }
@@ -74,20 +74,10 @@ def test_what_is_not_fit_to_know_somebody_by_is_not_enrolled(answers: Answers) -
 
 
 def test_nobody_is_found_among_nobody(answers: Answers) -> None:
-    found = answers.identify(wav(), None)
+    found = answers.identify(wav())
     assert (found["name"], found["candidates"]) == (None, [])
     with pytest.raises(ConfigError, match="expected an enrolled speaker, found 'Ada'"):
         answers.remove(["Ada"])
-
-
-def test_the_chosen_threshold_decides_where_the_model_has_none_for_a_list(
-    model: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("ham.enrolment.recognition.list_threshold", lambda *_: None)
-    answers.enrol(wav(), "Ada")
-    assert answers.identify(wav(), None)["decision"] == "cannot_say"
-    found = answers.identify(wav(), "eer")
-    assert (found["decision"], found["threshold_from"].startswith("eer")) == ("named", True)
 
 
 def test_recordings_leave_nothing_behind(answers: Answers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +86,7 @@ def test_recordings_leave_nothing_behind(answers: Answers, tmp_path: Path, monke
     answers.enrol(wav(form="FLAC"), "Ada")
     answers.verify(wav(), wav(form="OGG"), None)
     with pytest.raises(DataError):
-        answers.identify(b"garbage", None)
+        answers.identify(b"garbage")
     assert [path.name for path in tmp_path.iterdir()] == ["speakers.db"]
     assert b"RIFF" not in answers.database.read_bytes()
 

@@ -206,7 +206,7 @@ function verify() {
 function identify() {
   const place = find("#said");
   return during(find("#identify"), place, "Searching …", async () => {
-    const found = await ask("identify?threshold=" + threshold(), recordings[chosen()].file);
+    const found = await ask("identify", recordings[chosen()].file);
     place.className = found.decision;
     const word = found.name ?? (found.decision === "nobody" ? "None of them" : "Cannot say");
     const best = found.candidates.map(one => `${one.name} ${one.score.toFixed(3)}`).join(", ");
