@@ -20,7 +20,8 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any, NoReturn
 
 from tqdm import tqdm
@@ -181,8 +182,11 @@ def run(
         0 done, 2 the request was wrong, 1 anything else, 130 interrupted; or what the command returns.
     """
     argv = sys.argv[1:] if argv is None else argv
-    as_json = "--json" in argv
-    with _logging():
+    as_json, status = "--json" in argv, None
+    with _logging(), ExitStack() as stack:
+        if refused is not None:
+            stack.push(partial(_tell_bug, as_json))
+            status = BUG
         try:
             status = main(argv)
             _flush()
@@ -195,12 +199,16 @@ def run(
             return _fail(_describe(error), refused or 1, as_json)
         except KeyboardInterrupt:
             return _fail("interrupted", INTERRUPTED)
-        except Exception as error:
-            if refused is None:
-                raise
-            traceback.print_exc()
-            return _fail(f"a bug: {type(error).__name__}: {error}", BUG, as_json)
     return status or 0
+
+
+def _tell_bug(as_json: bool, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
+    """Print what nobody has foreseen, and say whether that is what ended the command."""
+    if not isinstance(error, Exception):
+        return False
+    traceback.print_exception(error)
+    _fail(f"a bug: {kind.__name__ if kind else ''}: {error}", BUG, as_json)
+    return True
 
 
 def _flush() -> None:

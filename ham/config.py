@@ -158,6 +158,13 @@ class TrainConfig:
             ``--init_from`` use in place of the weights of the moment; 0 for none.
         freeze: what keeps its weights: beginnings of the names of the backbone's parameters, as [first], or [backbone]
             for all of it. Frozen batch normalisation keeps its statistics too.
+        freeze_epochs: epochs at the start in which the whole backbone keeps its weights and its statistics, and the
+            loss alone is trained.
+        init_centres: where the loss's centres start after ``--init_from``. loaded: where they were, if the loss and the
+            speaker are the same, else as without it. class_means: at the means of each speaker's embeddings, in the
+            geometry of the loss.
+        interpolate: share of the weights of ``--init_from`` in the backbone of ``average.pt``, 0 to 1; 0.5 takes the
+            middle between these and the trained ones, which forgets less.
         rate_factors: factors of the learning rate, as {backbone: 0.1, embed: 0.5}: of the whole backbone, or of
             parameters by the beginning of their names, of which the longest counts. All else has 1.
         clip_grad_norm: largest norm of the gradient; 0 does not clip.
@@ -193,6 +200,9 @@ class TrainConfig:
     early_stop: Annotated[int, Range(0)] = 0
     ema: Annotated[float, Range(0, 0.999999)] = 0.0
     freeze: tuple[str, ...] = ()
+    freeze_epochs: Annotated[int, Range(0)] = 0
+    init_centres: Literal["loaded", "class_means"] = "loaded"
+    interpolate: Annotated[float, Range(0, 1)] = 0.0
     rate_factors: dict[str, Positive] = field(default_factory=dict)
     sync_batchnorm: bool = False
     shard_loss: bool = False

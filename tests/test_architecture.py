@@ -41,7 +41,9 @@ DOORS = {"ham.cli"}
 """What only the highest floor may import: it parses, prints and exits."""
 
 ENTRANCE = "ham.__main__"
-"""The command of commands."""
+"""``python -m ham``: it hands on to ``FRONT`` and ends with its status."""
+
+FRONT = "ham.bin.front"
 
 LARGEST_SHARE = 0.15
 """Of the lines of ``ham``, in one room."""
@@ -74,6 +76,8 @@ def is_command(module: str) -> bool:
 def may_import(module: str, target: str) -> bool:
     if target == "ham":
         return True
+    if module == ENTRANCE:
+        return target == FRONT
     (floor, room), (below, other) = place_of(module), place_of(target)
     if room == other:
         return not is_command(target)

@@ -103,7 +103,7 @@ def test_the_recipe_leaves_its_files(tiny: Tiny) -> None:
 
 def test_results_hold_the_contract(tiny: Tiny) -> None:
     results = json.loads((tiny.exp / "results.json").read_text())
-    further = {"settings", "notes", "decisions", "at_thresholds", "durations"}
+    further = {"settings", "notes", "decisions", "at_thresholds", "durations", "retrieval", "fingerprint"}
     assert set(results) == {"name", "seed", "commit", "versions", "command", "results", *further}
     assert results["command"].startswith("./run.sh --train_roots ")
     lists = [(r["list"], r["backend"]) for r in results["results"]]

@@ -234,7 +234,7 @@ def _result_or_error(inspect: Callable[[Path], AudioInfo], path: Path) -> AudioI
 def _opened(path: Path) -> Iterator[Samples]:
     """Open a file whose container is whole and whose rate is one of sound."""
     if path == STDIN:
-        with _spooled() as place:
+        with spooled(_standard_input()) as place:
             try:
                 with _opened(place) as samples:
                     yield samples
@@ -256,9 +256,8 @@ def _opened(path: Path) -> Iterator[Samples]:
 
 
 @contextmanager
-def _spooled() -> Iterator[Path]:
-    """Standard input as a file, since a header is compared with what follows it."""
-    content = _standard_input()
+def spooled(content: bytes) -> Iterator[Path]:
+    """The bytes of an audio file as a file, for as long as it is read: a header is compared with what follows it."""
     suffix = ".m4a" if content[4:8] == b"ftyp" else ".mp3" if is_mp3(content) else ".wav"  # libsndfile knows the rest
     with tempfile.NamedTemporaryFile(suffix=suffix) as file:
         file.write(content)

@@ -20,7 +20,7 @@ from ham.audio import SAMPLE_RATE
 from ham.augment import noise, reverb
 from ham.augment.channel import Channel
 from ham.augment.effect import Effect
-from ham.augment.randomness import Range, integers, uniform, weighted
+from ham.augment.randomness import ALL, Range, integers, uniform, weighted, within
 from ham.augment.waveforms import PUBLISHED_ADDED_POWER, normalise_peak
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
@@ -30,7 +30,7 @@ UNTOUCHED = -1
 
 
 class Change(NamedTuple):
-    """Some rows ``(R,)`` of a batch, the place of their kind among the effects, and what its effect drew for them."""
+    """Own rows ``(R,)`` of a batch, the place of their kind among the effects, and what its effect drew for them."""
 
     kind: int
     rows: Tensor
@@ -81,24 +81,42 @@ class Augmenter:
         touched = uniform((num,), (0.0, 1.0), generator) < self.probability
         return kinds.masked_fill(~touched, UNTOUCHED)
 
-    def draw(self, labels: Tensor, num_samples: int, generator: torch.Generator) -> list[Change]:
-        """Draw everything that happens to a batch, and read its recordings; computed with by :meth:`apply`.
+    def draw(self, labels: Tensor, num_samples: int, generator: torch.Generator, own: slice = ALL) -> list[Change]:
+        """Draw everything that happens to a batch, and read the recordings of its own rows.
 
         Args:
             labels: speakers, shape ``(B,)``, int64.
             num_samples: N.
             generator: source of the randomness, on the central processor.
+            own: the rows that this process changes; what happens to them does not depend on it.
         """
         kinds = self.kinds(len(labels), generator)
         changes = []
         for kind, effect in enumerate(self._effects):
             rows = torch.nonzero(kinds == kind).squeeze(1)
             if len(rows):
-                changes.append(Change(kind, rows, effect.draw(labels, rows, num_samples, generator)))
-        return changes
+                mine = within(rows, own, len(labels))
+                changes.append(Change(kind, rows[mine], effect.draw(labels, rows, num_samples, generator, mine)))
+        return [change for change in changes if len(change.rows)]
+
+    def among(self, changes: Sequence[Change], own: Tensor) -> tuple[Tensor, list[Change]]:
+        """Which rows of the batch have to be there, and the changes of a batch of these alone.
+
+        Args:
+            changes: what was drawn.
+            own: numbers of the own rows.
+
+        Returns:
+            Numbers of these and of the rows heard behind them ``(G,)``, ascending, and the changes by places in it.
+        """
+        present = torch.unique(torch.cat([own, *(self._effects[kind].heard(drawn) for kind, _, drawn in changes)]))
+        return present, [
+            Change(kind, torch.searchsorted(present, rows), self._effects[kind].among(drawn, present))
+            for kind, rows, drawn in changes
+        ]
 
     def apply(self, waveforms: Tensor, changes: Sequence[Change]) -> Tensor:
-        """Change a batch as :meth:`draw` said.
+        """Change a batch as :meth:`draw`, or :meth:`among`, said.
 
         Babble is made of the rows as they came in. The result is not clipped: without ``peak_normalise`` its values
         may leave [-1, 1].

@@ -73,12 +73,12 @@ class Channel(Effect):
         self._gain_db = check_range("gain_db", gain_db)
         self._sample_rate = sample_rate
 
-    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> Lines:  # noqa: ARG002
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Lines:  # noqa: ARG002
         """Draw a channel for each row."""
         num, spread = len(rows), (-self._equaliser_db, self._equaliser_db)
         points_db = uniform((num, self._num_points), spread, generator)
         ranges = (self._low_octaves, self._high_octaves, self._gain_db)
-        return Lines(points_db, *(uniform((num, 1), bounds, generator) for bounds in ranges))
+        return Lines(points_db[own], *(uniform((num, 1), bounds, generator)[own] for bounds in ranges))
 
     def apply(self, waveforms: Tensor, rows: Tensor, drawn: Lines) -> Tensor:
         """Send the rows through their channels."""

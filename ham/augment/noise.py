@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ham.audio import SAMPLE_RATE
 from ham.augment.effect import Effect
-from ham.augment.randomness import Range, check_range, distinct, integers, normal, uniform
+from ham.augment.randomness import ALL, Range, check_range, distinct, integers, normal, uniform, within
 from ham.augment.waveforms import fast_fft_length, mean_power, roll_rows, snr_gain
 from ham.data.store import INT16_SCALE, ArrayStore
 from ham.errors import ConfigError, DataError
@@ -43,11 +43,11 @@ class NoiseSource(Protocol):
     def pick(self, num: int, num_files: int, generator: torch.Generator) -> Tensor:
         """Draw the numbers of ``num_files`` noises (or of all there are) for each of ``num`` crops, none twice."""
 
-    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator) -> Any:
-        """Read or draw what the noises of some numbers ``(R,)`` are made of, depending on the generator only."""
+    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator, own: slice = ALL) -> Any:
+        """Draw for noises of some numbers, and read what the ``R`` own ones need, depending on the generator only."""
 
     def make(self, drawn: Any, num_samples: int) -> Tensor:
-        """Make them, shape ``(R, num_samples)``, on the device where ``drawn`` is by now."""
+        """Make these, shape ``(R, num_samples)``, on the device where ``drawn`` is by now."""
 
 
 class StoreNoise:
@@ -80,10 +80,10 @@ class StoreNoise:
         """
         return distinct(num, num_files, len(self._indices), generator)
 
-    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Read a part of each recording ``(R,)``, from a random place, shape ``(R, num_samples)``, int16."""
-        places = uniform((len(picks),), (0.0, 1.0), generator).tolist()
-        indices = [self._indices[pick] for pick in picks.tolist()]
+    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator, own: slice = ALL) -> Tensor:
+        """Read a part of each own recording, from a random place, shape ``(R, num_samples)``, int16."""
+        places = uniform((len(picks),), (0.0, 1.0), generator)[own].tolist()
+        indices = [self._indices[pick] for pick in picks[own].tolist()]
         rows = [self._read(index, place, num_samples) for index, place in zip(indices, places, strict=True)]
         return torch.from_numpy(np.stack(rows) if rows else np.zeros((0, num_samples), np.int16))
 
@@ -150,14 +150,14 @@ class ColouredNoise:
         """Number the noises, shape ``(num, num_files)``: each will be a new one, so nothing is drawn."""
         return torch.arange(num * num_files).view(num, num_files)
 
-    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator) -> Colours:
-        """Draw what a noise for each of some numbers ``(R,)`` is made of."""
+    def draw(self, picks: Tensor, num_samples: int, generator: torch.Generator, own: slice = ALL) -> Colours:
+        """Draw what a noise for each of some numbers is made of; that of the own ones is given."""
         num, points = len(picks), 2 + int(num_samples * self._modulation_hz / self._sample_rate)
         return Colours(
-            uniform((num, 1), self._exponent, generator),
-            normal((num, fast_fft_length(num_samples) // 2 + 1, 2), generator),
-            uniform((num, 1), (0.0, self._modulation_db), generator),
-            normal((num, points), generator),
+            uniform((num, 1), self._exponent, generator)[own],
+            normal((num, fast_fft_length(num_samples) // 2 + 1, 2), generator)[own],
+            uniform((num, 1), (0.0, self._modulation_db), generator)[own],
+            normal((num, points), generator)[own],
         )
 
     def make(self, drawn: Colours, num_samples: int) -> Tensor:
@@ -214,15 +214,24 @@ class AddNoise(Effect):
         self._num_files = num_files
         check_range("num_files", num_files, lowest=1)
 
-    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> list[Turn]:  # noqa: ARG002
+    def draw(
+        self,
+        labels: Tensor,  # noqa: ARG002
+        rows: Tensor,
+        num_samples: int,
+        generator: torch.Generator,
+        own: slice,
+    ) -> list[Turn]:
         """Draw how many noises each row gets, which and how loud; one noise a turn for every row that wants as many."""
         counts = integers((len(rows),), *self._num_files, generator)
         picks = self._source.pick(len(rows), self._num_files[1], generator)
-        turns = []
+        first, turns = own.indices(len(rows))[0], []
         for turn in range(picks.shape[1]):
             members = torch.nonzero(counts > turn).squeeze(1)
-            material = self._source.draw(picks[members, turn], num_samples, generator)
-            turns.append(Turn(members, material, uniform((len(members),), self._snr_db, generator)))
+            mine = within(members, own, len(rows))
+            material = self._source.draw(picks[members, turn], num_samples, generator, mine)
+            snr_db = uniform((len(members),), self._snr_db, generator)
+            turns.append(Turn(members[mine] - first, material, snr_db[mine]))
         return turns
 
     def apply(self, waveforms: Tensor, rows: Tensor, drawn: Sequence[Turn]) -> Tensor:
@@ -240,7 +249,7 @@ class AddNoise(Effect):
 
 
 class Babble(NamedTuple):
-    """Where each row of the batch begins as a voice ``(B,)``, whose voice it is and how far below, ``(R, B)``."""
+    """Where each row of the batch begins as a voice ``(B,)``, whether it is one and how far below, ``(R, B)``."""
 
     starts: Tensor
     chosen: Tensor
@@ -266,14 +275,24 @@ class BatchBabble(Effect):
         self._num_voices = num_voices
         check_range("num_voices", num_voices, lowest=1)
 
-    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> Babble:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Babble:
         """Draw the voices behind each row and how loud each of them is."""
+        shape = len(rows), len(labels)
         starts = integers((len(labels),), 0, num_samples - 1, generator)
-        own = labels[rows].unsqueeze(1) == labels.unsqueeze(0)
-        order = uniform(own.shape, (0.0, 1.0), generator).masked_fill(own, 2.0)
-        counts = integers((len(rows), 1), *self._num_voices, generator)
-        chosen = (order.argsort(dim=1).argsort(dim=1) < counts) & ~own
-        return Babble(starts, chosen, uniform(own.shape, self._snr_db, generator))
+        order = uniform(shape, (0.0, 1.0), generator)[own]
+        counts = integers((len(rows), 1), *self._num_voices, generator)[own]
+        snr_db = uniform(shape, self._snr_db, generator)[own]
+        same = labels[rows[own]].unsqueeze(1) == labels.unsqueeze(0)
+        chosen = (order.masked_fill(same, 2.0).argsort(dim=1).argsort(dim=1) < counts) & ~same
+        return Babble(starts, chosen, snr_db)
+
+    def heard(self, drawn: Babble) -> Tensor:
+        """The voices."""
+        return torch.nonzero(drawn.chosen.any(0)).squeeze(1)
+
+    def among(self, drawn: Babble, present: Tensor) -> Babble:
+        """The voices by their places among the rows that are there."""
+        return Babble(drawn.starts[present], drawn.chosen[:, present], drawn.snr_db[:, present])
 
     def apply(self, waveforms: Tensor, rows: Tensor, drawn: Babble) -> Tensor:
         """Add the voices, all of all rows in one matrix product, R x B by B x N."""

@@ -15,6 +15,9 @@ from ham.errors import ConfigError
 Range = tuple[float, float]
 """Lowest and highest value of something drawn uniformly."""
 
+ALL = slice(None)
+"""Everything that is drawn is for this process."""
+
 
 def uniform(shape: Sequence[int], bounds: Range, generator: torch.Generator) -> Tensor:
     """Draw floats uniformly from ``[low, high)``, the two ``bounds``; both the same gives a constant."""
@@ -65,6 +68,12 @@ def distinct(num: int, count: int, total: int, generator: torch.Generator) -> Te
         return integers((num, 1), 0, total - 1, generator)  # nothing can repeat: ``total`` draws fewer
     order = torch.rand((num, total), generator=generator)
     return order.topk(min(count, total), dim=1).indices
+
+
+def within(numbers: Tensor, part: slice, total: int) -> slice:
+    """Which of some numbers below ``total``, in ascending order, lie in a part of the ``total``."""
+    first, end = torch.searchsorted(numbers, torch.tensor(part.indices(total)[:2])).tolist()
+    return slice(first, end)
 
 
 def check_range(name: str, bounds: Range, *, lowest: float = float("-inf")) -> Range:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
 from ham.augment.effect import Effect
-from ham.augment.randomness import Range, check_range, integers, normal, uniform
+from ham.augment.randomness import ALL, Range, check_range, integers, normal, uniform
 from ham.augment.waveforms import convolve, normalise_energy
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
@@ -28,17 +28,17 @@ DIRECT_PATH_S = 0.003
 
 
 class RoomSource(Protocol):
-    """Anything that can be asked for a number of room responses of energy 1."""
+    """Anything that can be asked for a number of room responses of energy 1, or for the own ones of them."""
 
-    def draw(self, num: int, num_taps: int, generator: torch.Generator) -> Any:
-        """Read or draw what responses are made of, depending on the generator only."""
+    def draw(self, num: int, num_taps: int, generator: torch.Generator, own: slice = ALL) -> Any:
+        """Read or draw what the own ones of ``num`` responses are made of, depending on the generator only."""
 
     def make(self, drawn: Any, num_taps: int) -> Tensor:
-        """Give their first taps, shape ``(num, L)``, L <= ``num_taps``, on the device where ``drawn`` is by now."""
+        """Give their first taps, shape ``(R, L)``, L <= ``num_taps``, on the device where ``drawn`` is by now."""
 
 
 class Recorded(NamedTuple):
-    """The first taps of responses of a store, int16 ``(num, L)``, and the energy of each whole one ``(num,)``."""
+    """The first taps of responses of a store, int16 ``(R, L)``, and the energy of each whole one ``(R,)``."""
 
     responses: Tensor
     energy: Tensor
@@ -64,20 +64,21 @@ class StoreRooms:
             )
         self._longest = int(store.lengths[self._indices].max())
 
-    def draw(self, num: int, num_taps: int, generator: torch.Generator) -> Recorded:
-        """Draw and read responses; they may repeat.
+    def draw(self, num: int, num_taps: int, generator: torch.Generator, own: slice = ALL) -> Recorded:
+        """Draw responses, which may repeat, and read the own ones.
 
         Args:
             num: how many.
             num_taps: taps that are wanted; what comes later still counts in the energy.
             generator: source of the randomness.
+            own: which of them are read.
 
         Returns:
             L is the longest of the store but at most ``num_taps``; shorter ones are filled up with zeros.
         """
-        picks = integers((num,), 0, len(self._indices) - 1, generator).tolist()
-        responses = np.zeros((num, min(self._longest, num_taps)), np.int16)
-        energy = np.zeros(num, np.float32)
+        picks = integers((num,), 0, len(self._indices) - 1, generator)[own].tolist()
+        responses = np.zeros((len(picks), min(self._longest, num_taps)), np.int16)
+        energy = np.zeros(len(picks), np.float32)
         # Only the taps wanted are kept, so that one long response does not make the whole batch as long.
         for row, pick in enumerate(picks):
             whole = self._store.read(self._indices[pick])
@@ -94,8 +95,8 @@ class StoreRooms:
 class Simulated(NamedTuple):
     """What simulated rooms are made of.
 
-    ``values`` has shape ``(num, 3)``: logarithm of the RT60, mixing time, level of the direct sound; ``reflections``
-    has shape ``(num, L)``, ``chances`` of the early ones to be there ``(num, E)``.
+    ``values`` has shape ``(R, 3)``: logarithm of the RT60, mixing time, level of the direct sound; ``reflections``
+    has shape ``(R, L)``, ``chances`` of the early ones to be there ``(R, E)``.
     """
 
     values: Tensor
@@ -159,20 +160,21 @@ class DecayingRooms:
         self._taps = 1 + math.ceil(max(size.rt60_s[1] for size in sizes) * sample_rate)
         self._early = min(self._taps, 1 + math.ceil(max(size.mixing_s[1] for size in sizes) * sample_rate))
 
-    def draw(self, num: int, num_taps: int, generator: torch.Generator) -> Simulated:  # noqa: ARG002
+    def draw(self, num: int, num_taps: int, generator: torch.Generator, own: slice = ALL) -> Simulated:  # noqa: ARG002
         """Draw the sizes of rooms, and their reflections."""
         bounds = self._bounds[integers((num,), 0, len(self._bounds) - 1, generator)]
         place = uniform((num, 3), (0.0, 1.0), generator)
         values = bounds[:, :, 0] + (bounds[:, :, 1] - bounds[:, :, 0]) * place
         reflections = normal((num, self._taps), generator)
-        return Simulated(values, reflections, uniform((num, self._early), (0.0, 1.0), generator))
+        chances = uniform((num, self._early), (0.0, 1.0), generator)
+        return Simulated(values[own], reflections[own], chances[own])
 
     def make(self, drawn: Simulated, num_taps: int) -> Tensor:
         """Make responses of energy 1 and give their first ``num_taps`` taps, see ``responses``."""
         return normalise_energy(self.responses(drawn))[:, :num_taps]
 
     def responses(self, drawn: Simulated) -> Tensor:
-        """Make responses, shape ``(num, L)`` with L the longest RT60; the first sample, direct sound, is 1."""
+        """Make responses, shape ``(R, L)`` with L the longest RT60; the first sample, direct sound, is 1."""
         log_rt60, mixing_s, direct_db = (drawn.values[:, i : i + 1] for i in range(3))
         responses = self._reverberation(log_rt60.exp(), mixing_s, drawn)
         energy = responses.square().sum(dim=1, keepdim=True)
@@ -183,7 +185,7 @@ class DecayingRooms:
         return responses
 
     def _reverberation(self, rt60_s: Tensor, mixing_s: Tensor, drawn: Simulated) -> Tensor:
-        """Everything but the direct sound, shape (num, L), from parameters of shape (num, 1)."""
+        """Everything but the direct sound, shape (R, L), from parameters of shape (R, 1)."""
         time_s = torch.arange(self._taps, device=rt60_s.device) / self._sample_rate
         responses = drawn.reflections * torch.exp(-math.log(1000.0) / rt60_s * time_s)
         early_s = time_s[: self._early] + DIRECT_PATH_S
@@ -203,9 +205,9 @@ class Reverberate(Effect):
     def __init__(self, rooms: RoomSource) -> None:
         self._rooms = rooms
 
-    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> Any:  # noqa: ARG002
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> Any:  # noqa: ARG002
         """Draw a room for each row."""
-        return self._rooms.draw(len(rows), num_samples, generator)
+        return self._rooms.draw(len(rows), num_samples, generator, own)
 
     def apply(self, waveforms: Tensor, rows: Tensor, drawn: Any) -> Tensor:
         """Put the rows into their rooms."""

@@ -86,6 +86,15 @@ class Speeds(NamedTuple):
     labels: Tensor
     parts: list[Part]
 
+    def among(self, present: Tensor) -> Speeds:
+        """The same for a batch of which only some rows, in ascending order, are there; labels stay those of all."""
+        parts = []
+        for version, rows, starts in self.parts:
+            there = torch.isin(rows, present)
+            if there.any():
+                parts.append(Part(version, torch.searchsorted(present, rows[there]), starts[there]))
+        return Speeds(self.labels, parts)
+
 
 class SpeedPerturbation:
     """Plays every crop at a speed drawn uniformly from the original one and ``speeds``, and labels it accordingly.

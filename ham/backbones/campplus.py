@@ -231,7 +231,7 @@ class CamPlusPlus(Backbone):
         padded = None if padded is None else padded[:, ::2]
         x = self.first_norm(x)
         for block in self.blocks:
-            x = block(x, padded)
+            x = self._through(block, x, padded)
         pooled = self.pooling(self.last_norm(x), padded)
         return torch.as_tensor(self.embedding_norm(self.embed(pooled)))
 

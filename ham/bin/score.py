@@ -34,6 +34,7 @@ from ham.score.held_aside import read_held_aside
 from ham.score.intervals import few_speakers
 from ham.score.normalisation import NORMS, TOP_N
 from ham.score.results import DurationRates, ListRates, ListResult, Results, evaluate, write_results
+from ham.score.retrieval import ListRetrieval, retrieval
 from ham.score.score_file import Scores, write_scores
 from ham.score.scorer import EmbeddedTrials, Scorer, TrainingSpeakers
 from ham.score.thresholds import rates_at
@@ -81,6 +82,7 @@ def main(argv: Sequence[str]) -> None:
         notes={**notes, **_with_few_speakers(lists, notes)},
         decisions=decisions,
         at_thresholds=tuple(scored.at_thresholds),
+        retrieval=tuple(_retrieval(lists, embedded, plans)),
         durations=tuple(_durations(lists, embedded, scorer, decisions, durations, options.exp_dir)),
         fingerprint=encoder.digest,
     )
@@ -162,6 +164,15 @@ def _durations(
     for trial_list, whole in zip(lists, embedded, strict=True):
         if durations and not trial_list.trials.one_kind:
             yield from duration_rates(trial_list, whole, scorer, exp_dir, durations, decisions.get("cosine"))
+
+
+def _retrieval(
+    lists: Sequence[TrialList], embedded: Sequence[EmbeddedTrials], plans: Sequence[Sequence[Backend]]
+) -> Iterator[ListRetrieval]:
+    """Rates of searches among the models of every list that has some and is scored by the cosine."""
+    for trial_list, its_embedded, plan in zip(lists, embedded, plans, strict=True):
+        if any(backend.name == "cosine" for backend in plan) and (found := retrieval(trial_list, its_embedded)):
+            yield found
 
 
 def _rates(trial_list: TrialList, backend: Backend, scores: NDArray[np.float32]) -> ListResult:

@@ -19,11 +19,12 @@ from ham.data.identity import write_sums
 from ham.data.kaldi_dir import read_data_dir
 from ham.errors import ConfigError
 from ham.files import lock_folder
+from ham.model.average import keep_start
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
 from ham.train import distributed
 from ham.train.experiment import build_loop, prepare
-from ham.train.initial import read_initial
+from ham.train.initial import asked_for
 from ham.train.launch import launch, num_processes
 from ham.train.memory import check_shared_memory, told_in_words
 from ham.train.profile import profile
@@ -58,7 +59,7 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
     prepared = prepare(options.data_dir, config, options.seed, [name for name in MATERIALS if getattr(options, name)])
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
-    initial = read_initial(options.init_from) if options.init_from else None
+    initial = asked_for(options.init_from, config.train)
     request = describe(config, options.seed, prepared.fingerprint, prepared.materials, initial)
     folder = options.exp_dir
     if options.profile:
@@ -78,6 +79,8 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
         start = initial if not place.epoch else None  # what goes on has weights of its own
         loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command, initial=start)
+        if is_ours and start is not None:
+            keep_start(folder, loop.step.backbone.state_dict(), config.train)
         if place.epoch:
             loop.resume(*place)
             logger.info("%s: going on %s", folder, place)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -26,8 +26,10 @@ class Batch:
     """Crops of one step.
 
     Attributes:
-        rows: ``(B, N)`` int16 samples, or ``(B, T, F)`` stored features.
-        labels: ``(B,)`` int64, 0 <= label < number of speakers; once ``drawn`` is there, of speakers at each speed.
+        rows: ``(B, N)`` int16 samples, or ``(B, T, F)`` stored features; of one of several processes those that it
+            needs, and none where they have not been read.
+        labels: ``(B,)`` int64, 0 <= label < number of speakers; once ``drawn`` is there, of speakers at each speed, and
+            of the process's own rows.
         entries: ``(B,)`` int64, the utterances, to name a batch that went wrong.
         bad: what was wrong with the crops that could not be read and were replaced, a line for each.
         places: ``(B,)`` float, where each row begins, as a fraction of its utterance's possible starts.
@@ -127,28 +129,52 @@ class CropBatches(Dataset[Batch]):
 
     def __getitem__(self, step: int) -> Batch:
         """Gather one batch."""
+        batch = self.planned(step)
+        return self.read(step, batch, torch.arange(len(batch.entries)))
+
+    def planned(self, step: int) -> Batch:
+        """One batch before its crops are read; where they may be replaced, which reading decides, all are there."""
         if not 0 <= step < len(self):
             raise IndexError(step)
         part = slice(step * self.batch_size, (step + 1) * self.batch_size)
         entries, places = self.plan.entries[part].copy(), self.plan.places[part].tolist()
         crops, bad = [], []
-        for row, place in enumerate(places):
+        for row, place in enumerate(places if self.replace_bad else ()):
             try:
                 crops.append(self._crop(int(entries[row]), place))
             except DataError as error:
-                if not self.replace_bad:
-                    raise
                 entries[row], crop = self._replacement(int(entries[row]), place, error)
                 crops.append(crop)
                 bad.append(str(error))
         return Batch(
-            rows=torch.from_numpy(np.stack(crops)),
+            rows=self._stacked(crops),
             labels=torch.from_numpy(self.data.labels[entries]),
             entries=entries,
             bad=tuple(bad),
             places=torch.tensor(places),
             lengths=torch.from_numpy(self.store.lengths[self.data.indices[entries]]).clamp(max=self.num_rows),
         )
+
+    def read(self, step: int, batch: Batch, wanted: Tensor) -> Batch:
+        """Read crops of a planned batch.
+
+        Args:
+            step: its number.
+            batch: what :meth:`planned` gave, perhaps with more in it by now.
+            wanted: numbers of the crops, ascending.
+        """
+        if self.replace_bad:
+            return replace(batch, rows=batch.rows[wanted])
+        first = step * self.batch_size
+        crops = [self._crop(int(batch.entries[i]), float(self.plan.places[first + i])) for i in wanted.tolist()]
+        return replace(batch, rows=self._stacked(crops))
+
+    def _stacked(self, crops: Sequence[NDArray[Any]]) -> Tensor:
+        """Crops as one tensor; of none too, it has their type and shape."""
+        if crops:
+            return torch.from_numpy(np.stack(crops))
+        frame = torch.from_numpy(self.store.read(int(self.data.indices[0]), 0, 0))
+        return frame.new_empty(0, self.num_rows, *frame.shape[1:])
 
     def _crop(self, entry: int, place: float) -> NDArray[Any]:
         """One crop; speech that is shorter is taken from its beginning and wrapped around."""

@@ -134,7 +134,7 @@ def choose_list_threshold(asked: float | str | None, decisions: Decisions | None
         return Threshold(value, origin + _over_list(point.false_alarm if point else None, num_enrolled))
     chosen = list_threshold(decisions, num_enrolled)
     if chosen is None:
-        return Threshold(None, "the model was measured on too few trials for a false-alarm rate; give a number")
+        return Threshold(None, "no threshold of the model was measured; give a number")
     origin = f"{chosen.origin}, measured on {decisions.whose}{_over_list(chosen.rate, num_enrolled)}"
     strict = list_false_alarm(chosen.rate, num_enrolled) <= LIST_FALSE_ALARM * (1 + 1e-9)
     return Threshold(chosen.value, origin + ("" if strict else "; no stricter one was measured"))

@@ -205,19 +205,23 @@ def list_false_alarm(rate: float, num_enrolled: int) -> float:
 def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | None:
     """The lowest threshold that holds for the whole list as ``LIST_FALSE_ALARM`` asks, else the highest there is.
 
+    It is one of those for a false-alarm rate; where the trials were too few for any of them, one of the others, with
+    the false-alarm rate that was found at it.
+
     Args:
         decisions: of stage 6.
         num_enrolled: speakers ``N``.
 
     Returns:
-        The threshold, and what it holds; None where the trials were too few for any false-alarm rate.
+        The threshold, and what it holds; None where none was measured.
     """
-    rates = {point.name: RATES[point.name] for point in decisions.points if point.name in RATES}
-    found = [
-        ListThreshold(threshold, name, rates[name])
-        for name in sorted(rates, key=rates.__getitem__, reverse=True)
-        if (threshold := decisions.point(name).threshold) is not None
-    ]
+    measured = [point for point in decisions.points if point.threshold is not None]
+    points = [point for point in measured if point.name in RATES] or measured
+    found = sorted(
+        ListThreshold(point.threshold, point.name, rate)
+        for point in points
+        if point.threshold is not None and (rate := RATES.get(point.name, point.false_alarm)) is not None
+    )
     most = LIST_FALSE_ALARM * (1 + 1e-9)
     return next(
         (one for one in found if list_false_alarm(one.rate, num_enrolled) <= most), found[-1] if found else None

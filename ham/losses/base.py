@@ -93,6 +93,7 @@ class SpeakerLoss(nn.Module, ABC):
     * :meth:`_plain_logits`: the logits without margin. Every loss has these.
     * :meth:`_with_margin`: the logit of an embedding's own speaker, with margin. Set ``has_margin`` beside it.
     * :meth:`_penalised`: the other speakers' logits, where the margin changes these too.
+    * :meth:`_put_centres`: where centres are not plain directions (``train.init_centres``).
     * :meth:`_loss_and_accuracy`: where the loss is not the mean cross-entropy of the logits.
 
     A loss may have further parameters and buffers. Those with one entry a speaker have the speakers first, as
@@ -303,6 +304,30 @@ class SpeakerLoss(nn.Module, ABC):
         with torch.autocast(embeddings.device.type, enabled=False):
             return self._logits(self._widen(embeddings), labels)
 
+    @torch.no_grad()
+    def start_at_means(self, embeddings: Tensor, labels: Tensor, *, seed: int = 0) -> None:
+        """Put the centres of the speakers that occur where the means of their embeddings lie; the others stay.
+
+        A loss whose centres are not plain directions overrides :meth:`_put_centres`.
+
+        Args:
+            embeddings: as they leave the backbone, shape ``(N, D)``.
+            labels: int64 speaker numbers, shape ``(N,)``.
+            seed: of what a loss draws for it.
+
+        Raises:
+            BatchError: if shapes, types or labels do not fit the loss.
+        """
+        self._check_batch(embeddings, labels)
+        self._check_range(labels)
+        x = embeddings.double()
+        speakers, rows, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+        means, directions = (
+            one.new_zeros(len(speakers), x.shape[1]).index_add_(0, rows, one) / counts[:, None]
+            for one in (x, F.normalize(x, dim=1))
+        )
+        self._put_centres(speakers, means, directions, torch.Generator().manual_seed(seed))
+
     def split(self, rank: int, world_size: int) -> dict[nn.Parameter, Shard]:  # noqa: ARG002
         """Keep one of several processes' share of the centres; the losses that stream override this.
 
@@ -347,6 +372,18 @@ class SpeakerLoss(nn.Module, ABC):
     def _in_force(self, option: str) -> Any:
         """Value of an option."""
         return getattr(self, option)
+
+    def _put_centres(self, speakers: Tensor, means: Tensor, directions: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
+        """Put centres where embeddings are; as it stands, in their direction, as long as centres are on average.
+
+        Args:
+            speakers: whose, shape ``(S,)``.
+            means: of their embeddings, float64, shape ``(S, D)``.
+            directions: means of their embeddings at length 1, which are not of length 1, float64, shape ``(S, D)``.
+            generator: of what is drawn.
+        """
+        length = torch.linalg.vector_norm(self.weight, dim=-1).mean()
+        self.weight[speakers] = F.normalize(directions, dim=1).to(self.weight) * length
 
     @abstractmethod
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:

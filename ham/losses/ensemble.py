@@ -70,6 +70,10 @@ class EhAmSoftmax(HamSoftmax):
         if "euclidean" in self._modules:  # the constructor of the hyperbolic part sets its margin first
             self.euclidean.set_margin(margin)
 
+    def _put_centres(self, speakers: Tensor, means: Tensor, directions: Tensor, generator: torch.Generator) -> None:
+        super()._put_centres(speakers, means, directions, generator)
+        self.euclidean._put_centres(speakers, means, directions, generator)
+
     def _learnt(self) -> list[Tensor]:
         return [p for p in self.space.parameters() if p.requires_grad]
 

@@ -134,6 +134,9 @@ class HSoftmax(StreamedLoss):
         """How far out the centres lie: hyperbolic distances from the origin, shape ``(C,)``."""
         return self.space.radii(self.weight)
 
+    def _put_centres(self, speakers: Tensor, means: Tensor, directions: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
+        self.weight[speakers] = self.space.centres_at(means).to(self.weight)
+
     def _set_fused(self, fused: object, chunk: object) -> None:
         """Check ``fused`` and ``chunk`` and what they mean together."""
         if not isinstance(fused, bool):

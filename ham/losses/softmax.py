@@ -32,6 +32,10 @@ class Softmax(SpeakerLoss):
         self.weight = nn.Parameter(torch.empty(self.num_speakers, self.embedding_dim).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(self.num_speakers).uniform_(-bound, bound))
 
+    def _put_centres(self, speakers: Tensor, means: Tensor, directions: Tensor, generator: torch.Generator) -> None:
+        super()._put_centres(speakers, means, directions, generator)
+        self.bias[speakers] = 0.0  # of equally long centres: none is preferred
+
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 

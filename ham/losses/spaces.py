@@ -96,6 +96,10 @@ class Space(nn.Module, ABC, Generic[P]):
         """Points of centres ``(C, D)``."""
 
     @abstractmethod
+    def centres_at(self, x: Tensor) -> Tensor:
+        """Centres ``(C, D)`` whose points are those of embeddings: :meth:`place` puts them where :meth:`embed` does."""
+
+    @abstractmethod
     def pairwise(self, a: P, b: P) -> Tensor:
         """Distances of all pairs, ``(B, C)``, from one matrix product, in units of curvature -1."""
 
@@ -206,6 +210,10 @@ class Published(Ball):
         """Clip."""
         return poincare.published_points(x, curvature=self._curvature)
 
+    def centres_at(self, x: Tensor) -> Tensor:
+        """Clipped."""
+        return self.embed(x).points
+
     def place(self, w: Tensor) -> BallPoints:
         """Clip, or put on the shell of ``fix_radius``."""
         return self.embed(self._directed(w, self.fix_radius * self._radius) if self.fix_radius else w)
@@ -310,6 +318,16 @@ class Curved(Space[P]):
             return self._directed(w, self.fix_radius * self._clip())
         return w
 
+    def centres_at(self, x: Tensor) -> Tensor:
+        """Tangent vectors, or what the exponential map makes of them, in the space's own unit."""
+        if self.fix_radius or self.centres == "tangent":
+            return self._tangent(x)
+        return self._coordinates(self.embed(x)) / self._root()
+
+    @abstractmethod
+    def _coordinates(self, points: P) -> Tensor:
+        """What a centre at these points has, in units of curvature -1."""
+
     @abstractmethod
     def _limit(self, dtype: torch.dtype) -> float:
         """Longest tangent vector of a centre, in units of curvature -1."""
@@ -351,6 +369,9 @@ class Poincare(Curved[BallPoints], Ball):
         edge = 1.0 - poincare.boundary_gap(w.dtype)
         return poincare.clipped_points(w * self._root(), edge)
 
+    def _coordinates(self, points: BallPoints) -> Tensor:
+        return points.points
+
     def _mapped(self, v: Tensor) -> BallPoints:
         return poincare.tangent_points(v, curvature=self._c())
 
@@ -375,6 +396,9 @@ class Lorentz(Curved[Tensor]):
         if self.fix_radius or self.centres == "tangent":
             return self._mapped(self._tangent_centres(w))
         return w * self._root()
+
+    def _coordinates(self, points: Tensor) -> Tensor:
+        return points
 
     def pairwise(self, a: Tensor, b: Tensor) -> Tensor:
         """From the Lorentz inner products."""

@@ -12,6 +12,9 @@ from ham.losses.base import SpeakerLoss, nearest_centres
 from ham.losses.margin import add_angle, cosine_and_sine, unit
 from ham.schema import check_count, check_number
 
+APART = 0.1
+"""Length of the noise that tells the sub-centres of a speaker apart where they start at one mean, whose length is 1."""
+
 
 class SubcenterAamSoftmax(SpeakerLoss):
     r"""Additive margin on the angle to the nearest of ``K`` sub-centres, and a penalty on the nearest other speakers.
@@ -58,6 +61,13 @@ class SubcenterAamSoftmax(SpeakerLoss):
         self.penalty = check_number(self._place("penalty"), penalty, least=0.0, most=1.0)
         self.weight = nn.Parameter(torch.empty(self.num_speakers, self.sub_centres, self.embedding_dim))
         nn.init.xavier_normal_(self.weight.view(-1, self.embedding_dim))
+
+    def _put_centres(self, speakers: Tensor, means: Tensor, directions: Tensor, generator: torch.Generator) -> None:  # noqa: ARG002
+        length = torch.linalg.vector_norm(self.weight, dim=-1).mean()
+        shape = len(speakers), self.sub_centres, self.embedding_dim
+        apart = torch.randn(shape, generator=generator, dtype=torch.float64) * (APART / math.sqrt(self.embedding_dim))
+        centres = unit(directions)[:, None] + apart.to(directions.device)
+        self.weight[speakers] = unit(centres).to(self.weight) * length
 
     def _plain_logits(self, x: Tensor, labels: Tensor | None) -> Tensor:  # noqa: ARG002
         centres = unit(self.weight.to(x.dtype)).flatten(0, 1)

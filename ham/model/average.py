@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ham.config import TrainConfig, from_dict
 from ham.errors import CheckpointError
 from ham.model import checkpoint
@@ -18,6 +21,9 @@ KEPT = (
 )  # fmt: skip
 """What ``average.pt`` takes from the last checkpoint as it is."""
 
+START = "start.pt"
+"""File of an experiment's folder with the backbone that the training started from, where ``train.interpolate`` asks."""
+
 
 def weights_in_use(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The ``backbone`` and ``loss`` of a checkpoint that stand for it: their moving average where there is one."""
@@ -28,14 +34,16 @@ def weights_in_use(state: Mapping[str, Any]) -> Mapping[str, Any]:
 def stopped_early(training: TrainConfig, eers: Mapping[int, float]) -> bool:
     """Whether the last ``train.early_stop`` epochs gave no lower validation EER than the best one before them.
 
+    Epochs in which the backbone rests cannot lower it and do not count.
+
     Args:
-        training: of which ``early_stop`` counts.
+        training: of which ``early_stop`` and ``freeze_epochs`` count.
         eers: the EER of each epoch so far.
     """
     if not training.early_stop or not eers:
         return False
     best = min(eers, key=lambda epoch: (eers[epoch], epoch))
-    return max(eers) - best >= training.early_stop
+    return max(eers) - max(best, training.freeze_epochs) >= training.early_stop
 
 
 def averaged_epochs(training: TrainConfig, eers: Mapping[int, float], last: int) -> list[int]:
@@ -51,8 +59,41 @@ def averaged_epochs(training: TrainConfig, eers: Mapping[int, float], last: int)
     return list(range(max(1, last - training.average_last + 1), last + 1))
 
 
+def keep_start(exp_dir: Path, backbone: Mapping[str, Tensor], training: TrainConfig) -> None:
+    """Keep what :func:`average_checkpoints` will interpolate with, if it will.
+
+    Args:
+        exp_dir: the experiment.
+        backbone: weights before the first step.
+        training: of which ``interpolate`` counts.
+    """
+    if training.interpolate:
+        checkpoint.save(exp_dir / START, {"backbone": dict(backbone)})
+
+
+def interpolated(start: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    r"""Weights on the line between two: :math:`a\,\theta_0 + (1 - a)\,\theta_1` (WiSE-FT: Wortsman et al., CVPR 2022).
+
+    Their :math:`\alpha` is :math:`1 - a`. Batch normalisation's statistics are interpolated too; counters are the
+    trained ones.
+
+    Args:
+        start: weights that a fine-tuning started from, :math:`\theta_0`.
+        trained: weights that it came to, :math:`\theta_1`.
+        share: :math:`a`, 0 to 1.
+    """
+    return {
+        name: torch.lerp(value.double(), start[name].double(), share).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in trained.items()
+    }
+
+
 def average_checkpoints(exp_dir: Path) -> None:
     """Average the epochs of a finished training that ``train.keep`` and ``train.average_last`` say into ``average.pt``.
+
+    With ``train.interpolate`` the backbone is then moved towards where the training started; the centres are not.
 
     It holds ``KEPT``, the ``epochs``, the last ``epoch``, and the averaged ``backbone`` and ``loss``. One that is there
     already stays if it was made after the last epoch, and is younger than its checkpoint and those that it averages.
@@ -84,8 +125,13 @@ def average_checkpoints(exp_dir: Path) -> None:
     model["epochs"], model["epoch"] = wanted, epochs[-1]
     for part in ("backbone", "loss"):
         model[part] = checkpoint.average([state[part] for state in states])
+    if training.interpolate:
+        with checkpoint.fitting(exp_dir / START):
+            start = checkpoint.load(exp_dir / START)["backbone"]
+            model["backbone"] = interpolated(start, model["backbone"], training.interpolate)
     checkpoint.save(path, model)
-    logger.info("%s: mean of epochs %s", path, ", ".join(map(str, wanted)))
+    moved = f", moved by {training.interpolate:g} towards the start" if training.interpolate else ""
+    logger.info("%s: mean of epochs %s%s", path, ", ".join(map(str, wanted)), moved)
 
 
 def _is_current(path: Path, folder: Path, last_epoch: int) -> bool:

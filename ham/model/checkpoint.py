@@ -100,6 +100,8 @@ def _cure(path: Path, else_delete: str) -> str:
     """What helps: the average is made of the checkpoints, and they are made one after the other."""
     if path.stem == "average":
         return "average the checkpoints (stage 5)"
+    if path.stem == "start":
+        return "put back a copy of it, or delete the folder and train again"
     before = [epoch for epoch in saved_epochs(path.parent) if epoch_path(path.parent, epoch) < path]
     goes_on = f"goes on after epoch {before[-1]}" if before else "begins anew, as there is no earlier one"
     return f"delete {else_delete}, then --stage 4 --resume {goes_on}"

@@ -1,4 +1,4 @@
-"""Tables of thresholds, of what they give on the test lists, and of error rates by duration."""
+"""Tables of thresholds, of what they give on the test lists, of error rates by duration, and of searches (1:N)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Titled(NamedTuple):
 
 
 def decision_tables(results: Results) -> list[Titled]:
-    """All that an experiment has of the three tables.
+    """All that an experiment has of these tables.
 
     Args:
         results: the numbers.
@@ -49,7 +49,8 @@ def decision_tables(results: Results) -> list[Titled]:
     """
     found = [_thresholds([*results.decisions.values()])] if results.decisions else []
     found += [_on_the_lists(results)] if results.at_thresholds else []
-    return found + ([_durations(results)] if results.durations else [])
+    found += [_durations(results)] if results.durations else []
+    return found + ([_retrieval(results)] if results.retrieval else [])
 
 
 def _thresholds(decisions: Sequence[Decisions]) -> Titled:
@@ -105,7 +106,7 @@ def _durations(results: Results) -> Titled:
         [
             one.trial_list,
             "whole" if one.seconds is None else f"{one.seconds:g} s",
-            f"{per_cent(one.eer)} [{per_cent(one.eer_low)}, {per_cent(one.eer_high)}]",
+            _rate(one.eer, one.eer_low, one.eer_high),
             per_cent(one.miss),
             per_cent(one.false_alarm),
             "-" if one.seconds is None else f"{one.num_short:,} of {one.num_utts:,}",
@@ -119,6 +120,35 @@ def _durations(results: Results) -> Titled:
         2,
         ["Miss and false alarm are at the threshold for equal error rates, which was chosen on whole utterances."],
     )
+
+
+def _retrieval(results: Results) -> Titled:
+    rows = [
+        [
+            one.trial_list,
+            f"{one.num_speakers:,} by {one.num_models:,} models",
+            f"{one.num_enrolled:,} of {one.num_searches:,}",
+            _rate(one.p_at_1, one.p_at_1_low, one.p_at_1_high),
+            _rate(one.p_at_10, one.p_at_10_low, one.p_at_10_high),
+            _rate(one.fnir, one.fnir_low, one.fnir_high),
+        ]
+        for one in results.retrieval
+    ]
+    return Titled(
+        "Retrieval",
+        "Every test utterance searched for among all enrolled speakers of its list, by the cosine.",
+        (["list", "enrolled", "tests of them", "P@1 % [95 %]", "P@10 % [95 %]", "FNIR % at FPIR 1 % [95 %]"], rows),
+        1,
+        [
+            "P@1, P@10: tests of enrolled speakers whose speaker comes first, or is among the first ten.",
+            "FNIR: those whose speaker does not come first with a score that 1 % of strangers reach; the strangers are "
+            "the tests, searched for among all other speakers. Not given for fewer than 100 tests.",
+        ],
+    )
+
+
+def _rate(rate: float | None, low: float | None, high: float | None) -> str:
+    return "-" if rate is None else f"{per_cent(rate)} [{per_cent(low)}, {per_cent(high)}]"
 
 
 def _both(rates: ListRates | None) -> str:

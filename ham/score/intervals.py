@@ -33,6 +33,9 @@ CONFIDENCE = 0.95
 MOST_SHIFT = 0.5
 """Most that s^2 counts in the correction for skewness, which is the first term of a series and wrong where large."""
 
+MOST_KURTOSIS = 7.0
+"""Most that the kurtosis counts in the degrees of freedom, see :func:`speaker_freedom`."""
+
 Speakers = Sequence[Hashable] | NDArray[np.generic]
 Row = NDArray[np.float64]
 
@@ -174,10 +177,11 @@ def speaker_variance(speakers: Row, pairs: Row) -> float:
 def speaker_freedom(speakers: Row) -> float:
     r"""Degrees of freedom of :func:`speaker_variance`, for the interval of a rate.
 
-    .. math:: f = \frac{2 (S - 1)}{\max(\kappa, 3) - 1}, \qquad \operatorname{Var}(s^2) \approx (\kappa - 1) s^4 / S
+    .. math:: f = \frac{2 (S - 1)}{\min(\max(\kappa, 3), 7) - 1}, \quad \mathrm{Var}\,s^2 \approx (\kappa - 1) s^4 / S
 
     with the kurtosis :math:`\kappa` of what the speakers contribute: 3 where they are normal, which gives S - 1, and
     more where a few speakers make most of the errors; the variance is then known less well than their number suggests.
+    The kurtosis of some tens of numbers is itself poorly known: beyond 7, a third of S - 1, it counts no further.
 
     Args:
         speakers: :attr:`Influences.speakers`.
@@ -188,7 +192,7 @@ def speaker_freedom(speakers: Row) -> float:
     squares = np.square(speakers - speakers.mean())
     middle = float(squares.mean())
     kurtosis = float(np.square(squares).mean()) / middle**2 if middle else 3.0
-    return max(1.0, 2 * (len(speakers) - 1) / (max(kurtosis, 3.0) - 1))
+    return max(1.0, 2 * (len(speakers) - 1) / (min(max(kurtosis, 3.0), MOST_KURTOSIS) - 1))
 
 
 def influences(scores: Numbers, labels: Numbers, enrol_speakers: Speakers, test_speakers: Speakers) -> Influences:

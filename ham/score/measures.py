@@ -51,6 +51,24 @@ def cosine_scores(
     return _inner_products(_directions(table, np.union1d(enrol, test)), enrol, test, block)
 
 
+def cosine_matrix(table: EmbeddingTable, enrol: NDArray[np.int64], test: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Cosine of every row of one side with every row of the other, from one matrix product.
+
+    Args:
+        table: the embeddings.
+        enrol: rows, shape ``(M,)``.
+        test: rows, shape ``(N,)``.
+
+    Returns:
+        Scores in -1..1 up to rounding, shape ``(M, N)``.
+
+    Raises:
+        DataError: if an embedding is zero and so has no direction.
+    """
+    unit = _directions(table, np.union1d(enrol, test))
+    return unit[enrol] @ unit[test].T
+
+
 def crop_scores(
     table: EmbeddingTable, crops: EmbeddingTable, enrol: Sequence[str], test: Sequence[str], wanted_by: str
 ) -> NDArray[np.float32]:

@@ -15,6 +15,7 @@ from ham.files import write_text
 from ham.score.decisions import Decisions
 from ham.score.intervals import Speakers, eer_interval
 from ham.score.metrics import Numbers, act_dcf, cllr, eer, min_cllr, min_dcf
+from ham.score.retrieval import ListRetrieval
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ class Results:
         decisions: thresholds and calibrations, by back-end.
         at_thresholds: what these thresholds give on the lists.
         durations: error rates of cut utterances, where they were asked for.
+        retrieval: rates of searches among enrolled speakers, of the lists that enrol models.
         fingerprint: digest of the backbone's weights that all of it belongs to; empty where the file does not say.
     """
 
@@ -130,6 +132,7 @@ class Results:
     decisions: Mapping[str, Decisions] = field(default_factory=dict)
     at_thresholds: tuple[ListRates, ...] = ()
     durations: tuple[DurationRates, ...] = ()
+    retrieval: tuple[ListRetrieval, ...] = ()
     fingerprint: str = ""
 
 
@@ -253,13 +256,16 @@ def read_results(path: Path) -> Results:
         raise DataError(f"{path}: expected results as stage 6 writes them, found something else; {cure}") from error
 
 
-_NOT_ALWAYS: Mapping[str, Any] = {"at_thresholds": (), "durations": (), "decisions": {}, "fingerprint": ""}
+_NOT_ALWAYS: Mapping[str, Any] = {
+    "at_thresholds": (), "durations": (), "retrieval": (), "decisions": {}, "fingerprint": "",
+}  # fmt: skip
 """Keys of the file that it may lack."""
 
-_ENTRIES: Mapping[str, type[ListResult | ListRates | DurationRates]] = {
+_ENTRIES: Mapping[str, type[ListResult | ListRates | DurationRates | ListRetrieval]] = {
     "results": ListResult,
     "at_thresholds": ListRates,
     "durations": DurationRates,
+    "retrieval": ListRetrieval,
 }
 """Keys of the file that hold numbers of lists."""
 

@@ -56,13 +56,14 @@ class Gatherer(Dataset[Batch]):
     _latest: tuple[int, CropBatches] | None = field(default=None, init=False)
 
     def __getitem__(self, place: tuple[int, int]) -> Batch:
-        """Gather one batch and draw for it."""
+        """Draw for one batch, and gather of it what the draws say that this process needs."""
         epoch, number = place
         batches = self._batches(epoch)
-        batch = batches[number]
         if self.draws is None:
-            return batch
-        return self.draws(batch, step_generator(self.seed, (epoch - 1) * len(batches) + number))
+            return batches[number]
+        generator = step_generator(self.seed, (epoch - 1) * len(batches) + number)
+        batch = self.draws(batches.planned(number), generator)
+        return batches.read(number, batch, batch.drawn.present)
 
     def _batches(self, epoch: int) -> CropBatches:
         """Those of an epoch; the latest one's order is kept."""
@@ -122,8 +123,8 @@ class TrainingCrops:
     def batches(self, epoch: int, first: int = 0, enter: Enter = unwatched) -> Iterator[Batch]:
         """The batches of an epoch, on the device.
 
-        Each of several processes gathers whole batches: noise may come from any row, and what is drawn for a row
-        depends on how many there are. So they need not meet before the gradients.
+        Each of several processes draws for whole batches, since what is drawn for a row depends on how many there are,
+        and gathers its own rows and those that are heard behind them. So they need not meet before the gradients.
 
         Args:
             epoch: number of the epoch, from 1.

@@ -165,18 +165,6 @@ def sum_of_all(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values
 
 
-def own_rows(whole: Tensor, views: int = 1) -> Tensor:
-    """This process's rows of a whole batch, or of several whole batches behind one another.
-
-    Args:
-        whole: shape ``(views * B, ...)``.
-        views: number of batches.
-    """
-    if world_size() == 1:
-        return whole
-    return whole.view(views, world_size(), -1, *whole.shape[1:])[:, rank()].flatten(0, 1)
-
-
 def replicated(module: nn.Module) -> nn.Module:
     """The module to call so that its gradients are means over the processes; itself where it has none."""
     if not any(p.requires_grad for p in module.parameters()):

@@ -23,6 +23,7 @@ from ham.model.encoder import Network
 from ham.provenance import hardware, versions
 from ham.train import distributed
 from ham.train.augmentation import build_augmentation
+from ham.train.class_means import start_at_class_means
 from ham.train.crops import TrainingCrops
 from ham.train.initial import Initial, classes, seen_in_validation, start_from
 from ham.train.loop import Loop
@@ -174,8 +175,11 @@ def build_loop(
     """
     speed, num_classes = build_speed(config, len(prepared.data.speakers))
     step = build_step(config, num_classes, speed, device, prepared.materials)
+    crops = _build_crops(prepared, config, step, seed, device)
     if initial is not None:
         _start(initial, prepared, config, step)
+        if config.train.init_centres == "class_means":
+            start_at_class_means(step, crops)
     frozen = freeze(step.backbone, config.train.freeze)  # before the processes agree on what is trained
     step.distribute(sync_batchnorm=config.train.sync_batchnorm, shard_loss=config.train.shard_loss)
     optimiser = _optimiser(config, step)
@@ -185,7 +189,6 @@ def build_loop(
             "train.ema: an average is not kept of centres that are split (train.shard_loss); use one of them"
         )
     ema = WeightAverage(step.backbone, step.loss, optimiser, config.train.ema) if config.train.ema else None
-    crops = _build_crops(prepared, config, step, seed, device)
     _announce(prepared, config, step, num_classes, device)
     return Loop(
         step=step,

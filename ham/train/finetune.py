@@ -26,7 +26,8 @@ def large_margin(config: Config, place: str) -> Config:
     """The configuration of a fine-tuning.
 
     What is not named above stays as it is, and so do augmentation, optimiser and validation speakers. The head has the
-    classes of the speakers at their own speed; ``--init_from`` picks their centres.
+    classes of the speakers at their own speed; ``--init_from`` picks their centres. What the training before did to
+    weights that it started from itself is not done again.
 
     Args:
         config: of the training before, every option spelt out.
@@ -51,5 +52,7 @@ def large_margin(config: Config, place: str) -> Config:
         schedule=Block("exponential", {"warmup_epochs": 1.0, "final_lr": FINAL_LR * share}),
         margin=Block("constant"),
         curvature=Block("constant"),
-        train=replace(config.train, epochs=EPOCHS, average_last=1),
+        train=replace(
+            config.train, epochs=EPOCHS, average_last=1, freeze_epochs=0, init_centres="loaded", interpolate=0.0
+        ),
     )

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ham.config import Config, from_dict
+from ham.config import Config, TrainConfig, from_dict
 from ham.errors import CheckpointError, ConfigError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
@@ -43,6 +43,28 @@ class Initial:
     backbone: Weights
     loss: Weights
     digest: str
+
+
+def asked_for(path: Path | None, training: TrainConfig) -> Initial | None:
+    """Read what ``--init_from`` names.
+
+    Args:
+        path: as of :func:`read_initial`; None where the option is empty.
+        training: whose keys may need it.
+
+    Returns:
+        The trained model, or None.
+
+    Raises:
+        ConfigError: if it is empty and a key of the training has no meaning without; else as :func:`read_initial`.
+        CheckpointError: as :func:`read_initial`.
+    """
+    if path is not None:
+        return read_initial(path)
+    needing = {"init_centres: class_means": training.init_centres != "loaded", "interpolate": training.interpolate > 0}
+    for key in (key for key, needs in needing.items() if needs):
+        raise ConfigError(f"train.{key}: expected a trained model that the training starts from, found no --init_from")
+    return None
 
 
 def read_initial(path: Path) -> Initial:

@@ -133,7 +133,8 @@ class Loop:
 
     def _epoch(self, epoch: int, monitor: Monitor) -> None:
         """Train one epoch, validate, log, save."""
-        self.step.backbone.train()
+        self.step.rests = epoch <= self.training.freeze_epochs
+        self.step.backbone.train(not self.step.rests)
         for module in self.frozen:
             module.eval()
         tally, self._tally_before = Tally(self.device, self._tally_before), {}
@@ -196,7 +197,7 @@ class Loop:
             logger.warning("%s; skipped, %s", said, self.skipping)
             self.done += 1
             return
-        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.labels) * views)
+        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.entries) * views)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
         self.step.enter("optimiser")

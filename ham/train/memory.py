@@ -64,7 +64,7 @@ def check_shared_memory(crops: TrainingCrops, place: Path = Path("/dev/shm")) ->
     """Refuse workers whose batches do not fit into the shared memory, in which they hand them over.
 
     A worker that finds no room there waits for ever, or is killed. The first batch tells how large they are, noises and
-    rooms included.
+    rooms included; of several processes, whose shares differ, the largest counts.
 
     Args:
         crops: batches, and the number of workers.
@@ -78,7 +78,8 @@ def check_shared_memory(crops: TrainingCrops, place: Path = Path("/dev/shm")) ->
     if not workers or not place.is_dir():
         return
     processes = distributed.local_world_size()
-    needed = processes * (READY * workers + 1) * pack(crops.gatherer[1, 0]).buffer.nbytes
+    largest = distributed.largest_of_all(pack(crops.gatherer[1, 0]).buffer.nbytes)
+    needed = processes * (READY * workers + 1) * largest
     free = shutil.disk_usage(place).free
     if needed > free:
         shared = f"{processes} processes with {workers} workers each" if processes > 1 else f"{workers} workers"

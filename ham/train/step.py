@@ -18,7 +18,7 @@ from ham.backbones.base import Backbone
 from ham.data.batches import Batch
 from ham.data.store import INT16_SCALE
 from ham.errors import ConfigError
-from ham.frontends import Spans, SpecAugment
+from ham.frontends import SpecAugment
 from ham.losses.base import LossOutput, SpeakerLoss
 from ham.model.encoder import Network
 from ham.train import distributed
@@ -60,6 +60,7 @@ class TrainingStep:
 
     Attributes:
         enter: called at the beginning of each part of a step; see :mod:`ham.train.parts`.
+        rests: the backbone embeds without gradients (``train.freeze_epochs``).
         scaler: keeps gradients in float16 from vanishing; it does nothing in another precision.
     """
 
@@ -92,6 +93,7 @@ class TrainingStep:
         self.classify: nn.Module = loss
         self.split: Mapping[nn.Parameter, Any] = {}
         self.scaler = GradScaler(self.device.type, enabled=precision is torch.float16)
+        self.rests = False
         self.enter: Enter = unwatched
         self._latest: list[tuple[Tensor, Tensor]] = []
 
@@ -116,7 +118,8 @@ class TrainingStep:
         passes = (2,) if self.joint_pass and self.views == 2 else (1,) * self.views
         frontend = self.network.frontend
         shape = (frontend.num_frames(self.crop_samples), frontend.num_mel_bins)
-        return Draws(self.speed, self.augmenter, self.mask, passes, self.crop_samples, shape)
+        processes = distributed.rank(), distributed.world_size()
+        return Draws(self.speed, self.augmenter, self.mask, passes, self.crop_samples, shape, *processes)
 
     def __call__(self, batch: Batch) -> LossOutput:
         """Compute loss and accuracy.
@@ -132,7 +135,7 @@ class TrainingStep:
     def backward(self, batch: Batch) -> LossOutput:
         """Add a batch's gradients to the parameters', in ``accumulate`` parts one after the other.
 
-        The whole batch is augmented together, then network and loss meet a part at a time. The gradients are the whole
+        The crops are augmented together, then network and loss meet a part at a time. The gradients are the whole
         batch's, but for batch normalisation, whose statistics are those of a part.
 
         Args:
@@ -191,13 +194,15 @@ class TrainingStep:
     def _pass(self, inputs: Inputs) -> LossOutput:
         """One forward pass; its embeddings are kept for the diagnostics."""
         self.enter("backbone")
-        with torch.autocast(inputs.features.device.type, self.precision, enabled=self.precision is not None):
+        learns = torch.set_grad_enabled(torch.is_grad_enabled() and not self.rests)
+        with learns, torch.autocast(inputs.features.device.type, self.precision, enabled=self.precision is not None):
             embeddings = self.embed(inputs.features)
         self.enter("loss")
         out: LossOutput = self.classify(embeddings.float(), inputs.labels)
         if self.enter is not unwatched:  # the way back passes both borders again
             out.loss.register_hook(lambda _: self.enter("loss"))  # type: ignore[no-untyped-call]
-            embeddings.register_hook(lambda _: self.enter("backbone"))
+            if embeddings.requires_grad:
+                embeddings.register_hook(lambda _: self.enter("backbone"))
         self._latest.append((embeddings.detach().float(), inputs.labels))
         return out
 
@@ -208,30 +213,22 @@ class TrainingStep:
         waveforms = self._waveforms(batch, drawn) if rows.ndim == 2 else [rows]
         self.enter("features")
         passes = []
-        for whole, masks in zip(waveforms, drawn.masks, strict=True):
-            views = len(whole) // len(rows)
-            one = distributed.own_rows(whole, views)
+        for one, masks in zip(waveforms, drawn.masks, strict=True):
             features = self.network.frontend(one) if one.ndim == 2 else one - one.mean(1, keepdim=True)
-            labels = distributed.own_rows(batch.labels).repeat(views)
-            passes.append(Inputs(self.mask.apply(features, _own(masks, views)), labels))
+            labels = batch.labels.repeat(len(one) // len(batch.labels))
+            passes.append(Inputs(self.mask.apply(features, masks), labels))
         return passes
 
     def _waveforms(self, batch: Batch, drawn: Drawn) -> list[Tensor]:
-        """The waveforms of each forward pass."""
+        """The waveforms of each forward pass, made of all rows that are there."""
         self.enter("augment")
         waveforms = batch.rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
         if self.speed is not None and drawn.speeds is not None:
             waveforms = self.speed.apply(waveforms, drawn.speeds, self.crop_samples)
+        clean = waveforms[drawn.own]
         if self.augmenter is None:
-            return [waveforms]
-        augmented = self.augmenter.apply(waveforms, drawn.changes)
+            return [clean]
+        augmented = self.augmenter.apply(waveforms, drawn.changes)[drawn.own]
         if not self.keep_clean:
             return [augmented]
-        return [torch.cat([waveforms, augmented])] if self.joint_pass else [waveforms, augmented]
-
-
-def _own(masks: Spans, views: int) -> Spans:
-    """This process's masks of those of the whole batch."""
-    if distributed.world_size() == 1:
-        return masks
-    return Spans(*(distributed.own_rows(span.transpose(0, 1), views).transpose(0, 1) for span in masks))
+        return [torch.cat([clean, augmented])] if self.joint_pass else [clean, augmented]

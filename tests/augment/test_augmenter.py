@@ -52,7 +52,7 @@ class Adds(Effect):
         self.value = value
         self.rows: list[int] = []
 
-    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator) -> None:
+    def draw(self, labels: Tensor, rows: Tensor, num_samples: int, generator: torch.Generator, own: slice) -> None:
         self.rows += rows.tolist()
 
     def apply(self, waveforms: Tensor, rows: Tensor, drawn: None) -> Tensor:

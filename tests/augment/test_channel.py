@@ -17,7 +17,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 
 def responses_db(channel: Channel, num: int, frequencies: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    drawn = channel.draw(torch.zeros(num), torch.arange(num), 1, generator)
+    drawn = channel.draw(torch.zeros(num), torch.arange(num), 1, generator, slice(None))
     return channel.responses_db(drawn, frequencies)
 
 

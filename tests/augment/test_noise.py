@@ -121,7 +121,7 @@ class Impulses:
     def pick(self, num: int, num_files: int, generator: torch.Generator) -> torch.Tensor:
         return torch.zeros(num, num_files, dtype=torch.int64)
 
-    def draw(self, picks: torch.Tensor, num_samples: int, generator: torch.Generator) -> torch.Tensor:
+    def draw(self, picks: torch.Tensor, num_samples: int, generator: torch.Generator, own: slice) -> torch.Tensor:
         return torch.randint(num_samples, (len(picks),), generator=generator)
 
     def make(self, drawn: torch.Tensor, num_samples: int) -> torch.Tensor:

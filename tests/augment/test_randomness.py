@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from ham.augment.randomness import check_range, distinct, integers, normal, uniform, weighted
+from ham.augment.randomness import check_range, distinct, integers, normal, uniform, weighted, within
 from ham.errors import ConfigError
 
 
@@ -88,3 +88,10 @@ def test_choices_are_drawn_in_proportion_to_their_weights() -> None:
     last = weighted(20000, [1, 4, 3], seeded())
     assert torch.allclose(torch.bincount(last) / 20000, torch.tensor([1, 4, 3]) / 8, atol=0.02)
     assert torch.equal(drawn, weighted(20000, [0, 30, 10, 0, 40, 0], seeded()))
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 9), (3, 6), (0, 1), (8, 9), (2, 2)])
+def test_a_part_of_a_batch_is_a_part_of_its_ascending_numbers(first: int, end: int) -> None:
+    numbers = torch.tensor([0, 2, 3, 5, 8])
+    assert numbers[within(numbers, slice(first, end), 9)].tolist() == [n for n in numbers.tolist() if first <= n < end]
+    assert numbers[within(numbers, slice(None), 9)].equal(numbers)

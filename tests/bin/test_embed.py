@@ -11,8 +11,8 @@ import kaldiio
 import numpy as np
 import pytest
 
-from ham.__main__ import main
 from ham.bin.embed import find_files
+from ham.bin.front import main
 from ham.embeddings.table import read_embeddings
 from ham.errors import DataError
 from tests.speaking import write_system, write_voice

@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 import ham
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.enrolment.database import SpeakerDatabase, unit
 from tests.speaking import voice, write_voice
 from tests.tiny_system import RATE, write_model

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.model.export import open_onnx
 from tests.frontends.signals import waveforms
 from tests.tiny_system import DIM, write_model

@@ -261,3 +261,29 @@ def test_speakers_that_are_not_the_same_start_afresh(lab: Lab, caplog: pytest.Lo
     assert (
         "centres: 5 loaded, by speaker and speed; 1 are new, 1 of those that were there are not needed" in caplog.text
     )
+
+
+def test_a_model_is_adapted_by_one_command(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    lab.train(changes=("train.average_last=2",))
+    lab.extract()
+    start = checkpoint.load(lab.exp_dir / "average.pt")
+    base, lab.exp_dir = lab.exp_dir, lab.exp_dir.with_name("adapted")
+    changes = ("train.freeze_epochs=1", "train.init_centres=class_means", "train.interpolate=0.25", "train.keep=all")
+    lab.train("--init_from", str(base), changes=(*changes, "loss.name=ham_softmax", "train.average_last=1"))
+    assert "centres: at the means of 16 crops of 4 classes" in caplog.text
+    assert same(state(lab, 1)["backbone"], start["backbone"])
+    assert not torch.equal(state(lab, 2)["backbone"]["embed.weight"], start["backbone"]["embed.weight"])
+    assert state(lab, 1)["loss"]["weight"].norm(dim=1).min() > 0.1  # they start with 0.003 otherwise
+    lab.extract()
+    average = checkpoint.load(lab.exp_dir / "average.pt")
+    expected = 0.25 * start["backbone"]["embed.weight"] + 0.75 * state(lab, 2)["backbone"]["embed.weight"]
+    torch.testing.assert_close(average["backbone"]["embed.weight"], expected)
+    assert torch.equal(average["loss"]["weight"], state(lab, 2)["loss"]["weight"])
+
+
+@pytest.mark.parametrize("change", ["train.init_centres=class_means", "train.interpolate=0.5"])
+def test_what_needs_trained_weights_is_refused_without(lab: Lab, change: str) -> None:
+    key = change.partition("=")[0]
+    with pytest.raises(ConfigError, match=f"{key}.*: expected a trained model .* found no --init_from"):
+        lab.train(changes=(change,))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.score.decisions import Decisions, OperatingPoint
 from tests.speaking import write_decisions, write_voice
 from tests.tiny_system import RATE, write_model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.model.directory import pack
 from ham.model.encoder import SpeakerEncoder
 from ham.score.decisions import Decisions, OperatingPoint

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.model.directory import FILES, load_directory
 from tests.tiny_system import write_model
 

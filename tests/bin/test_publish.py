@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.model.directory import pack
 from tests.hub_server import HubServer
 from tests.tiny_system import write_model

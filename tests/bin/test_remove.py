@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.enrolment.database import ModelKey, Recording, SpeakerDatabase
 
 

@@ -220,8 +220,12 @@ def test_models_are_scored_by_the_mean_of_their_recordings(root: Path) -> None:
                 mean = torch.from_numpy((rows[a, 0] + rows[a, 1]) / 2)[None]
                 expected = -float(loss.eval().distance(mean, torch.from_numpy(rows[b, 2])[None]))
             assert value == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    entry = json.loads((exp_dir / "results.json").read_text())["results"][0]
+    content = json.loads((exp_dir / "results.json").read_text())
+    entry, (searched,) = content["results"][0], content["retrieval"]
     assert (entry["num_target"], entry["num_nontarget"]) == (NUM_SPEAKERS, NUM_SPEAKERS * (NUM_SPEAKERS - 1))
+    scores = read_scores(exp_dir / "scores/real/dev.cosine").values.reshape(NUM_SPEAKERS, NUM_SPEAKERS)
+    assert (searched["list"], searched["num_searches"]) == ("real/dev", NUM_SPEAKERS)
+    assert searched["p_at_1"] == np.mean(scores.argmax(axis=0) == np.arange(NUM_SPEAKERS))
 
 
 def test_crops_are_left_out_where_there_are_models(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

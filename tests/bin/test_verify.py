@@ -17,8 +17,8 @@ import pytest
 import soundfile
 
 import ham
-from ham.__main__ import main
 from ham.audio import decoding
+from ham.bin.front import main
 from tests.miniature import write_m4a
 from tests.speaking import thresholds, voice, write_decisions, write_voice
 from tests.tiny_system import write_model
@@ -206,7 +206,7 @@ def test_a_wrong_request_costs_one_line(argv: list[str], words: str, ask: Ask, e
 
 def test_from_any_folder_without_what_it_does_not_need(exp: Path, tmp_path: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from ham.__main__ import main; import ham.bin.verify;"
+        f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from ham.bin.front import main; import ham.bin.verify;"
         f"status = main(['verify', '--model', {str(exp)!r}, *2 * [{str(exp / 'a.wav')!r}]]);"
         f"print(status, sorted({NEEDLESS} & sys.modules.keys()))"
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ham.data import store as store_module
 from ham.data.batches import CropBatches, training_set
@@ -57,6 +58,19 @@ def test_a_batch_holds_the_planned_crops(store: ArrayStore) -> None:
             assert label == data.labels[entry]
     with pytest.raises(IndexError):
         batches[2]
+
+
+def test_a_planned_batch_reads_the_crops_that_are_wanted(store: ArrayStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = CropBatches(store, training_set(store, UTT2SPK), plan_epoch(9, seed=3, epoch=1), 4, 30)
+    whole, planned, read = batches[1], batches.planned(1), []
+    assert planned.rows.shape == (0, 30)
+    assert planned.labels.equal(whole.labels)
+    one = ArrayStore.read
+    monkeypatch.setattr(ArrayStore, "read", lambda *given: read.append(given[1]) or one(*given))
+    some = batches.read(1, planned, torch.tensor([1, 3]))
+    assert read == [batches.data.indices[entry] for entry in whole.entries[[1, 3]]]
+    assert some.rows.equal(whole.rows[[1, 3]])
+    assert (some.entries == whole.entries).all()
 
 
 def test_crops_reach_both_ends_and_never_cross_them(store: ArrayStore) -> None:
@@ -113,6 +127,10 @@ def test_an_unreadable_crop_is_replaced_by_the_speakers_next_one(
     assert batch.labels.tolist() == [data.labels[entry] for entry in plan.entries]
     assert batch.lengths.tolist() == [30] * 9
     assert sorted(line.split(":")[0][-15:] for line in batch.bad) == ["shard-00001.npy", "shard-00005.npy"]
+    batches = CropBatches(store, data, plan, 9, 30, replace_bad=True)
+    share = batches.read(0, batches.planned(0), torch.tensor([4, 5]))  # of one of several processes: all know of all
+    assert (share.bad, share.entries.tolist()) == (batch.bad, batch.entries.tolist())
+    assert share.rows.equal(batch.rows[4:6])
 
 
 def test_without_a_readable_one_of_the_speaker_another_speaker_is_drawn(

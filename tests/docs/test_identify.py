@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ham.__main__ import main
+from ham.bin.front import main
 from tests.speaking import thresholds, write_decisions, write_voice
 from tests.tiny_system import write_model
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import ham
-from ham.__main__ import COMMANDS, main
 from ham.audio import quality
+from ham.bin.front import COMMANDS, main
 from ham.model import several
 from tests.speaking import thresholds, write_decisions, write_voice
 from tests.tiny_system import write_model

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -152,4 +154,16 @@ def test_where_no_threshold_holds_for_the_list_the_highest_says_what_it_does() -
     assert found is not None
     assert found.origin == "far_0_1"
     assert search.list_false_alarm(found.rate, 5000) == pytest.approx(1 - (1 - 0.001) ** 5000)
-    assert list_threshold(decisions(eer=0.1, far_1=None, far_0_1=None, far_0_01=None), 1) is None
+    assert list_threshold(decisions(eer=None, far_1=None, far_0_1=None, far_0_01=None), 1) is None
+
+
+def test_without_a_threshold_for_a_rate_the_other_points_stand_in() -> None:
+    others = tuple(
+        OperatingPoint(name, value, None, None, 0.1, rate)
+        for name, value, rate in (("eer", 0.5, 0.005), ("min_dcf_p01", 0.7, 1e-4), ("min_dcf_p05", 0.6, 1e-3))
+    )
+    points = replace(decisions(far_1=None), points=(*others, *decisions(far_1=None).points))
+    found = [list_threshold(points, num) for num in (1, 10, 50, 5000)]
+    assert [one and (one.origin, one.rate) for one in found] == [
+        ("eer", 0.005), ("min_dcf_p05", 1e-3), ("min_dcf_p01", 1e-4), ("min_dcf_p01", 1e-4),
+    ]  # fmt: skip

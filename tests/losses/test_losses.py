@@ -496,3 +496,91 @@ def test_the_gpu_gives_the_same_numbers(name: str) -> None:
     assert device(x.cuda(), (y + C).cuda()).loss.isnan()
     with pytest.raises(HamError, match="labels: expected 0"):
         device(x.cuda(), y + C)
+
+
+SPACES: list[dict[str, Any]] = [
+    {"geometry": "published"},
+    {"geometry": "published", "fix_radius": 0.9},
+    *({"geometry": geometry, "curvature": 2.0} for geometry in ("poincare", "lorentz")),
+    *({"geometry": geometry, "curvature": 0.5, "centres": "tangent"} for geometry in ("poincare", "lorentz")),
+    {"geometry": "poincare", "curvature": 1.0, "clip_radius": 1.8, "learn_curvature": True},
+    {"geometry": "lorentz", "curvature": 1.0, "fix_radius": 0.7},
+]
+STARTS = [(name, space) for name in NAMES for space in (SPACES if "geometry" in LOSSES[name].options() else [{}])]
+
+
+def voices(seed: int = 3) -> tuple[Tensor, Tensor]:
+    """Embeddings of speakers that are well apart, of various lengths, and labels."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, C, (20 * C,), generator=generator)
+    centres = torch.randn((C, D), generator=generator)
+    x = torch.nn.functional.normalize(centres)[labels] + 0.1 * torch.randn((len(labels), D), generator=generator)
+    return x * (2 + torch.rand((len(labels), 1), generator=generator)), labels
+
+
+@pytest.mark.parametrize(("name", "space"), STARTS)
+def test_centres_at_class_means_tell_the_speakers_apart(name: str, space: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    loss, (x, labels) = build(name, D, C, **space), voices()
+    before = (loss.logits(x).argmax(1) == labels).float().mean()
+    loss.start_at_means(x, labels)
+    after = (loss.logits(x).argmax(1) == labels).float().mean()
+    assert before < 0.5
+    assert after > 0.9
+
+
+@pytest.mark.parametrize("space", [space for space in SPACES if "fix_radius" not in space])
+@pytest.mark.parametrize("name", ["h_softmax", "ham_softmax", "eh_am_softmax"])
+def test_hyperbolic_centres_lie_where_the_mean_embedding_does(name: str, space: dict[str, Any]) -> None:
+    loss, (x, labels) = build(name, D, C, **space).double(), voices()
+    means = torch.stack([x[labels == speaker].double().mean(0) for speaker in range(C)])
+    loss.start_at_means(x, labels)
+    parameters = {key: value.detach() for key, value in loss.named_parameters()}
+    curvature = loss.space.curvature
+    if space["geometry"] == "published":
+        away = oracle.distances(means, loss.weight.detach(), curvature)
+    else:
+        options = {"clip_radius": loss.space.clip_radius, **{k: space[k] for k in space if k == "centres"}}
+        away = oracle.curved_distances(means, parameters, curvature, space["geometry"], **options)
+    away = away.nan_to_num()  # acosh of a number that rounds to less than 1
+    assert away.diagonal().max() < 1e-6
+    assert (away + torch.eye(C) * 9).min() > 0.1
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in DISTANCE_NAMES] + ["eh_am_softmax"])
+def test_euclidean_centres_point_to_the_mean_direction_as_long_as_before(name: str) -> None:
+    torch.manual_seed(0)
+    loss, (x, labels) = build(name, D, C).double(), voices()
+    part = loss.euclidean if name == "eh_am_softmax" else loss
+    length = part.weight.detach().norm(dim=-1).mean()
+    loss.start_at_means(x, labels)
+    slack = 0.3 if "subcenter" in name else 1e-9  # sub-centres lie about the mean
+    for speaker in range(C):
+        mean = torch.stack([row / row.norm() for row in x[labels == speaker].double()]).mean(0)
+        for centre in part.weight[speaker].detach().reshape(-1, D):
+            torch.testing.assert_close(centre.norm(), length)
+            assert 1 - (centre @ mean) / (centre.norm() * mean.norm()) < slack
+    if hasattr(part, "bias") and part.bias.ndim:
+        assert not part.bias.any()
+
+
+def test_sub_centres_start_apart_by_the_seed() -> None:
+    (x, labels), found = voices(), []
+    for seed in (1, 1, 2):
+        torch.manual_seed(0)
+        loss = build("subcenter_aam_softmax", D, C)
+        loss.start_at_means(x, labels, seed=seed)
+        found.append(loss.weight.detach())
+    assert torch.equal(found[0], found[1])
+    assert not torch.equal(found[0], found[2])
+    assert (found[0][:, 0] != found[0][:, 1]).any(dim=1).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_speaker_without_embeddings_keeps_the_centre(name: str) -> None:
+    loss, (x, labels) = build(name, D, C), voices()
+    before = [t.clone() for t in of_speakers(loss)]
+    loss.start_at_means(x[labels != 4], labels[labels != 4])
+    for one, other in zip(before, of_speakers(loss), strict=True):
+        assert torch.equal(one[4], other[4])
+        assert not torch.equal(one[3], other[3])

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ham.config import TrainConfig
 from ham.errors import CheckpointError
 from ham.model import checkpoint
-from ham.model.average import KEPT, average_checkpoints
+from ham.model.average import KEPT, START, average_checkpoints, interpolated, keep_start, stopped_early
 
 
 def write(folder: Path, epochs: range, total: int, average_last: int) -> None:
@@ -101,3 +102,41 @@ def test_a_missing_epoch_is_named(tmp_path: Path) -> None:
     write(tmp_path, range(7, 8), total=7, average_last=2)
     with pytest.raises(CheckpointError, match="epoch_0006"):
         average_checkpoints(tmp_path)
+
+
+def test_weights_between_the_start_and_the_end() -> None:
+    start = {"w": torch.tensor([1.0, -3.0]), "steps": torch.tensor(4)}
+    end = {"w": torch.tensor([2.0, 1.0]), "steps": torch.tensor(9)}
+    for share in (0.0, 0.25, 1.0):
+        found = interpolated(start, end, share)
+        assert found["w"].tolist() == [share * a + (1 - share) * b for a, b in ((1.0, 2.0), (-3.0, 1.0))]
+        assert found["steps"] == 9
+
+
+def test_the_average_moves_towards_the_start_where_that_is_asked(tmp_path: Path) -> None:
+    write(tmp_path, range(1, 4), total=3, average_last=2)
+    rate(tmp_path, {3: 0.1}, interpolate=0.2)
+    with pytest.raises(
+        CheckpointError, match=r"start\.pt: no such .*put back a copy of it, or delete the folder and tr"
+    ):
+        average_checkpoints(tmp_path)
+    checkpoint.save(tmp_path / START, {})
+    with pytest.raises(CheckpointError, match=r"start\.pt: .*lacks 'backbone'"):
+        average_checkpoints(tmp_path)
+    keep_start(tmp_path, {"w": torch.tensor([0.0, 10.0])}, TrainConfig(interpolate=0.2))
+    average_checkpoints(tmp_path)
+    model = checkpoint.load(tmp_path / "average.pt")
+    assert model["backbone"]["w"].tolist() == [2.0, 4.0]  # 0.8 x 2.5, and 0.2 x 10 more
+    assert model["loss"]["weight"].tolist() == [25.0] * 3
+
+
+def test_nothing_is_kept_where_nothing_is_interpolated(tmp_path: Path) -> None:
+    keep_start(tmp_path, {}, TrainConfig())
+    assert not any(tmp_path.iterdir())
+
+
+def test_epochs_of_a_resting_backbone_do_not_end_a_training() -> None:
+    training = TrainConfig(early_stop=2, freeze_epochs=3)
+    assert not stopped_early(training, dict.fromkeys(range(1, 4), 0.2))
+    assert not stopped_early(training, dict.fromkeys(range(1, 5), 0.2))
+    assert stopped_early(training, dict.fromkeys(range(1, 6), 0.2))

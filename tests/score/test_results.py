@@ -23,10 +23,11 @@ from ham.score.results import (
     read_results,
     write_results,
 )
+from ham.score.retrieval import ListRetrieval
 
 FIELDS = [
     "name", "seed", "commit", "versions", "command", "results", "settings", "notes", "decisions", "at_thresholds",
-    "durations", "fingerprint",
+    "durations", "retrieval", "fingerprint",
 ]  # fmt: skip
 ENTRY = [
     "list", "backend", "num_target", "num_nontarget", "eer", "eer_low", "eer_high", "min_dcf_p01", "min_dcf_p05",
@@ -44,9 +45,10 @@ def results() -> Results:
         DurationRates("mini/all", 1.0, 576, 3, 0.05, 0.04, 0.06),
         DurationRates("x", None, 9, 0, 0.1, 0.0, 0.2),
     )
+    retrieval = (ListRetrieval("x", "cosine", 9, 8, 50, 40, 0.9, 0.8, 0.95),)
     return Results(
         "run", 7, None, {"ham": "0.1.0"}, "./run.sh --corpus 'mini'", (entry,), decisions=decisions,
-        at_thresholds=at_thresholds, durations=durations, fingerprint="c0ffee",
+        at_thresholds=at_thresholds, durations=durations, retrieval=retrieval, fingerprint="c0ffee",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Several processes train as one does: the same crops, the same noise, gradients and weights to rounding.
+"""Several processes train as one does: the same crops, the same noise, samples, gradients and weights to rounding.
 
 torch has no batch normalisation over processes on the CPU, so the network here has none, or takes the statistics that
 it has stored.
@@ -228,12 +228,13 @@ def test_the_first_gradients_are_those_of_one_process(runs: Any, system: str, wo
 
 @pytest.mark.parametrize("world_size", [2, 4])
 @pytest.mark.parametrize("system", ["replaced", "two passes", "one pass"])
-def test_what_the_network_hears_is_bit_for_bit_that_of_one_process(runs: Any, system: str, world_size: int) -> None:
+def test_what_the_network_hears_is_that_of_one_process(runs: Any, system: str, world_size: int) -> None:
+    """But for the last bits: the same arithmetic on fewer rows may be rounded otherwise."""
     parts = [found[system]["heard"] for found in runs[2][world_size]]
     views = 2 if system == "one pass" else 1
     for number, whole in enumerate(runs[2][1][0][system]["heard"]):
         own = torch.cat([one[number].view(views, BATCH // world_size, -1) for one in parts], dim=1)
-        assert own.flatten(0, 1).equal(whole)
+        torch.testing.assert_close(own.flatten(0, 1), whole, rtol=0.0, atol=5e-7)
 
 
 @pytest.mark.parametrize("world_size", [2, 4])
@@ -317,7 +318,5 @@ def test_one_process_is_left_alone() -> None:
     assert step.embed is step.network
     assert step.classify is step.loss
     assert not step.split
-    row = torch.arange(6).view(3, 2)
-    assert distributed.own_rows(row) is row
     assert distributed.from_first(lambda: 0.5) == 0.5
     assert not dist.is_initialized()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from ham.model.encoder import Network
 from ham.train import loop as loop_module
 from ham.train.crops import TrainingCrops
 from ham.train.crossing import pack
-from ham.train.draws import Drawn, step_generator
+from ham.train.draws import Drawn, Draws, step_generator
 from ham.train.loop import Loop
 from ham.train.step import TrainingStep
 from ham.train.tally import Tally
@@ -135,9 +137,10 @@ def test_a_question_is_found() -> None:
 
 def augmented(step: TrainingStep, batch: Batch) -> list[torch.Tensor]:
     """Waveforms at their speeds, augmented, and masked features."""
-    waves = step.speed.apply(batch.rows.float() / 32768, batch.drawn.speeds, step.crop_samples)
-    masked = [step.mask.apply(torch.ones(24, *step.draws.shape, device=waves.device), m) for m in batch.drawn.masks]
-    return [waves, step.augmenter.apply(waves, batch.drawn.changes), *masked]
+    waves, own = step.speed.apply(batch.rows.float() / 32768, batch.drawn.speeds, step.crop_samples), batch.drawn.own
+    ones = torch.ones(len(batch.labels), *step.draws.shape, device=waves.device)
+    masked = [step.mask.apply(ones, masks) for masks in batch.drawn.masks]
+    return [waves[own], step.augmenter.apply(waves, batch.drawn.changes)[own], *masked]
 
 
 def test_a_device_without_values_is_enough_for_the_augmentation(materials: Materials) -> None:
@@ -176,6 +179,55 @@ def test_the_loader_draws_what_the_step_would(
     for epoch in (1, 2):
         for number, (found, read) in enumerate(zip(crops.batches(epoch, 1), plain.batches(epoch, 1), strict=True)):
             assert_same(found, step.draws(read, step_generator(5, 3 * (epoch - 1) + 1 + number)))
+
+
+def of_process(step: TrainingStep, rank: int, world_size: int) -> Draws:
+    return replace(step.draws, rank=rank, world_size=world_size)
+
+
+@pytest.mark.parametrize("world_size", [2, 4, 12])
+def test_the_shares_of_all_processes_are_the_batch(world_size: int, materials: Materials) -> None:
+    """Each has its own rows, and those heard behind them where noise is made of the batch."""
+    step, rows = full_step(materials), torch.randn(24, 4400, generator=torch.Generator().manual_seed(1))
+    batch = Batch(rows.mul(2000).to(torch.int16), torch.arange(24) % 4, np.arange(24))
+    whole, shares = a_batch(step), []
+    for rank in range(world_size):
+        share = of_process(step, rank, world_size)(batch, step_generator(7, 3))
+        present = share.drawn.present.tolist()
+        assert present[share.drawn.own] == list(range(24))[rank * 24 // world_size : (rank + 1) * 24 // world_size]
+        shares.append(replace(share, rows=batch.rows[present]))
+    assert (sum(len(share.rows) for share in shares) > 24) == (materials.noise_store is None)
+    assert torch.cat([share.labels for share in shares]).equal(whole.labels)
+    heard = zip(*(augmented(step, share) for share in shares), strict=True)
+    for together, expected in zip(heard, augmented(step, whole), strict=True):
+        torch.testing.assert_close(torch.cat(together), expected, rtol=0.0, atol=5e-7)
+
+
+@pytest.mark.parametrize("materials", [True], indirect=True)
+def test_a_process_reads_and_carries_what_its_own_rows_need(
+    store: ArrayStore, data: TrainingSet, materials: Materials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: Counter[tuple[str, int, int]] = Counter()
+    read = ArrayStore.read
+
+    def counted(one: ArrayStore, index: int, start: int = 0, num_rows: int | None = None) -> Any:
+        if num_rows != 0:
+            reads[one.path.name, index, start] += 1
+        return read(one, index, start, num_rows)
+
+    monkeypatch.setattr(ArrayStore, "read", counted)
+    step, sizes, counts = full_step(materials), [], []
+    for rank, world_size in ((0, 1), (0, 4), (1, 4), (2, 4), (3, 4)):
+        draws = of_process(step, rank, world_size)
+        crops = TrainingCrops(store, data, DataConfig(batch_size=24), num_rows=4400, seed=5, draws=draws)
+        reads.clear()
+        sizes.append(pack(crops.gatherer[1, 0]).buffer.nbytes)
+        counts.append(Counter(reads))
+    assert {name for name, _, _ in counts[0]} == {"store", "noise", "rooms"}
+    assert sum(counts[1:], Counter()) == counts[0]
+    assert all(sum(n for (name, *_), n in one.items() if name == "store") == 6 for one in counts[1:])
+    assert max(sizes[1:]) < 0.4 * sizes[0]
+    assert sum(sizes[1:]) < 1.05 * sizes[0]
 
 
 @pytest.mark.gpu

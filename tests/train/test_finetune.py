@@ -50,3 +50,10 @@ def test_a_scheduled_curvature_ends_where_it_was() -> None:
     after = resolve(large_margin(before, "exp/x"))
     assert after.curvature.name == "constant"
     assert after.loss.options["curvature"] == before.loss.options["curvature"]
+
+
+def test_what_a_start_from_weights_did_is_not_done_again() -> None:
+    train = {"init_centres": "class_means", "interpolate": 0.5, "freeze_epochs": 2, "freeze": ["first"]}
+    after = large_margin(resolve(from_dict({"train": train})), "exp/x").train
+    assert (after.init_centres, after.interpolate, after.freeze_epochs) == ("loaded", 0.0, 0)
+    assert after.freeze == ("first",)

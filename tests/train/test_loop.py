@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ham.errors import DataError
+from ham.frontends import Spans
 from ham.losses.base import LossOutput
 from ham.model import checkpoint
 from ham.train.loop import DivergedError, Loop
@@ -34,6 +36,18 @@ def test_it_learns_and_tells(make_step: Make, make_loop: Callable[..., Loop]) ->
     assert epochs[-1]["accuracy"] > 0.9
     assert {"lr", "crops_per_s", "data_wait", "seconds"} <= set(epochs[-1])
     assert checkpoint.saved_epochs(loop.folder / "checkpoints") == [11, 12]
+
+
+def test_the_backbone_rests_in_the_first_epochs(make_step: Make, make_loop: Callable[..., Loop]) -> None:
+    loop = make_loop(make_step(), epochs=3)
+    loop.training = replace(loop.training, freeze_epochs=2, keep="all")
+    loop.checkpoints.training = loop.training
+    start = {name: value.clone() for name, value in loop.step.backbone.state_dict().items()}
+    loop.run()
+    states = [checkpoint.load(checkpoint.epoch_path(loop.folder / "checkpoints", epoch)) for epoch in (1, 2, 3)]
+    same = [all(torch.equal(start[name], value) for name, value in one["backbone"].items()) for one in states]
+    assert same == [True, True, False]
+    assert not torch.equal(states[0]["loss"]["weight"], states[1]["loss"]["weight"])
 
 
 def epoch_events(loop: Loop) -> list[dict[str, float]]:
@@ -113,12 +127,12 @@ class Recorder:
         self.crops: list[torch.Tensor] = []
         self.draws: list[torch.Tensor] = []
 
-    def draw(self, batch: int, num_frames: int, num_bands: int, generator: torch.Generator) -> torch.Tensor:
-        return torch.rand(4, generator=generator)
+    def draw(self, batch: int, num_frames: int, num_bands: int, generator: torch.Generator) -> Spans:
+        return Spans(*torch.rand(2, 2, batch, 1, generator=generator))
 
-    def apply(self, features: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    def apply(self, features: torch.Tensor, drawn: Spans) -> torch.Tensor:
         self.crops.append(features.flatten(1).sort(dim=0).values)  # whatever their order in the batch
-        self.draws.append(drawn)
+        self.draws.append(torch.stack(drawn))
         return features
 
 

@@ -113,13 +113,14 @@ def test_too_little_shared_memory_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The noises that go with the crops count, and so do the processes of the machine."""
+    """The noises that go with the crops count, and the machine's processes, as if all had the largest share."""
     monkeypatch.setattr(distributed, "local_world_size", lambda: processes)
+    monkeypatch.setattr(distributed, "largest_of_all", lambda own: own * processes)
     crops = make_loop(make_step(augment=True), num_workers=3).crops
     tensors = [one for one in leaves(crops.gatherer[1, 0]) if isinstance(one, torch.Tensor)]
     assert sum(one.nbytes for one in tensors) > 1.5 * 8 * 4400 * 2
     for padding, refused in ((64, False), (0, True)):
-        free = processes * 7 * sum(one.nbytes + padding for one in tensors) - 1
+        free = processes**2 * 7 * sum(one.nbytes + padding for one in tensors) - 1
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         with pytest.raises(ConfigError, match=f"batches {said}") if refused else nullcontext():
             check_shared_memory(crops, tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -153,6 +153,10 @@ def test_stored_features_lose_their_mean_over_the_crop(
     batch = Batch(rows, torch.arange(8) % 4, np.arange(8))
     expected = step.loss(step.backbone(rows - rows.mean(1, keepdim=True)), batch.labels)
     torch.testing.assert_close(step(drawn(step, batch)), expected)
+    shares = [replace(step.draws, rank=rank, world_size=4)(batch, generator()) for rank in range(4)]
+    outs = [step(replace(share, rows=rows[share.drawn.present])) for share in shares]
+    together = [torch.stack(values).mean() for values in zip(*outs, strict=True)]
+    torch.testing.assert_close(together, list(expected))
 
 
 @pytest.mark.parametrize("joint", [False, True])
@@ -216,3 +220,18 @@ def test_a_compiled_step_is_the_step_and_others_embed_without(
     graphs.clear()
     step.network(torch.zeros(2, 9000))
     assert not graphs
+
+
+def test_a_resting_backbone_gets_no_gradient(
+    store: ArrayStore, data: TrainingSet, make_step: Callable[..., TrainingStep]
+) -> None:
+    step, entered = make_step(), []
+    step.rests, step.enter = True, entered.append  # as a profile watches
+    step.backward(drawn(step, a_batch(store, data)))
+    assert all(p.grad is None for p in step.backbone.parameters())
+    assert step.loss.weight.grad is not None
+    assert entered[-1] == "loss"
+    step.rests = False
+    step.backward(drawn(step, a_batch(store, data)))
+    assert all(p.grad is not None for p in step.backbone.parameters())
+    assert entered[-1] == "backbone"
