@@ -36,6 +36,7 @@ from ham.embeddings.recordings import (
 )
 from ham.embeddings.table import FORMATS, check_format, read_embeddings, read_source, write_embeddings, write_table
 from ham.errors import DataError
+from ham.losses.none import NoLoss
 from ham.model.average import average_checkpoints
 from ham.model.checkpoint import fitting
 from ham.model.directory import unpack
@@ -244,7 +245,8 @@ def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
     except DataError as error:
         logger.warning("no thresholds: %s", error)
         return
-    speakers, whose = choose_speakers(train.utt2spk, encoder.valid_speakers)
+    trained = not isinstance(encoder.loss, NoLoss)
+    speakers, whose = choose_speakers(train.utt2spk, encoder.valid_speakers, trained=trained)
     if len(speakers) < 2:
         logger.warning("no thresholds: %s: expected two speakers of two recordings, found fewer", train.path)
         return

@@ -72,12 +72,13 @@ class HeldAside:
         return found
 
 
-def choose_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tuple[list[str], str]:
+def choose_speakers(utt2spk: Mapping[str, str], aside: Sequence[str], *, trained: bool = True) -> tuple[list[str], str]:
     """Whose utterances thresholds are chosen on: those kept out of the training if they are enough.
 
     Args:
         utt2spk: the speaker of each training utterance.
         aside: training speakers that the network was not trained on (``data.valid_speakers``).
+        trained: whether the network was trained on the others; an imported one was trained on other speech.
 
     Returns:
         Speakers of two or more utterances, at most :data:`MOST_SPEAKERS`, and a sentence that says which. Fewer than
@@ -88,6 +89,8 @@ def choose_speakers(utt2spk: Mapping[str, str], aside: Sequence[str]) -> tuple[l
     if len(kept) >= LEAST_HELD_OUT:
         return kept, f"{len(kept)} speakers kept aside from the training"
     chosen = evenly_spaced(several, MOST_SPEAKERS)
+    if not trained:
+        return chosen, f"{len(chosen)} speakers of the training data, whom the imported network hardly knows"
     return chosen, (
         f"{len(chosen)} training speakers, whom the network tells apart better than others, so that there will be more "
         f"errors of either kind; data.valid_speakers={LEAST_HELD_OUT} or more keeps some aside"

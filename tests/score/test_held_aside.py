@@ -28,6 +28,7 @@ def test_speakers_kept_aside_come_first() -> None:
     chosen = module.choose_speakers(many, [])[0]
     assert (len(chosen), chosen[0], chosen[-1]) == (module.MOST_SPEAKERS, "s000", "s599")
     assert module.choose_speakers({"a-1": "a", "b-1": "b"}, [])[0] == []
+    assert "hardly knows" in module.choose_speakers(UTT2SPK, [], trained=False)[1]
 
 
 def test_pairs_are_all_there_are_or_a_fair_share() -> None:
