@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -16,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
+from benchmarks import newcomer
 
 pytestmark = pytest.mark.recipe
 
@@ -210,6 +213,14 @@ def test_stage_8_trains_embeds_and_scores_a_fine_tuning(tiny: Tiny) -> None:
     assert "margin: 0.5" in system
     assert "crop_frames: 60" in system
     assert "trained already, 1 epoch" in tiny.recipe(*call).stderr
+
+
+def test_every_way_to_use_the_model_errs_as_stage_6_says(tiny: Tiny, tmp_path: Path) -> None:
+    found = newcomer.measure(tiny.exp, tiny.folder / "data/test/mini/all", tmp_path, num_speakers=2, num_files=12)
+    rates = found["eer"].values()
+    assert len(rates) == (4 if importlib.util.find_spec("onnxruntime") else 3)
+    assert max(rates) - min(rates) < newcomer.TOLERANCE
+    assert sum(found["identified"][name] for name in ("right", "wrong")) > 0
 
 
 def test_another_test_list_needs_stage_3_again(tiny: Tiny) -> None:
