@@ -15,7 +15,14 @@ from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import read_audio
 from ham.audio.quality import Quality
 from ham.audio.waveform import Speech
-from ham.enrolment.search import LIST_FALSE_ALARM, Candidate, Search, list_false_alarm, list_threshold
+from ham.enrolment.search import (
+    LIST_FALSE_ALARM,
+    Candidate,
+    Search,
+    false_alarm_rate,
+    list_false_alarm,
+    list_threshold,
+)
 from ham.model.verification import choose_threshold
 from ham.score.decisions import Decisions
 
@@ -131,7 +138,8 @@ def choose_list_threshold(asked: float | str | None, decisions: Decisions | None
     if asked is not None or decisions is None:
         value, origin = choose_threshold(asked, decisions)
         point = next((one for one in decisions.points if one.name == asked), None) if decisions else None
-        return Threshold(value, origin + _over_list(point.false_alarm if point else None, num_enrolled))
+        rate = false_alarm_rate(point, decisions.num_nontarget) if decisions and point else None
+        return Threshold(value, origin + _over_list(rate, num_enrolled))
     chosen = list_threshold(decisions, num_enrolled)
     if chosen is None:
         return Threshold(None, "no threshold of the model was measured; give a number")

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ham.embeddings.table import EmbeddingTable
 from ham.enrolment.database import Gallery, unit
-from ham.score.decisions import Decisions
+from ham.score.decisions import FALSE_ALARMS, Decisions, OperatingPoint
 from ham.score.normalisation import Cohort, cohort_statistics, normalise, usual_top_n
 
 SHORTLIST = 100
@@ -43,8 +43,8 @@ BLOCK_ELEMENTS = 16_000_000
 LIST_FALSE_ALARM = 0.01
 """How often somebody who is not enrolled may be named, over the whole list."""
 
-RATES = {"far_1": 0.01, "far_0_1": 0.001, "far_0_01": 0.0001}
-"""The operating points of a false-alarm rate of one comparison, and that rate."""
+NO_ERROR = 3.0
+"""Errors that may have been expected where none was found (the rule of three: Hanley and Lippman-Hand, JAMA 1983)."""
 
 
 class Candidate(NamedTuple):
@@ -202,11 +202,29 @@ def list_false_alarm(rate: float, num_enrolled: int) -> float:
     return float(-np.expm1(num_enrolled * np.log1p(-rate)))
 
 
+def false_alarm_rate(point: OperatingPoint, num_nontarget: int) -> float | None:
+    """How often one comparison errs at an operating point: the rate that it is for, else the one that was found at it.
+
+    Where no error was found among n trials, 3 / n: a higher rate would have shown one, nineteen times in twenty.
+
+    Args:
+        point: of a model.
+        num_nontarget: the n non-target trials that it was chosen on.
+
+    Returns:
+        A fraction; None where nothing was measured.
+    """
+    if point.threshold is None:
+        return None
+    rate = FALSE_ALARMS.get(point.name, point.false_alarm)
+    return min(1.0, NO_ERROR / num_nontarget) if rate == 0 else rate
+
+
 def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | None:
     """The lowest threshold that holds for the whole list as ``LIST_FALSE_ALARM`` asks, else the highest there is.
 
-    It is one of those for a false-alarm rate; where the trials were too few for any of them, one of the others, with
-    the false-alarm rate that was found at it.
+    It is one of those for a false-alarm rate; where the trials were too few for any of them, one of the others, by
+    :func:`false_alarm_rate`.
 
     Args:
         decisions: of stage 6.
@@ -216,11 +234,11 @@ def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | N
         The threshold, and what it holds; None where none was measured.
     """
     measured = [point for point in decisions.points if point.threshold is not None]
-    points = [point for point in measured if point.name in RATES] or measured
+    points = [point for point in measured if point.name in FALSE_ALARMS] or measured
     found = sorted(
         ListThreshold(point.threshold, point.name, rate)
         for point in points
-        if point.threshold is not None and (rate := RATES.get(point.name, point.false_alarm)) is not None
+        if point.threshold is not None and (rate := false_alarm_rate(point, decisions.num_nontarget)) is not None
     )
     most = LIST_FALSE_ALARM * (1 + 1e-9)
     return next(

@@ -167,3 +167,15 @@ def test_without_a_threshold_for_a_rate_the_other_points_stand_in() -> None:
     assert [one and (one.origin, one.rate) for one in found] == [
         ("eer", 0.005), ("min_dcf_p05", 1e-3), ("min_dcf_p01", 1e-4), ("min_dcf_p01", 1e-4),
     ]  # fmt: skip
+
+
+def test_no_error_among_few_trials_is_no_rate_of_zero() -> None:
+    others = (OperatingPoint("eer", 0.5, None, None, 0.0, 0.0), OperatingPoint("far_1", 0.6, None, None, 0.1, 0.0))
+    assert search.false_alarm_rate(others[0], 600) == 0.005
+    assert 0.04 < (1 - 0.005) ** 600 < 0.05  # so rarely would such a rate show no error
+    assert search.false_alarm_rate(others[0], 2) == 1
+    assert search.false_alarm_rate(others[1], 600) == 0.01
+    assert search.false_alarm_rate(OperatingPoint("eer", None, None, None, None, None), 600) is None
+    points = replace(decisions(), points=others[:1], num_nontarget=600)
+    found = [list_threshold(points, num) for num in (2, 50)]
+    assert [one and one.rate for one in found] == [0.005, 0.005]
