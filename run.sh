@@ -175,7 +175,7 @@ ham() { request run "$@"; }
 ask() { request ask "$@"; }
 
 ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" \
-  "${checked[@]}" "${system[@]}"
+  --durations "$durations" --format "$format" "${checked[@]}" "${system[@]}"
 exp_name=$said
 exp_dir=$exp_root/$exp_name
 
