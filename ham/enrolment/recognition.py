@@ -143,7 +143,8 @@ def choose_list_threshold(asked: float | str | None, decisions: Decisions | None
     chosen = list_threshold(decisions, num_enrolled)
     if chosen is None:
         return Threshold(None, "no threshold of the model was measured; give a number")
-    origin = f"{chosen.origin}, measured on {decisions.whose}{_over_list(chosen.rate, num_enrolled)}"
+    rough = f" ({note})" if (note := decisions.point(chosen.origin).note) else ""
+    origin = f"{chosen.origin}, measured on {decisions.whose}{rough}{_over_list(chosen.rate, num_enrolled)}"
     strict = list_false_alarm(chosen.rate, num_enrolled) <= LIST_FALSE_ALARM * (1 + 1e-9)
     return Threshold(chosen.value, origin + ("" if strict else "; no stricter one was measured"))
 

@@ -87,6 +87,17 @@ def test_what_a_threshold_holds_for_a_list_is_said() -> None:
     assert choose_list_threshold("0.7", decisions(0.4), 50) == Threshold(0.7, "given")
 
 
+def test_a_threshold_that_stands_in_says_on_how_few_errors_it_rests() -> None:
+    point = OperatingPoint("eer", 0.5, 0.4, 0.6, 0.0, 0.0, "a rough guide: 0 misses and 0 false alarms")
+    few = replace(decisions(None), points=(point,), num_nontarget=600)
+    assert choose_list_threshold(None, few, 2) == Threshold(
+        0.5,
+        "eer, measured on 16 speakers (a rough guide: 0 misses and 0 false alarms); compared with 2, "
+        "1 % of strangers are named",
+    )
+    assert choose_list_threshold("eer", few, 2).origin.endswith("; compared with 2, 1 % of strangers are named")
+
+
 def test_a_threshold_that_nobody_has_measured() -> None:
     assert choose_list_threshold(None, None, 5).value is None
     unmeasured = replace(decisions(None), points=tuple(OperatingPoint(f"far_{n}", None, None, None, None, None)
