@@ -182,7 +182,7 @@ if [ -n "$model" ]; then
   [ "$exp_name" != auto ] || exp_name=$(basename "$model")
 fi
 ask check_request --exp_name="$exp_name" --seed "$seed" --device "$device" --backends "$backends" \
-  "${checked[@]}" "${system[@]}"
+  --durations "$durations" --format "$format" "${checked[@]}" "${system[@]}"
 exp_name=$said
 exp_dir=$exp_root/$exp_name
 

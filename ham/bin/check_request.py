@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ham.bin._system_options import add_config, add_processes, read_config
 from ham.cli import Parser, at_least, run
+from ham.embeddings.table import FORMATS, check_format
 from ham.losses import LOSSES
 from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, parse_backends, possible_backends
+from ham.score.durations import parse_durations
 from ham.train.distributed import check_batch
 from ham.train.experiment_name import check_name, default_name
 from ham.train.launch import num_processes
@@ -22,10 +25,14 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--seed", type=at_least(0), default=1, help="the experiment's seed")
     parser.add_argument("--device", default="auto", help="checked here, so that a wrong one is refused at once")
     parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="checked here, likewise")
+    parser.add_argument("--durations", nargs="*", default=[], metavar="SECONDS", help="checked here, likewise")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="checked here: it may need a package")
     add_processes(parser)
     add_config(parser)
     options = parser.parse_args(argv)
     backends = parse_backends(options.backends)
+    parse_durations(options.durations)
+    check_format(Path(f"/embeddings.{options.format}"))  # in whatever folder
     config = read_config(options)
     possible_backends(backends, LOSSES[config.loss.name])
     pick_device(options.device)

@@ -114,11 +114,16 @@ def _command(name: str, arguments: Sequence[str], stdout: int) -> None:
     """The command itself, in the forked process."""
     for number in HANDED_ON.values():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON.values())
     os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)
     os.dup2(stdout, STDOUT)
     logging.getLogger().handlers.clear()  # the command has its own
-    sys.exit(run(importlib.import_module(f"ham.bin.{name}").main, arguments))
+
+    def heard_inside(argv: Sequence[str]) -> int | None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON.values())  # not before: run() ends what is interrupted
+        status: int | None = importlib.import_module(f"ham.bin.{name}").main(argv)
+        return status
+
+    sys.exit(run(heard_inside, arguments))
 
 
 if __name__ == "__main__":

@@ -275,7 +275,6 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
         return
     started = time.perf_counter()
     trials, who = _calibration_trials(train, encoder) if calibrated else (None, "")
-    folder.mkdir(parents=True, exist_ok=True)
     wanted = {*trials.enrol, *trials.test} if trials else set()
     sums = SpeakerSums(cohort, encoder.config.backbone.embedding_dim)
     pieces = RandomChunks(store, round(chunk_s * store.sample_rate), encoder.seed) if chunk_s else store

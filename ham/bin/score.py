@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
         logger.warning("%s: %s", name, "; ".join(found))
     encoder = SpeakerEncoder.load(options.exp_dir, "cpu")
     check_sources(options.exp_dir, options.data_dir, wanted, encoder.digest)
-    check_cuts(options.exp_dir, durations, encoder.digest)
+    check_cuts(options.exp_dir, options.data_dir, durations, encoder.digest)
     backends = _possible(wanted, encoder.loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     crops = any(backend.crops for plan in plans for backend in plan)

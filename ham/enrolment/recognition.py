@@ -15,7 +15,14 @@ from ham.audio import SAMPLE_RATE
 from ham.audio.decoding import read_audio
 from ham.audio.quality import Quality
 from ham.audio.waveform import Speech
-from ham.enrolment.search import LIST_FALSE_ALARM, Candidate, Search, list_false_alarm, list_threshold
+from ham.enrolment.search import (
+    LIST_FALSE_ALARM,
+    Candidate,
+    Search,
+    false_alarm_rate,
+    list_false_alarm,
+    list_threshold,
+)
 from ham.model.verification import choose_threshold
 from ham.score.decisions import Decisions
 
@@ -131,11 +138,12 @@ def choose_list_threshold(asked: float | str | None, decisions: Decisions | None
     if asked is not None or decisions is None:
         value, origin = choose_threshold(asked, decisions)
         point = next((one for one in decisions.points if one.name == asked), None) if decisions else None
-        return Threshold(value, origin + _over_list(point.false_alarm if point else None, num_enrolled))
+        rate = false_alarm_rate(point, decisions.num_speakers) if decisions and point else None
+        return Threshold(value, origin + _over_list(rate, num_enrolled))
     chosen = list_threshold(decisions, num_enrolled)
     if chosen is None:
         return Threshold(None, "no threshold of the model was measured; give a number")
-    origin = f"{chosen.origin}, measured on {decisions.whose}{_over_list(chosen.rate, num_enrolled)}"
+    origin = choose_threshold(chosen.origin, decisions)[1] + _over_list(chosen.rate, num_enrolled)
     strict = list_false_alarm(chosen.rate, num_enrolled) <= LIST_FALSE_ALARM * (1 + 1e-9)
     return Threshold(chosen.value, origin + ("" if strict else "; no stricter one was measured"))
 
@@ -144,7 +152,9 @@ def _over_list(rate: float | None, num_enrolled: int) -> str:
     """What a false-alarm rate of one comparison is for a stranger who is compared with everybody."""
     if rate is None:
         return ""
-    return f"; compared with {num_enrolled}, {100 * list_false_alarm(rate, num_enrolled):.2g} % of strangers are named"
+    return (
+        f"; compared with {num_enrolled}, {100 * list_false_alarm(rate, num_enrolled):.2g} % of strangers may be named"
+    )
 
 
 def identify(

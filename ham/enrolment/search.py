@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ham.embeddings.table import EmbeddingTable
 from ham.enrolment.database import Gallery, unit
-from ham.score.decisions import Decisions
+from ham.score.decisions import FALSE_ALARMS, Decisions, OperatingPoint
 from ham.score.normalisation import Cohort, cohort_statistics, normalise, usual_top_n
 
 SHORTLIST = 100
@@ -43,8 +43,8 @@ BLOCK_ELEMENTS = 16_000_000
 LIST_FALSE_ALARM = 0.01
 """How often somebody who is not enrolled may be named, over the whole list."""
 
-RATES = {"far_1": 0.01, "far_0_1": 0.001, "far_0_01": 0.0001}
-"""The operating points of a false-alarm rate of one comparison, and that rate."""
+NO_ERROR = 3.0
+"""Errors that may have been expected where none was found (the rule of three: Hanley and Lippman-Hand, JAMA 1983)."""
 
 
 class Candidate(NamedTuple):
@@ -199,14 +199,35 @@ def highest(scores: NDArray[np.float32], num: int) -> NDArray[np.int64]:
 
 def list_false_alarm(rate: float, num_enrolled: int) -> float:
     """How often somebody who is not enrolled is named, ``1 - (1 - p)^N``, from the rate ``p`` of one comparison."""
-    return float(-np.expm1(num_enrolled * np.log1p(-rate)))
+    return 1 - (1 - rate) ** num_enrolled
+
+
+def false_alarm_rate(point: OperatingPoint, num_speakers: int) -> float | None:
+    """How often one comparison may err at an operating point: the rate that it is for, else the one found at it.
+
+    That one is at least three over the pairs of speakers that it was found on, S (S - 1) / 2: a pair that is alike
+    errs in many trials at once, so that pairs count, and a higher rate would have shown one, nineteen times in twenty.
+
+    Args:
+        point: of a model.
+        num_speakers: the S speakers that it was chosen on.
+
+    Returns:
+        A fraction; None where nothing was measured.
+    """
+    if point.threshold is None:
+        return None
+    if point.name in FALSE_ALARMS or point.false_alarm is None:
+        return FALSE_ALARMS.get(point.name)
+    pairs = max(1.0, num_speakers * (num_speakers - 1) / 2)
+    return min(1.0, max(point.false_alarm, NO_ERROR / pairs))
 
 
 def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | None:
     """The lowest threshold that holds for the whole list as ``LIST_FALSE_ALARM`` asks, else the highest there is.
 
-    It is one of those for a false-alarm rate; where the trials were too few for any of them, one of the others, with
-    the false-alarm rate that was found at it.
+    It is one of those for a false-alarm rate; where the trials were too few for any of them, one of the others, by
+    :func:`false_alarm_rate`.
 
     Args:
         decisions: of stage 6.
@@ -216,11 +237,11 @@ def list_threshold(decisions: Decisions, num_enrolled: int) -> ListThreshold | N
         The threshold, and what it holds; None where none was measured.
     """
     measured = [point for point in decisions.points if point.threshold is not None]
-    points = [point for point in measured if point.name in RATES] or measured
+    points = [point for point in measured if point.name in FALSE_ALARMS] or measured
     found = sorted(
         ListThreshold(point.threshold, point.name, rate)
         for point in points
-        if point.threshold is not None and (rate := RATES.get(point.name, point.false_alarm)) is not None
+        if point.threshold is not None and (rate := false_alarm_rate(point, decisions.num_speakers)) is not None
     )
     most = LIST_FALSE_ALARM * (1 + 1e-9)
     return next(

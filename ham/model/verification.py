@@ -85,7 +85,8 @@ def choose_threshold(threshold: float | str | None, decisions: Decisions | None)
     point = decisions.point(name)
     if point.threshold is None:
         raise ConfigError(f"threshold {name}: not known ({point.note}); give a number or another operating point")
-    return point.threshold, f"{name}, measured on {decisions.whose}"
+    rough = f" ({point.note})" if point.note else ""
+    return point.threshold, f"{name}, measured on {decisions.whose}{rough}"
 
 
 def _number(threshold: float | str | None) -> float | None:

@@ -11,6 +11,9 @@ from ham.errors import ConfigError, DataError
 DEFAULT_POINT = "eer"
 """The operating point that decisions take unless another one is named."""
 
+FALSE_ALARMS = {"far_1": 0.01, "far_0_1": 0.001, "far_0_01": 0.0001}
+"""Points of a false-alarm rate, with the rate, a fraction."""
+
 
 @dataclass(frozen=True)
 class OperatingPoint:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ham.data.store import ArrayStore
 from ham.embeddings.table import read_embeddings, read_source
 from ham.errors import ConfigError, DataError
 from ham.score.backends import parse_backend
@@ -51,21 +52,24 @@ def cuts_path(exp_dir: Path, seconds: float) -> Path:
     return exp_dir / "durations" / f"{seconds:g}s.npz"
 
 
-def check_cuts(exp_dir: Path, durations: Sequence[float], digest: str) -> None:
-    """Refuse cuts that are not there or not of the model that is there now, before anything is scored.
+def check_cuts(exp_dir: Path, data_dir: Path, durations: Sequence[float], digest: str) -> None:
+    """Refuse cuts that are not there, or not of the model and the audio that are there now, before anything is scored.
 
     Args:
         exp_dir: the experiment's folder.
+        data_dir: folder that holds ``store/``; audio that is gone is not asked for.
         durations: seconds.
         digest: of the weights in ``average.pt``.
 
     Raises:
         DataError: naming the file.
     """
+    store = data_dir / "store" / "test"
+    now = [digest, ArrayStore(store).digest] if durations and (store / "meta.json").exists() else [digest]
     for path in (cuts_path(exp_dir, seconds) for seconds in durations):
         found = read_source(path)
-        if found is None or found.split()[:1] != [digest]:
-            what = "nothing" if not path.exists() else "those of another model"
+        if found is None or found.split()[: len(now)] != now:
+            what = "nothing" if not path.exists() else "those of another model or of other audio"
             raise DataError(f"{path}: expected embeddings of cuts, found {what}; run stage 5 with the same --durations")
 
 

@@ -30,16 +30,13 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from ham.score.calibration import fit
-from ham.score.decisions import Decisions, OperatingPoint
+from ham.score.decisions import FALSE_ALARMS, Decisions, OperatingPoint
 from ham.score.intervals import CONFIDENCE
 from ham.score.metrics import ErrorRates, Numbers, det_points, error_rates, validated
 from ham.words import count
 
 PRIORS = {"min_dcf_p01": 0.01, "min_dcf_p05": 0.05}
 """Points of least detection cost, with the prior probability of a target trial."""
-
-FALSE_ALARMS = {"far_1": 0.01, "far_0_1": 0.001, "far_0_01": 0.0001}
-"""Points of a false-alarm rate, with the rate, a fraction."""
 
 LEAST_ERRORS = 30
 """False alarms that must be expected; a point of another kind with fewer errors says so."""

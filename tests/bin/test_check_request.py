@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from ham.bin import check_request
+from ham.errors import ConfigError
 
 TOP = Path(__file__).parents[2]
 
@@ -23,3 +25,12 @@ TOP = Path(__file__).parents[2]
 def test_name(extra: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
     check_request.main(["--config", str(TOP / "conf/mini.yaml"), *extra])
     assert capsys.readouterr().out == f"{name}\n"
+
+
+def test_what_stage_5_would_refuse_is_refused_before_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = ["--config", str(TOP / "conf/mini.yaml")]
+    with pytest.raises(ConfigError, match=r"--durations: expected seconds from 0\.5 to 60, found '100'"):
+        check_request.main([*request, "--durations", "1 100"])
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(ConfigError, match="Parquet needs pyarrow: pip install pyarrow"):
+        check_request.main([*request, "--format", "parquet"])

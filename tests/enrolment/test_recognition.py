@@ -74,17 +74,28 @@ def decisions(strictest: float | None) -> Decisions:
 
 def test_what_a_threshold_holds_for_a_list_is_said() -> None:
     assert choose_list_threshold(None, decisions(None), 10) == Threshold(
-        0.3, "far_0_1, measured on 16 speakers; compared with 10, 1 % of strangers are named"
+        0.3, "far_0_1, measured on 16 speakers; compared with 10, 1 % of strangers may be named"
     )
     assert choose_list_threshold(None, decisions(None), 1000) == Threshold(
         0.3,
-        "far_0_1, measured on 16 speakers; compared with 1000, 63 % of strangers are named; "
+        "far_0_1, measured on 16 speakers; compared with 1000, 63 % of strangers may be named; "
         "no stricter one was measured",
     )
     assert choose_list_threshold(None, decisions(0.4), 50).value == 0.4
     assert choose_list_threshold("far_1", decisions(0.4), 50).value == 0.2
     assert "39 % of strangers" in choose_list_threshold("far_1", decisions(0.4), 50).origin
     assert choose_list_threshold("0.7", decisions(0.4), 50) == Threshold(0.7, "given")
+
+
+def test_a_threshold_that_stands_in_says_on_how_few_errors_it_rests() -> None:
+    point = OperatingPoint("eer", 0.5, 0.4, 0.6, 0.0, 0.0, "a rough guide: 0 misses and 0 false alarms")
+    few = replace(decisions(None), points=(point,), num_speakers=25)
+    assert choose_list_threshold(None, few, 2) == Threshold(
+        0.5,
+        "eer, measured on 16 speakers (a rough guide: 0 misses and 0 false alarms); compared with 2, "
+        "2 % of strangers may be named; no stricter one was measured",
+    )
+    assert choose_list_threshold("eer", few, 2).origin.endswith("; compared with 2, 2 % of strangers may be named")
 
 
 def test_a_threshold_that_nobody_has_measured() -> None:

@@ -162,8 +162,21 @@ def test_without_a_threshold_for_a_rate_the_other_points_stand_in() -> None:
         OperatingPoint(name, value, None, None, 0.1, rate)
         for name, value, rate in (("eer", 0.5, 0.005), ("min_dcf_p01", 0.7, 1e-4), ("min_dcf_p05", 0.6, 1e-3))
     )
-    points = replace(decisions(far_1=None), points=(*others, *decisions(far_1=None).points))
+    points = replace(decisions(), points=(*others, *decisions(far_1=None).points), num_speakers=1000)
     found = [list_threshold(points, num) for num in (1, 10, 50, 5000)]
     assert [one and (one.origin, one.rate) for one in found] == [
         ("eer", 0.005), ("min_dcf_p05", 1e-3), ("min_dcf_p01", 1e-4), ("min_dcf_p01", 1e-4),
     ]  # fmt: skip
+
+
+def test_few_pairs_of_speakers_tell_of_no_low_rate() -> None:
+    others = (OperatingPoint("eer", 0.5, None, None, 0.0, 0.0), OperatingPoint("far_1", 0.6, None, None, 0.1, 0.0))
+    assert search.false_alarm_rate(others[0], 25) == 3 / 300
+    assert 0.04 < (1 - 3 / 300) ** 300 < 0.05  # so rarely would such a rate show no error
+    assert search.false_alarm_rate(replace(others[0], false_alarm=0.2), 25) == 0.2
+    assert search.false_alarm_rate(others[0], 2) == 1
+    assert search.false_alarm_rate(others[1], 25) == 0.01
+    assert search.false_alarm_rate(OperatingPoint("eer", None, None, None, None, None), 25) is None
+    points = replace(decisions(), points=others[:1], num_speakers=25)
+    found = [list_threshold(points, num) for num in (2, 50)]
+    assert [one and one.rate for one in found] == [0.01, 0.01]

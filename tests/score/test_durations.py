@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ham.data.kaldi_dir import DataDir
+from ham.data.store import ArrayStore
 from ham.data.trials import Trials
 from ham.embeddings.table import EmbeddingTable, write_embeddings
 from ham.errors import ConfigError, DataError
@@ -16,6 +17,7 @@ from ham.score.decisions import Decisions, OperatingPoint
 from ham.score.durations import check_cuts, cuts_path, duration_rates, parse_durations
 from ham.score.scorer import EmbeddedTrials, Scorer
 from ham.score.trial_lists import TrialList
+from tests.tiny_system import write_corpus
 
 UTTS = tuple(f"{speaker}-{number}" for speaker in "abcdef" for number in range(3))
 
@@ -32,11 +34,22 @@ def test_cuts_must_be_there_and_of_the_model(tmp_path: Path) -> None:
     path = cuts_path(tmp_path, 1.5)
     assert path == tmp_path / "durations/1.5s.npz"
     with pytest.raises(DataError, match=r"1\.5s\.npz: expected embeddings of cuts, found nothing; run stage 5"):
-        check_cuts(tmp_path, [1.5], "model")
+        check_cuts(tmp_path, tmp_path / "data", [1.5], "model")
     write_embeddings(path, ["a"], np.ones((1, 2), np.float32), "model audio 1")
-    check_cuts(tmp_path, [1.5], "model")
-    with pytest.raises(DataError, match="found those of another model"):
-        check_cuts(tmp_path, [1.5], "other")
+    check_cuts(tmp_path, tmp_path / "data", [1.5], "model")
+    with pytest.raises(DataError, match="found those of another model or of other audio"):
+        check_cuts(tmp_path, tmp_path / "data", [1.5], "other")
+
+
+def test_cuts_must_be_of_the_audio_that_is_there(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "data")
+    path = cuts_path(tmp_path, 1.5)
+    write_embeddings(path, ["a"], np.ones((1, 2), np.float32), "model audio 1")
+    with pytest.raises(DataError, match="found those of another model or of other audio; run stage 5"):
+        check_cuts(tmp_path, tmp_path / "data", [1.5], "model")
+    digest = ArrayStore(tmp_path / "data/store/test").digest
+    write_embeddings(path, ["a"], np.ones((1, 2), np.float32), f"model {digest} 1")
+    check_cuts(tmp_path, tmp_path / "data", [1.5], "model")
 
 
 def test_rates_are_those_of_the_cosines_of_the_cuts(tmp_path: Path) -> None:
