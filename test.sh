@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Environment, lint, types and tests in one command. `--fast` leaves out whole runs, several processes and kills; other
-# arguments are handed to pytest: `./test.sh tests/losses -k ham`.
+# Environment, lint, types and tests in one command. `--fast` leaves out whole runs, several processes and kills, `--all`
+# runs the long further cases too; other arguments are handed to pytest: `./test.sh tests/losses -k ham`.
 set -euo pipefail
 if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] < 404)); then
   echo "error: test.sh: expected bash 4.4 or newer, found $BASH_VERSION" >&2
   exit 2
 fi
-some=()
-if [ "${1:-}" = --fast ]; then
-  some=(-m "not recipe")
-  shift
-fi
+some=(-m "not long")
+case ${1:-} in
+  --fast) some=(-m "not recipe and not long") && shift ;;
+  --all) some=() && shift ;;
+esac
 cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck disable=SC2034 # path.sh reads it
 ham_requirements=requirements-dev.txt

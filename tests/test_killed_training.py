@@ -22,8 +22,8 @@ pytestmark = pytest.mark.recipe
     [
         (Case(num_workers=0), 1, 4),
         (Case(num_workers=2), 2, 4),
-        (Case(num_workers=2, precision="bfloat16"), 3, 4),
-        (Case(num_workers=2, processes=2), 4, 2),
+        pytest.param(Case(num_workers=2, precision="bfloat16"), 3, 4, marks=pytest.mark.long),
+        pytest.param(Case(num_workers=2, processes=2), 4, 2, marks=pytest.mark.long),
     ],
 )
 def test_it_ends_with_the_same_bits(

@@ -215,6 +215,7 @@ def test_stage_8_trains_embeds_and_scores_a_fine_tuning(tiny: Tiny) -> None:
     assert "trained already, 1 epoch" in tiny.recipe(*call).stderr
 
 
+@pytest.mark.long
 def test_every_way_to_use_the_model_errs_as_stage_6_says(tiny: Tiny, tmp_path: Path) -> None:
     found = newcomer.measure(tiny.exp, tiny.folder / "data/test/mini/all", tmp_path, num_speakers=2, num_files=12)
     rates = found["eer"].values()

@@ -39,6 +39,7 @@ def test_the_door_of_a_corpus_leads_to_its_tables(path: Path) -> None:
     assert done.stderr.startswith(f"error: --configs: unknown table 'none'; choose from: {tables}")
 
 
+@pytest.mark.long
 def test_a_table_of_real_trainings(tmp_path: Path) -> None:
     data, exp, names = tmp_path / "data", tmp_path / "exp", ["mini_am_softmax_seed2", "mini_ham_softmax_fixed_seed2"]
     done = call(

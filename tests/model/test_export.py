@@ -33,7 +33,10 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     "resnet34": {"width": 4},
 }
 FRONTEND = {"ecapa_tdnn": "mel", "resnet18": "kaldi_fbank", "resnet34": "mel"}
-CASES = [(name, FRONTEND.get(name, "mel")) for name in BACKBONES]
+CASES = [
+    pytest.param(name, FRONTEND.get(name, "mel"), marks=[pytest.mark.long] if name.startswith("resnet") else [])
+    for name in BACKBONES
+]
 
 
 @pytest.fixture(scope="module")
