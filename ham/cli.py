@@ -183,6 +183,7 @@ def run(
     """
     argv = sys.argv[1:] if argv is None else argv
     as_json, status = "--json" in argv, None
+    _open_streams()
     with _logging(), ExitStack() as stack:
         if refused is not None:
             stack.push(partial(_tell_bug, as_json))
@@ -198,8 +199,15 @@ def run(
         except OSError as error:
             return _fail(_describe(error), refused or 1, as_json)
         except KeyboardInterrupt:
-            return _fail("interrupted", INTERRUPTED)
+            return _fail("interrupted", INTERRUPTED, as_json)
     return status or 0
+
+
+def _open_streams() -> None:
+    """Put the null device where the caller has closed a standard stream (``>&-``), which Python leaves as None."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - open to the end
 
 
 def _tell_bug(as_json: bool, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
@@ -228,7 +236,11 @@ def _fail(message: str, status: int, as_json: bool = False) -> int:
     seen = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     sys.stderr.write(f"error: {seen}\n")
     if as_json:
-        sys.stdout.write(json.dumps({"error": seen}) + "\n")
+        try:
+            sys.stdout.write(json.dumps({"error": seen}) + "\n")
+            sys.stdout.flush()
+        except OSError:  # nobody reads it, or the disk is full: the status still has to say what happened
+            _reader_left()
     return status
 
 

@@ -178,6 +178,29 @@ def test_an_output_that_is_full_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("redirection", [">/dev/full", "> >(exit)", ">&-", "2>&-", "<&-"])
+def test_the_status_of_an_error_does_not_depend_on_who_reads(tmp_path: Path, redirection: str, unbuffered: str) -> None:
+    script = tmp_path / "refuse.py"
+    script.write_text(
+        "import sys, time\nfrom ham.cli import REFUSED, run\nfrom ham.errors import DataError\n"
+        "def main(argv):\n    time.sleep(0.1)\n    sys.stdin.read()\n    raise DataError('no such file')\n"
+        "sys.exit(run(main, ['--json'], REFUSED))\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} {script} {redirection}"], capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "" if redirection == "2>&-" else "error: no such file\n")
+
+
+def test_an_interruption_is_one_document_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(ending(KeyboardInterrupt()), ["--json"]) == INTERRUPTED
+    assert capsys.readouterr() == ('{"error": "interrupted"}\n', "error: interrupted\n")
+
+
 def test_what_a_terminal_would_obey_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(ending(DataError("wav/\x1b[31mred\x07/é: wrong\r")), []) == 1
     assert capsys.readouterr().err == "error: wav/\\x1b[31mred\\x07/é: wrong\\r\n"

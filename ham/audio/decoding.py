@@ -316,7 +316,7 @@ def _sound_file(path: Path) -> soundfile.SoundFile:
 def _cure(path: Path) -> str:
     if path.is_symlink():
         return f"the link points to {path.readlink()}: mend it or remove it"
-    return "give yourself permission to read it" if path.exists() else "restore it, or remove it from the lists"
+    return "give yourself permission to read it" if path.exists() else "is the path right? Else take it off the list"
 
 
 def _reason(error: soundfile.LibsndfileError) -> str:
@@ -376,4 +376,4 @@ def _whole_container(path: Path) -> tuple[Path | io.BytesIO, int | None]:
             return path, check_ogg(path, magic + stream.read())
         if magic.startswith(b"fLaC"):
             return path, check_flac(path, stream, 0, size)
-    raise DataError(f"{path}: is not audio of the kinds WAV, FLAC or Ogg (begins with {magic!r}); {CONVERT}")
+    raise DataError(f"{path}: is not audio of a kind that is read (begins with {magic!r}); {CONVERT}")

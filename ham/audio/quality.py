@@ -9,7 +9,7 @@ what is speech. ``docs/use.md`` has what was measured: estimates against known n
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
@@ -114,7 +114,13 @@ def joined(qualities: Sequence[Quality]) -> Quality:
     Each recording is embedded by itself, so that a problem of one is a problem of all, but for their shortness: several
     short ones hold as much speech as a long one.
     """
-    problems = {problem: None for one in qualities for problem in one.problems if problem.name != "short"}
+    several = len(qualities) > 1
+    problems = [
+        replace(problem, text=f"{problem.text} (recording {number} of {len(qualities)})") if several else problem
+        for number, one in enumerate(qualities, 1)
+        for problem in one.problems
+        if problem.name != "short"
+    ]
     speech_s = sum(one.speech_s for one in qualities)
     return Quality(
         sum(one.duration_s for one in qualities), speech_s, min(one.level_db for one in qualities),

@@ -8,16 +8,16 @@ noisy or of several speakers is not enrolled.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ham.audio.decoding import READABLE
+from ham.audio.decoding import READABLE, decode_audio
 from ham.bin._use_options import SOUNDS, add_db, add_model, answer, load_model
 from ham.cli import Parser
 from ham.enrolment.database import ModelKey, Recording, SpeakerDatabase, checked_name
 from ham.enrolment.recognition import Heard, embed, listen
-from ham.errors import ConfigError, DataError
+from ham.errors import ConfigError, DataError, summarise
 from ham.words import count
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(argv)
     wanted = _wanted(options)
+    _check(path for files in wanted.values() for path in files)
     encoder = load_model(options)
     key = ModelKey(encoder.fingerprint, encoder.embedding_dim)
     with SpeakerDatabase(options.db, key, write=True, create=True) as known:
@@ -64,6 +65,18 @@ def _wanted(options: Any) -> dict[str, list[Path]]:
     if not wanted:
         raise DataError(f"{options.folder}: expected recordings <speaker>/<file>, found none ({', '.join(READABLE)})")
     return wanted
+
+
+def _check(paths: Iterable[Path]) -> None:
+    """Name all files that cannot be read, before anybody is enrolled."""
+    problems = []
+    for path in paths:
+        try:
+            decode_audio(path)
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError(f"{summarise(problems)}; nobody was enrolled")
 
 
 def _enrol(known: SpeakerDatabase, encoder: SpeakerEncoder, name: str, files: Sequence[Path]) -> dict[str, Any]:

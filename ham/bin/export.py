@@ -12,7 +12,11 @@ from pathlib import Path
 
 from ham.bin._use_options import add_model, answer, load_model
 from ham.cli import Parser, run
+from ham.errors import ConfigError
 from ham.model.export import FORMATS, LEAST_COSINE, export_model
+
+SUFFIXES = {".onnx": "onnx", ".pt2": "torch"}
+"""The format that a file's name says."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -24,7 +28,9 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="ham export", description=__doc__)
     add_model(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="where to, as model.onnx or model.pt2")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="torch: the archive of torch.export")
+    parser.add_argument(
+        "--format", choices=FORMATS, help="onnx, or torch, the archive of torch.export; else by the name"
+    )
     parser.add_argument(
         "--precision",
         choices=tuple(LEAST_COSINE),
@@ -32,6 +38,10 @@ def main(argv: Sequence[str]) -> None:
         help="float16: weights in half the space, computed in float32; int8: matrix products in int8; both onnx only",
     )
     options = parser.parse_args(argv)
+    by_name = SUFFIXES.get(options.out.suffix, options.format or FORMATS[0])
+    if options.format not in (None, by_name):
+        raise ConfigError(f"--out {options.out}: the name says {by_name}, and --format {options.format}")
+    options.format = by_name
     encoder = load_model(options)
     worst = export_model(encoder, options.out, options.format, options.precision)
     size = options.out.stat().st_size

@@ -172,6 +172,6 @@ def _why_not(error: BaseException) -> str:
         if isinstance(cause, errors.HfHubHTTPError):
             return f"the hub answers with status {cause.response.status_code}; try again later"
         if isinstance(cause, errors.OfflineModeIsEnabled):
-            return "HF_HUB_OFFLINE keeps this program from the hub; unset it once to fetch the model"
+            return "HF_HUB_OFFLINE keeps this program from the hub; unset it to reach the hub"
         cause = cause.__cause__
     return f"the hub ({constants.ENDPOINT}) cannot be reached, or broke off; look at the network, and try again"

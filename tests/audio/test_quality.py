@@ -136,6 +136,7 @@ def test_several_short_recordings_are_as_long_as_their_sum_and_as_bad_as_the_wor
     assert names(joined([short, short])) == []
     assert joined([short, short]).speech_s == 2 * short.speech_s
     both = joined([short, assess(np.zeros(RATE, np.float32), RATE)])
+    assert [problem.text.endswith(" (recording 2 of 2)") for problem in both.problems] == [True]
     assert names(both) == ["silent"]
     assert both.cannot_say is not None
     assert both.level_db == -120

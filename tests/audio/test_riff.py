@@ -213,7 +213,7 @@ def test_other_containers_under_the_name_of_one_are_refused(form: str, tmp_path:
     content = io.BytesIO()
     soundfile.write(content, noise(), RATE, format=form)
     for name in ("a.wav", "a.flac", "a.ogg"):
-        assert "is not audio of the kinds WAV, FLAC or Ogg" in refused(tmp_path / name, content.getvalue())
+        assert "is not audio of a kind that is read" in refused(tmp_path / name, content.getvalue())
 
 
 @pytest.mark.parametrize(

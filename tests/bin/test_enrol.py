@@ -114,6 +114,19 @@ def test_poor_speech_is_said_and_not_enrolled(
         assert known.speakers() == []
 
 
+def test_a_file_that_cannot_be_read_is_found_before_anybody_is_enrolled(
+    database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_speakers(tmp_path / "speech")
+    for speaker in ("spk1", "spk2"):
+        (tmp_path / f"speech/{speaker}/text.wav").write_text("no audio")
+    assert enrol(database, "--from", tmp_path / "speech") == 2
+    err = capsys.readouterr().err
+    assert "spk1/text.wav" in err
+    assert "spk2/text.wav" in err
+    assert not database.exists()
+
+
 def test_a_recording_of_two_names_is_said(database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path / "a.wav", voice(4.0))
     flac = write(tmp_path / "a.flac", voice(4.0))

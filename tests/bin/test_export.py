@@ -37,7 +37,8 @@ def test_wrong_requests_are_one_line(
         (["--model", str(tmp_path / "none"), *out], "nothing there"),
         (model, "--out"),
         ([*model, *out, "--format", "tflite"], "tflite"),
-        ([*model, *out, "--format", "torch", "--precision", "int8"], "expected float32 with --format torch"),
+        ([*model, *out, "--format", "torch"], "the name says onnx, and --format torch"),
+        ([*model, "--out", str(tmp_path / "new/m.pt2"), "--precision", "int8"], "expected float32 with --format torch"),
         ([*model, *out], 'pip install "ham-speaker[export]"'),
     ):
         assert main(["export", *argv]) == 2

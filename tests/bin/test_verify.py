@@ -162,7 +162,7 @@ BAD: dict[str, tuple[str, bytes | Callable[[Path], object], str]] = {
     "zeros_in_ogg": ("a.ogg", encoded("OGG", lambda b: b[:5000] + bytes(99) + b[5099:]), "a.ogg"),
     "noise_as_mp3": ("a.mp3", bytes(range(256)) * 40, "is not MP3 audio"),
     "noise_as_m4a": ("a.m4a", bytes(range(256)) * 40, "a.m4a"),
-    "aiff_as_wav": ("a.wav", encoded("AIFF", lambda b: b), "is not audio of the kinds"),
+    "aiff_as_wav": ("a.wav", encoded("AIFF", lambda b: b), "is not audio of a kind"),
     "not_a_number": ("a.wav", lambda path: soundfile.write(path, NAN, 16000, subtype="FLOAT"), "not a number"),
     "weights": ("a.pt", b"PK\3\4", "expected .wav"),
     "a_line_in_its_name": ("a\nb.wav", lambda path: None, "No such file"),

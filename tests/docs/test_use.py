@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,9 @@ SHELL = re.findall(r"^    (ham .*)$", PAGE, re.MULTILINE)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """What the examples name."""
     write_model(tmp_path / "MODEL", "ham_softmax")
-    write_decisions(tmp_path / "MODEL", thresholds())
+    found = thresholds()
+    point = replace(found.points[0], name="min_dcf_p01")
+    write_decisions(tmp_path / "MODEL", replace(found, points=(*found.points, point)))
     for name, pitch_hz in (("alice_1", 120), ("alice_2", 125), ("call", 200), ("calls/1", 120), ("calls/2", 150)):
         write_voice(tmp_path / f"{name}.wav", 3, pitch_hz)
     (tmp_path / "calls.txt").write_text("calls/1.wav\ncalls/2.wav\ncalls/none.wav\n")
@@ -37,7 +40,7 @@ def test_the_python_runs(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
     names: dict[str, object] = {}
     exec("".join(PYTHON), names)
     answer = names["answer"]
-    assert answer == names["encoder"].verify(["alice_1.wav", "alice_2.wav"], "call.wav", "far_1")
+    assert answer == names["encoder"].verify(["alice_1.wav", "alice_2.wav"], "call.wav", "min_dcf_p01")
     assert capsys.readouterr().out.split()[0] in ("same", "different")
     assert names["embeddings"].shape == (2, ham.load("MODEL").embedding_dim)
 
