@@ -671,6 +671,7 @@ def tables(name: str, corpus: Corpus, *options: str | Path, **further: str) -> s
     return table.read_text()
 
 
+@pytest.mark.long
 def test_the_authors_recipe_and_protocol_through_the_table_of_voxceleb(voxceleb: Finished) -> None:
     options = ["--configs", "ecapa_tdnn", "--losses", "ham_softmax", "--trial_lists", " ".join(ALL_LISTS)]
     text = tables("voxceleb", voxceleb.corpus, *options, HAM_VOXCELEB_KEY=KEY)
@@ -686,6 +687,7 @@ def test_the_authors_recipe_and_protocol_through_the_table_of_voxceleb(voxceleb:
     assert all(number in text for number in ("1.048", "1.178", "2.268"))  # the released log's, beside ours
 
 
+@pytest.mark.long
 def test_the_authors_recipe_through_the_table_of_cnceleb(cnceleb: tuple[Corpus, Server]) -> None:
     corpus, _ = cnceleb
     text = tables("cnceleb", corpus, "--losses", "ham_softmax", "--top_n", "4")
