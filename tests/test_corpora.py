@@ -187,6 +187,7 @@ def download_command(server: Server, miniature: Miniature, archives: Path, *sets
     return command("download", "--sets", *sets, "--source", "official", *addresses, *where, "--backoff_s", "0.05")
 
 
+@pytest.mark.long
 def test_a_download_killed_at_any_moment_ends_the_same(miniature: Miniature, tmp_path: Path) -> None:
     with Server(miniature.archives, KEY, rate=400e3) as slow:
 
@@ -219,6 +220,7 @@ def test_unpacking_killed_at_any_moment_ends_the_same(miniature: Miniature, tmp_
     assert others == [first] * KILLS
 
 
+@pytest.mark.long
 def test_unpacking_that_removes_archives_killed_at_any_moment_ends_the_same(
     miniature: Miniature, tmp_path: Path
 ) -> None:
@@ -244,6 +246,7 @@ def test_unpacking_that_removes_archives_killed_at_any_moment_ends_the_same(
     assert {path.name for path in (tmp_path / "undisturbed/own").iterdir()} <= {".lock", "checksums.json"}
 
 
+@pytest.mark.long
 def test_conversion_killed_at_any_moment_ends_the_same(miniature: Miniature, tmp_path: Path) -> None:
     def _make(folder: Path) -> list[str]:
         folder.mkdir(parents=True)

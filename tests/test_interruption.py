@@ -33,7 +33,12 @@ def check_ended(exp_dir: Path, said: str) -> None:
     assert f"after step {step or 12 * epoch} of" in line
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=LONG), pytest.param(signal.SIGUSR1, marks=LONG)]
+)
 @pytest.mark.parametrize("whom", ["run.sh", "group", "training"])
 def test_it_ends_with_a_checkpoint_whoever_gets_the_signal(number: signal.Signals, whom: str, tmp_path: Path) -> None:
     exp_dir = tmp_path / "exp"
@@ -66,7 +71,7 @@ sys.exit(run(lambda argv: sys.exit(run_rows([eval(argv[0])])), sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=LONG)])
 def test_a_sweep_ends_its_row(number: signal.Signals, tmp_path: Path) -> None:
     exp_dir = tmp_path / "exp"
     row = Row("exp", exp_dir, tuple(recipe(tmp_path, ENDLESS)), ())

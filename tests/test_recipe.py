@@ -177,6 +177,7 @@ def test_the_door_of_a_corpus_shares_data_and_exp(tiny: Tiny) -> None:
     assert str(tiny.exp / "report.html") in done.stdout
 
 
+@pytest.mark.long
 def test_stored_features_train_too(tiny: Tiny) -> None:
     changes = f"{CHANGES} features=stored augment.mode=off"
     done = tiny.recipe("--stage", "3", *tiny.options, "--set", changes, "--exp_name", "stored", "--loss", "aam_softmax")

@@ -30,7 +30,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"geometry": "lorentz", "curvature": 1.0, "fix_radius": 0.5},
     {"geometry": "poincare", "curvature": 1.0, "fix_radius": 0.5, "learn_curvature": True},
 ]
-NAMES = ["h_softmax", "ham_softmax", "eh_am_softmax"]
+NAMES = ["h_softmax", "ham_softmax", pytest.param("eh_am_softmax", marks=pytest.mark.long)]
 
 
 def inside(x: Tensor) -> Tensor:
