@@ -121,7 +121,7 @@ def test_a_dropped_file_is_heard(browser: Browser, server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("garbage.wav", "is not audio of the kinds"), ("letter.txt", "is not audio that this browser")]
+    ("name", "says"), [("garbage.wav", "is not audio of a kind"), ("letter.txt", "is not audio that this browser")]
 )
 def test_what_is_no_speech_is_told(browser: Browser, server: Server, model: Path, name: str, says: str) -> None:
     browser.open(server.url)

@@ -78,7 +78,7 @@ ODD = [
     (b"a huge length", LENGTH % b"60000000", 413, "at most 50 MB in all and 5 minutes"),
     (b"a length beyond numbers", LENGTH % (b"9" * 5000), 413, "too large"),
     (b"nothing", post(b"/hear", b""), 400, "the recording: is empty"),
-    (b"garbage", post(b"/hear", b"garbage" * 100), 400, "the recording: is not audio of the kinds"),
+    (b"garbage", post(b"/hear", b"garbage" * 100), 400, "the recording: is not audio of a kind"),
     (b"half a file", post(b"/hear", VOICE[: len(VOICE) // 2]), 400, "the recording: "),
     (b"a header alone", post(b"/hear", VOICE[:44]), 400, "the recording: "),
     (b"zip", post(b"/identify", b"PK\x03\x04" + bytes(100)), 400, "the recording: is not audio"),
