@@ -119,6 +119,7 @@ def _command(name: str, arguments: Sequence[str], stdout: int) -> None:
     logging.getLogger().handlers.clear()  # the command has its own
 
     def heard_inside(argv: Sequence[str]) -> int | None:
+        """Run it, and let signals in where they are answered."""
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HANDED_ON.values())  # not before: run() ends what is interrupted
         status: int | None = importlib.import_module(f"ham.bin.{name}").main(argv)
         return status
