@@ -16,6 +16,7 @@ import difflib
 import errno
 import json
 import logging
+import math
 import os
 import sys
 import traceback
@@ -123,6 +124,28 @@ def at_least(minimum: int) -> Callable[[str], int]:
         if not text.strip().lstrip("+-").isdecimal() or int(text) < minimum:
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}, found {text!r}")
         return int(text)
+
+    return _parse
+
+
+def above_zero(what: str) -> Callable[[str], float]:
+    """Make a type for an option that is a finite number above 0.
+
+    Args:
+        what: it is, for the error message, as "seconds".
+
+    Returns:
+        What ``add_argument(type=...)`` takes.
+    """
+
+    def _parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected {what} above 0, found {text!r}")
+        return value
 
     return _parse
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import logging
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from tqdm import tqdm
 
-from ham.cli import INTERRUPTED, Parser, at_least, normalise, run
+from ham.cli import INTERRUPTED, Parser, above_zero, at_least, normalise, run
 from ham.errors import CheckpointError, ConfigError, DataError
 
 
@@ -86,6 +87,13 @@ def test_help_shows_the_defaults_worth_reading(capsys: pytest.CaptureFixture[str
     assert "threads (default: 2)" in out
     assert "None" not in out
     assert "False" not in out
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "soon", ""])
+def test_above_zero_refuses(text: str) -> None:
+    assert above_zero("seconds")("1e-3") == 0.001
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^expected seconds above 0, found '{text}'$"):
+        above_zero("seconds")(text)
 
 
 @pytest.mark.parametrize("text", ["0", "-3", "two", "", "1e3", "²"])

@@ -30,9 +30,9 @@ from ham.analysis.tree import (
     purity,
     speaker_means,
     tree_correlation,
-    unit_rows,
 )
 from ham.data.store import ArrayStore
+from ham.embeddings.directions import unit_rows
 from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
 from ham.files import write_text

@@ -23,9 +23,10 @@ import ham
 from ham.analysis.hierarchy import LEAST_POINTS
 from ham.analysis.labels import TestSpeech
 from ham.analysis.radius import Radius, centre_quantiles, measure_radii, measure_radius, quantiles
-from ham.analysis.tree import SEED, Purity, average_tree, condensed, purity, speaker_means, spearman, unit_rows
+from ham.analysis.tree import SEED, Purity, average_tree, condensed, purity, speaker_means, spearman
 from ham.data.kaldi_dir import invert
 from ham.data.store import ArrayStore
+from ham.embeddings.directions import unit_rows
 from ham.embeddings.table import EmbeddingTable
 from ham.errors import DataError
 from ham.files import write_text

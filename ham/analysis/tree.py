@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import linkage
 from torch import Tensor
 
+from ham.embeddings.directions import unit_rows
 from ham.errors import DataError
 
 LEVELS = ("same session", "same speaker", "same sex and accent", "same sex", "other sex")
@@ -77,30 +78,8 @@ def speaker_means(unit: NDArray[np.float64], speakers: Sequence[str]) -> NDArray
         DataError: if the directions of a speaker cancel.
     """
     names = np.array(speakers)
-    return unit_rows(np.stack([unit[names == name].mean(axis=0) for name in dict.fromkeys(speakers)]))
-
-
-def unit_rows(embeddings: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Divide each row by its norm, in float64.
-
-    Args:
-        embeddings: shape ``(N, D)``.
-
-    Returns:
-        Directions, shape ``(N, D)``.
-
-    Raises:
-        DataError: if a row is zero and so has no direction.
-    """
-    rows = embeddings.astype(np.float64)
-    norm = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not norm.all():
-        row = int(np.flatnonzero(norm[:, 0] == 0)[0])
-        raise DataError(
-            f"hierarchy: expected embeddings with a direction, found zeros in row {row}; has the training failed?"
-        )
-    unit: NDArray[np.float64] = rows / norm
-    return unit
+    means = [unit[names == name].mean(axis=0) for name in dict.fromkeys(speakers)]
+    return unit_rows(np.stack(means), "mean embeddings of the speakers")
 
 
 def condensed(distances: Tensor) -> NDArray[np.float64]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import math
 import os
 import re
 import stat
@@ -19,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ham.cli import Parser, at_least, boolean, run
+from ham.cli import Parser, above_zero, at_least, boolean, run
 from ham.corpora.catalogue import ArchiveSet, load_catalogue
 from ham.corpora.disk_space import SpacePlan
 from ham.corpora.download import SOURCES, Ways, download
@@ -102,8 +101,9 @@ def _parser() -> Parser:
     parser.add_argument("--format", choices=("wav", "flac", "store"), default="wav", help="copy of m4a speech")
     parser.add_argument("--num_connections", type=at_least(1), default=4, help="files loaded at the same time")
     parser.add_argument("--num_attempts", type=at_least(1), default=8, help="failures in a row before giving up")
-    parser.add_argument("--backoff_s", type=_seconds, default=1.0, help="pause after the first failure")
-    parser.add_argument("--stall_s", type=_seconds, default=60.0, help="silence after which a server counts as gone")
+    seconds = above_zero("seconds")
+    parser.add_argument("--backoff_s", type=seconds, default=1.0, help="pause after the first failure")
+    parser.add_argument("--stall_s", type=seconds, default=60.0, help="silence after which a server counts as gone")
     parser.add_argument("--insecure", action="store_true", help=f"do not verify certificates: {INSECURE}")
     return parser
 
@@ -112,16 +112,6 @@ def _share(text: str) -> float:
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         raise argparse.ArgumentTypeError(f"expected a share such as 0.5, found {text!r}")
     return float(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected seconds above 0, found {text!r}")
-    return value
 
 
 def _ways(options: Any, key_variable: str) -> Ways:

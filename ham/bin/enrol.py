@@ -39,7 +39,8 @@ def main(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(argv)
     wanted = _wanted(options)
-    _check(path for files in wanted.values() for path in files)
+    if options.folder is not None:  # one speaker's recordings are all read before any is enrolled
+        _check(path for files in wanted.values() for path in files)
     encoder = load_model(options)
     key = ModelKey(encoder.fingerprint, encoder.embedding_dim)
     with SpeakerDatabase(options.db, key, write=True, create=True) as known:

@@ -172,7 +172,7 @@ def _embed(
 
 def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> None:
     models = all_models(options.data_dir / "test") if options.enrol == "concatenate" else {}
-    source = f"{encoder.digest} {store.digest}" + (f" {json.dumps(models)}" if models else "")
+    source = f"{encoder.fingerprint} {store.digest}" + (f" {json.dumps(models)}" if models else "")
     target = encoder.folder / "embeddings.npz"
     other = encoder.folder / f"embeddings.{options.format}"
     if read_source(target) == source:
@@ -200,7 +200,7 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
 def _extract_crops(encoder: SpeakerEncoder, store: ArrayStore, batch_size: int) -> None:
     """Embed five crops of every test utterance into ``crops.npz``."""
     target, crops = encoder.folder / "crops.npz", SpacedCrops(store)
-    source = f"{encoder.digest} {store.digest} {NUM_CROPS} x {CROP_SAMPLES}"
+    source = f"{encoder.fingerprint} {store.digest} {NUM_CROPS} x {CROP_SAMPLES}"
     if read_source(target) == source:
         logger.info("%s: up to date, %s", target, count(len(crops.utts), "crop"))
         return
@@ -215,7 +215,7 @@ def _extract_crops(encoder: SpeakerEncoder, store: ArrayStore, batch_size: int) 
 def _extract_cuts(encoder: SpeakerEncoder, store: ArrayStore, seconds: float, batch_size: int) -> None:
     """Embed cuts of every test utterance, those of one duration."""
     target, cuts = cuts_path(encoder.folder, seconds), Cuts(store, round(seconds * store.sample_rate), encoder.seed)
-    source = f"{encoder.digest} {store.digest} {encoder.seed}"
+    source = f"{encoder.fingerprint} {store.digest} {encoder.seed}"
     if read_source(target) == source:
         logger.info("%s: up to date, %s", target, count(len(cuts.utts), "cut"))
         return
@@ -236,7 +236,7 @@ def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
 
     What is there of this model stays: these data may be another corpus, to test on.
     """
-    if (read_source(encoder.folder / FILE) or "").split()[:1] == [encoder.digest]:
+    if (read_source(encoder.folder / FILE) or "").split()[:1] == [encoder.fingerprint]:
         logger.info("%s: up to date", encoder.folder / FILE)
         return
     try:
@@ -256,7 +256,7 @@ def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
     if distributed.rank():
         return
     utts = [store.utts[row] for row in rows]
-    source, found = f"{encoder.digest} {store.digest}", dict(zip(utts, embeddings, strict=True))
+    source, found = f"{encoder.fingerprint} {store.digest}", dict(zip(utts, embeddings, strict=True))
     write_held_aside(encoder.folder, found, train.utt2spk, targets, whose, source)
     logger.info("%s: %s of %s", encoder.folder / FILE, count(len(utts), "utterance"), whose)
 
@@ -266,7 +266,7 @@ def _extract_training(encoder: SpeakerEncoder, options: Any, calibrated: bool) -
     train, store = read_data_dir(options.data_dir / "train"), ArrayStore(options.data_dir / "store" / "train")
     check_current(store, train.utt2dur)
     folder, num_per_speaker, chunk_s = encoder.folder / FOLDER, options.cohort_utts, options.train_chunk_s
-    source = f"{encoder.digest} {store.digest} {num_per_speaker} {chunk_s:g}"
+    source = f"{encoder.fingerprint} {store.digest} {num_per_speaker} {chunk_s:g}"
     cohort = choose_cohort(train.utt2spk, encoder.valid_speakers, num_per_speaker, str(train.path))
     needed = ["cohort.npz", *(["calibration.npz"] if calibrated else [])]
     made = {read_source(folder / name) for name in needed}

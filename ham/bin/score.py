@@ -57,8 +57,8 @@ def main(argv: Sequence[str]) -> None:
     for name, found in notes.items():
         logger.warning("%s: %s", name, "; ".join(found))
     encoder = SpeakerEncoder.load(options.exp_dir, "cpu")
-    check_sources(options.exp_dir, options.data_dir, wanted, encoder.digest)
-    check_cuts(options.exp_dir, options.data_dir, durations, encoder.digest)
+    check_sources(options.exp_dir, options.data_dir, wanted, encoder.fingerprint)
+    check_cuts(options.exp_dir, options.data_dir, durations, encoder.fingerprint)
     backends = _possible(wanted, encoder.loss)
     plans = [_fitting(backends, trial_list) for trial_list in lists]
     crops = any(backend.crops for plan in plans for backend in plan)
@@ -66,7 +66,7 @@ def main(argv: Sequence[str]) -> None:
     scorer = Scorer(encoder.loss, _training(options, backends), top_n=options.top_n, p_target=options.p_target)
     for backend in backends:  # before anything is written
         scorer.check(backend)
-    decisions = _decisions(options, encoder.digest, backends, scorer)
+    decisions = _decisions(options, encoder.fingerprint, backends, scorer)
     scored = _score(lists, embedded, plans, scorer, decisions, options)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
         at_thresholds=tuple(scored.at_thresholds),
         retrieval=tuple(_retrieval(lists, embedded, plans)),
         durations=tuple(_durations(lists, embedded, scorer, decisions, durations, options.exp_dir)),
-        fingerprint=encoder.digest,
+        fingerprint=encoder.fingerprint,
     )
     write_curves(options.exp_dir / "curves.json", scored.curves)
     write_results(options.exp_dir / "results.json", results)

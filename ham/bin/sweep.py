@@ -7,7 +7,6 @@ can be stopped, killed and called again. Options that are not named here go to r
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import shlex
 import shutil
@@ -24,7 +23,7 @@ import yaml
 
 import ham
 from ham.bin._system_options import read_config
-from ham.cli import Parser, boolean, normalise, run
+from ham.cli import Parser, above_zero, boolean, normalise, run
 from ham.config import Config, to_dict
 from ham.errors import ConfigError, DataError
 from ham.files import write_text
@@ -93,21 +92,11 @@ def _parser() -> Parser:
         help="print every command with its estimated time and disk, and do nothing",
     )  # fmt: skip
     parser.add_argument(
-        "--crops_per_s", type=_speed, metavar="N",
+        "--crops_per_s", type=above_zero("crops a second"), metavar="N",
         help="with --dry_run: times from so many crops a second (views counted, as a training shows them), not from "
         "steps timed here",
     )  # fmt: skip
     return parser
-
-
-def _speed(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"expected crops a second, a number above 0, found '{text}'")
-    return value
 
 
 def _listed(name: str, text: str | None, form: str, expected: str) -> tuple[str, ...]:

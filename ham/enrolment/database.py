@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ham.data.names import plain_spelling, quoted
+from ham.embeddings.directions import unit_rows
 from ham.errors import ConfigError, DataError
 
 APPLICATION_ID = 0x68616D53
@@ -133,16 +134,8 @@ class Gallery:
 
 
 def unit(embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Scale rows ``(N, D)`` to length 1.
-
-    Raises:
-        DataError: if a row is zero or not finite: it has no direction.
-    """
-    lengths = np.linalg.norm(embeddings.astype(np.float64), axis=1, keepdims=True)
-    if not (np.isfinite(lengths) & (lengths > 0)).all():
-        raise DataError("expected embeddings with a direction, found one of zeros or not finite; is the model broken?")
-    directions: NDArray[np.float32] = (embeddings / lengths).astype(np.float32)
-    return directions
+    """Scale rows ``(N, D)`` to length 1, see :func:`ham.embeddings.directions.unit_rows`."""
+    return unit_rows(embeddings, "enrolment").astype(np.float32)
 
 
 def checked_name(text: str) -> str:

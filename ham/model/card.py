@@ -17,7 +17,7 @@ from ham.audio import SAMPLE_RATE
 from ham.markdown import escape_markdown, markdown_table
 from ham.model.contents import Contents
 from ham.score.decisions import Decisions
-from ham.score.results import DurationRates, ListResult, Results, decimals, per_cent
+from ham.score.results import DurationRates, ListResult, Results, decimals, per_cent, with_interval
 
 TAGS = ["speaker-verification", "speaker-recognition", "speaker-embedding", "audio"]
 LIBRARY = "ham-speaker"
@@ -174,8 +174,7 @@ def durations_table(results: Results) -> list[str]:
 
 def eer_of(entry: ListResult | DurationRates) -> str:
     """An EER with its interval, in per cent: ``1.52 [0.80, 3.83]``."""
-    interval = f" [{per_cent(entry.eer_low)}, {per_cent(entry.eer_high)}]" if entry.eer_low is not None else ""
-    return per_cent(entry.eer) + interval
+    return with_interval(entry.eer, entry.eer_low, entry.eer_high)
 
 
 def thresholds_table(decisions: Decisions) -> list[str]:

@@ -111,7 +111,7 @@ def of_experiment(folder: Path, *, licence: str = "", data_licence: str = "", an
     state = checkpoint.load(place)
     encoder = SpeakerEncoder.from_state(place, state, torch.device("cpu"))
     refuse_not_finite(place, {**state["backbone"], **state["loss"]})
-    results = _results(folder, encoder.digest)
+    results = _results(folder, encoder.fingerprint)
     if anonymous:
         state = {**state, "speakers": [], "valid_speakers": []}
     return Contents(
@@ -119,14 +119,14 @@ def of_experiment(folder: Path, *, licence: str = "", data_licence: str = "", an
         name=folder.resolve().name,
         state=state,
         config=encoder.config,
-        fingerprint=encoder.digest,
+        fingerprint=encoder.fingerprint,
         parameters=sum(parameter.numel() for parameter in encoder.network.backbone.parameters()),
         licence=" ".join(licence.split()),
         data_licence=" ".join(data_licence.split()),
         init_from=_init_from(folder),
         results=results,
         decisions=results.decisions.get("cosine") if results else None,
-        cohort=None if anonymous else read_cohort(folder / "training" / "cohort.npz", encoder.digest),
+        cohort=None if anonymous else read_cohort(folder / "training" / "cohort.npz", encoder.fingerprint),
     )
 
 

@@ -43,6 +43,7 @@ from ham.audio.quality import Quality, assess, joined
 from ham.audio.waveform import Speech, listed, name_of, to_waveform, with_rate
 from ham.backbones.base import Backbone
 from ham.config import Config, from_dict
+from ham.embeddings.directions import unit_rows
 from ham.embeddings.extract import extract
 from ham.embeddings.recordings import Recordings, Waveforms
 from ham.errors import CheckpointError, DataError
@@ -103,7 +104,7 @@ class SpeakerEncoder:
         network: front end, and backbone with the averaged weights, in evaluation mode.
         loss: with the averaged centres, in evaluation mode; on the CPU, where scores and distances are computed.
         device: where the network is.
-        digest: of the backbone's weights; embeddings made with others are out of date.
+        fingerprint: digest of the backbone's weights; embeddings of different ones cannot be compared.
         seed: of the training.
         command: that trained it; empty if it does not say.
         valid_speakers: training speakers that were kept aside for validation.
@@ -116,7 +117,7 @@ class SpeakerEncoder:
     network: Network
     loss: SpeakerLoss
     device: torch.device
-    digest: str
+    fingerprint: str
     seed: int
     command: str
     valid_speakers: tuple[str, ...]
@@ -186,11 +187,6 @@ class SpeakerEncoder:
     def sample_rate(self) -> int:
         """Hz at which it hears; speech of any other rate is converted."""
         return SAMPLE_RATE
-
-    @property
-    def fingerprint(self) -> str:
-        """Which weights these are: embeddings of different fingerprints cannot be compared."""
-        return self.digest
 
     def embed(self, speech: Speech, sample_rate: int | None = None) -> NDArray[np.float32]:
         """Embed one recording.
@@ -334,9 +330,11 @@ def mean_direction(embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
 
     Returns:
         Shape ``(D,)``; its length is 1 for one recording, and shorter the more they differ.
+
+    Raises:
+        DataError: if an embedding is zero.
     """
-    rows = embeddings.astype(np.float64)
-    mean: NDArray[np.float64] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(axis=0)
+    mean: NDArray[np.float64] = unit_rows(embeddings, "the recordings").mean(axis=0)
     return mean
 
 

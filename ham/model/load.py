@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ham.embeddings.directions import unit_rows
 from ham.embeddings.table import read_embeddings, read_source
 from ham.errors import ConfigError, DataError
 from ham.model.encoder import SpeakerEncoder
@@ -74,8 +75,8 @@ def load_experiment(folder: Path, device: str = "auto") -> SpeakerEncoder:
         HamError: if a file of it is damaged, naming the file.
     """
     encoder = SpeakerEncoder.load(folder, device)
-    cohort = read_cohort(folder / "training" / "cohort.npz", encoder.digest)
-    return replace(encoder, decisions=read_decisions(folder / "results.json", encoder.digest), cohort=cohort)
+    cohort = read_cohort(folder / "training" / "cohort.npz", encoder.fingerprint)
+    return replace(encoder, decisions=read_decisions(folder / "results.json", encoder.fingerprint), cohort=cohort)
 
 
 def read_decisions(path: Path, digest: str) -> Decisions | None:
@@ -115,6 +116,4 @@ def read_cohort(path: Path, digest: str) -> NDArray[np.float32] | None:
     source = read_source(path)
     if source is None or source.split(" ")[0] != digest:
         return None
-    rows = read_embeddings(path).embeddings.astype(np.float64)
-    unit: NDArray[np.float32] = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-    return unit
+    return unit_rows(read_embeddings(path).embeddings, str(path)).astype(np.float32)

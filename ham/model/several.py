@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ham.audio.quality import Problem
+from ham.embeddings.directions import unit_rows
 from ham.score.decisions import Decisions
 
 WINDOW_S, SHIFT_S = 2.0, 1.0
@@ -55,8 +56,7 @@ def halves_cosine(embeddings: NDArray[np.float32]) -> float:
     Returns:
         The cosine of the means; 1 where a half is smaller than :data:`LEAST_WINDOWS`.
     """
-    rows = embeddings.astype(np.float64)
-    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows = unit_rows(embeddings, "windows of a recording")
     left = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)[0][:, 0] > 0
     if min(left.sum(), (~left).sum()) < LEAST_WINDOWS:
         return 1.0

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ham.score.decisions import Decisions, OperatingPoint
 from ham.score.intervals import few_speakers
-from ham.score.results import ListRates, Results, decimals, per_cent
+from ham.score.results import ListRates, Results, decimals, per_cent, with_interval
 
 POINTS = {
     "eer": "equal error rates",
@@ -106,7 +106,7 @@ def _durations(results: Results) -> Titled:
         [
             one.trial_list,
             "whole" if one.seconds is None else f"{one.seconds:g} s",
-            _rate(one.eer, one.eer_low, one.eer_high),
+            with_interval(one.eer, one.eer_low, one.eer_high),
             per_cent(one.miss),
             per_cent(one.false_alarm),
             "-" if one.seconds is None else f"{one.num_short:,} of {one.num_utts:,}",
@@ -128,9 +128,9 @@ def _retrieval(results: Results) -> Titled:
             one.trial_list,
             f"{one.num_speakers:,} by {one.num_models:,} models",
             f"{one.num_enrolled:,} of {one.num_searches:,}",
-            _rate(one.p_at_1, one.p_at_1_low, one.p_at_1_high),
-            _rate(one.p_at_10, one.p_at_10_low, one.p_at_10_high),
-            _rate(one.fnir, one.fnir_low, one.fnir_high),
+            with_interval(one.p_at_1, one.p_at_1_low, one.p_at_1_high),
+            with_interval(one.p_at_10, one.p_at_10_low, one.p_at_10_high),
+            with_interval(one.fnir, one.fnir_low, one.fnir_high),
         ]
         for one in results.retrieval
     ]
@@ -145,10 +145,6 @@ def _retrieval(results: Results) -> Titled:
             "the tests, searched for among all other speakers. Not given for fewer than 100 tests.",
         ],
     )
-
-
-def _rate(rate: float | None, low: float | None, high: float | None) -> str:
-    return "-" if rate is None else f"{per_cent(rate)} [{per_cent(low)}, {per_cent(high)}]"
 
 
 def _both(rates: ListRates | None) -> str:

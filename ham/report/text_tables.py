@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from ham.score.results import ListResult, decimals, per_cent
+from ham.score.results import ListResult, decimals, per_cent, with_interval
 
 PUBLISHED_RULE = "EER % published rule"
 """Head of the column that :func:`table` adds where the two definitions of the EER differ in a printed digit."""
@@ -86,9 +86,7 @@ def rules_differ(result: ListResult) -> bool:
 
 
 def _with_interval(result: ListResult) -> str:
-    if result.eer is None:
-        return "-"
-    return f"{per_cent(result.eer)} [{per_cent(result.eer_low)}, {per_cent(result.eer_high)}]"
+    return with_interval(result.eer, result.eer_low, result.eer_high)
 
 
 def _cost(name: str) -> Callable[[ListResult], str]:

@@ -214,6 +214,20 @@ def per_cent(rate: float | None) -> str:
     return "-" if rate is None else decimals(100 * rate, 2)
 
 
+def with_interval(rate: float | None, low: float | None, high: float | None) -> str:
+    """A rate and its interval as the tables print them, in per cent: ``1.52 [0.80, 3.83]``.
+
+    Args:
+        rate: a fraction, or None.
+        low: low end of the interval, or None where there is none.
+        high: high end.
+
+    Returns:
+        The text; ``-`` for None.
+    """
+    return per_cent(rate) + ("" if rate is None or low is None else f" [{per_cent(low)}, {per_cent(high)}]")
+
+
 def write_results(path: Path, results: Results) -> None:
     """Write ``results.json``, whole or not at all; the same results give the same bytes.
 

@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist
 
 from ham.analysis import tree
 from ham.analysis.tree import Leaf
+from ham.embeddings.directions import unit_rows
 from ham.errors import DataError
 from ham.geometry.delta import chord_distances
 
@@ -117,7 +118,7 @@ def test_heights_are_mean_distances_across_the_merge() -> None:
 
 
 def test_speaker_means_are_directions_in_the_order_of_appearance() -> None:
-    unit = tree.unit_rows(np.random.default_rng(5).normal(size=(5, 3)))
+    unit = unit_rows(np.random.default_rng(5).normal(size=(5, 3)))
     found = tree.speaker_means(unit, ["b", "a", "b", "a", "c"])
     expected = [unit[[0, 2]].sum(axis=0), unit[[1, 3]].sum(axis=0), unit[4]]
     np.testing.assert_allclose(found, [row / np.linalg.norm(row) for row in expected])
@@ -125,7 +126,7 @@ def test_speaker_means_are_directions_in_the_order_of_appearance() -> None:
 
 def test_condensed_is_the_order_of_scipy() -> None:
     points = np.random.default_rng(0).normal(size=(6, 3))
-    unit = tree.unit_rows(points)
+    unit = unit_rows(points)
     found = tree.condensed(chord_distances(torch.from_numpy(points)))
     np.testing.assert_allclose(found, pdist(unit), rtol=1e-9)
 
@@ -160,7 +161,7 @@ def test_the_interval_is_that_of_speakers_drawn_again() -> None:
 def test_tree_correlation_is_scipys_with_an_interval_around_it() -> None:
     leaves = balanced()
     embeddings = planted(leaves) + 0.3 * np.random.default_rng(0).normal(size=(len(leaves), 40))
-    distances = pdist(tree.unit_rows(embeddings))
+    distances = pdist(unit_rows(embeddings))
     levels = tree.tree_distances(leaves)[np.triu_indices(len(leaves), 1)]
     found = tree.tree_correlation(distances, leaves)
     assert found.value == pytest.approx(scipy.stats.spearmanr(distances, levels).statistic)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sqlite3
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -58,6 +60,16 @@ def write_speakers(folder: Path, num_recordings: int = 2) -> dict[str, list[Path
 
 def enrol(database: Path, *words: object) -> int:
     return main(["enrol", "--device", "cpu", "--db", str(database), *map(str, words)])
+
+
+def test_standard_input_and_a_file(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write_speakers(tmp_path / "speech")["spk1"]
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(files[0].read_bytes())))
+    assert enrol(database, "Ada", "-", files[1]) == 0
+    assert enrol(database, "Ada", files[0]) == 0
+    assert capsys.readouterr().out == "Ada: 2 recordings enrolled\nAda: 0 recordings enrolled, 1 enrolled before\n"
 
 
 def test_a_speaker_of_several_files(

@@ -227,7 +227,7 @@ def test_speech_for_thresholds_is_embedded_by_default(trained: Path, capsys: pyt
     assert "12 utterances of 4 training speakers, whom the network tells apart better" in capsys.readouterr().err
     assert not (trained / "exp/training").exists()
     encoder, store = SpeakerEncoder.load(trained / "exp", "cpu"), ArrayStore(trained / "data/store/train")
-    found = read_held_aside(trained / "exp", encoder.digest)
+    found = read_held_aside(trained / "exp", encoder.fingerprint)
     assert found is not None
     assert found.embedded.embeddings.utts == tuple(store.utts)
     np.testing.assert_allclose(found.embedded.embeddings.embeddings, encoder.embed_recordings(store), atol=1e-5)

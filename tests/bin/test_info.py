@@ -21,7 +21,7 @@ def exp(tmp_path: Path) -> Path:
     entry = ListResult("mini/all", "cosine", 20, 30, 0.0198, 0.015, 0.024, 0.1, 0.2)
     point = OperatingPoint("eer", 0.5, 0.4, 0.6, 0.02, 0.02)
     decisions = {"cosine": Decisions("cosine", 10, -4, (point,), "16 speakers kept aside", 16, 10, 20)}
-    digest = SpeakerEncoder.load(tmp_path / "exp", "cpu").digest
+    digest = SpeakerEncoder.load(tmp_path / "exp", "cpu").fingerprint
     found = Results("exp", 3, "0123abc", {"ham": "0"}, "./run.sh", (entry,), decisions=decisions, fingerprint=digest)
     write_results(tmp_path / "exp/results.json", found)
     return tmp_path / "exp"

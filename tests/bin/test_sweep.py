@@ -230,7 +230,7 @@ def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp
         (["--gpus", "0 1", "--device", "cuda:1"], "--device cuda:1: contradicts --gpus 0 1"),
         (["--gpus", "cuda"], "--gpus: expected how many GPUs, 2, or numbers of some, \"0 2\", found 'cuda'"),
         (["--gpus", "3"], "--gpus 3: expected at least 1 and at most the 2 GPUs of CUDA_VISIBLE_DEVICES=0,1"),
-        (["--crops_per_s", "0", "--dry_run"], "--crops_per_s: expected crops a second, a number above 0, found '0'"),
+        (["--crops_per_s", "0", "--dry_run"], "--crops_per_s: expected crops a second above 0, found '0'"),
         (["--crops_per_s", "10"], "--crops_per_s: expected --dry_run beside it"),
         (["--loss", "softmax"], "--loss: set by each row; the options are --configs"),
         (["--corpus", "mini"], "--corpus: set by each row"),

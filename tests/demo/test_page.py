@@ -15,6 +15,7 @@ import ham
 from ham.demo.page import POINTS, render
 from ham.demo.server import MOST_QUESTIONS, Server
 from ham.score.decisions import DEFAULT_POINT
+from ham.score.thresholds import POINTS as MEASURED
 from tests.browser import SCRIPT
 from tests.demo.serving import demo, wav, write_demo_model
 from tests.driven import Browser
@@ -264,6 +265,7 @@ def test_thresholds_that_were_measured_are_offered(tmp_path: Path) -> None:
     write_decisions(tmp_path, thresholds())
     page = render(ham.load(tmp_path, "cpu"), "in <b>")["/"].body.decode()
     assert f'<option value="{DEFAULT_POINT}" selected>{POINTS[DEFAULT_POINT]}' in page
+    assert {*POINTS} == {*MEASURED}
     assert 'value="far_1"' in page
     assert "far_0_01" not in page
     assert "in &lt;b&gt;" in page

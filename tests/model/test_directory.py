@@ -46,9 +46,9 @@ def write_whole(exp: Path, loss: str = "ham_softmax") -> SpeakerEncoder:
     torch.save({**state, **kept}, exp / "average.pt")
     encoder = SpeakerEncoder.load(exp, "cpu")
     entry = ListResult("mini/all", "cosine", 20, 30, 0.0198, 0.015, 0.024, 0.1, 0.2)
-    write_results(exp / "results.json", _results(entry, encoder.digest))
+    write_results(exp / "results.json", _results(entry, encoder.fingerprint))
     rows = np.random.default_rng(0).normal(size=(NUM_SPEAKERS, DIM)).astype(np.float32)
-    write_embeddings(exp / "training/cohort.npz", SPEAKERS, rows, f"{encoder.digest} x 0 0")
+    write_embeddings(exp / "training/cohort.npz", SPEAKERS, rows, f"{encoder.fingerprint} x 0 0")
     return encoder
 
 
@@ -111,7 +111,7 @@ def test_a_reordered_checkpoint_keeps_its_fingerprint(tmp_path: Path) -> None:
     state["backbone"] = dict(reversed(state["backbone"].items()))
     torch.save(state, tmp_path / "exp/average.pt")
     pack(tmp_path / "exp", tmp_path / "out")
-    assert load_directory(tmp_path / "out", "cpu").digest == checkpoint.weights_digest(state)
+    assert load_directory(tmp_path / "out", "cpu").fingerprint == checkpoint.weights_digest(state)
 
 
 def test_the_same_experiment_gives_the_same_bytes_and_sums_that_others_can_check(exp: Path, packed: Path) -> None:

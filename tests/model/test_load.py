@@ -35,7 +35,7 @@ def test_an_experiment_is_loaded_with_what_stages_5_and_6_left(exp: Path) -> Non
     bare = ham.load(str(exp), "cpu")
     assert (bare.folder, bare.decisions, bare.cohort) == (exp, None, None)
     write_decisions(exp, thresholds())
-    rows = write_cohort(exp, bare.digest)
+    rows = write_cohort(exp, bare.fingerprint)
     found = ham.load(exp, "cpu")
     assert found.decisions == thresholds()
     assert found.cohort is not None
