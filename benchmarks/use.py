@@ -3,7 +3,8 @@
 ``python -m benchmarks.use --model EXP`` prints a table and writes JSON. Every form is run by a process of its own that
 loads what it needs and no more: ONNX Runtime's has neither torch nor this package. Rounds alternate between the forms,
 and the fastest round counts, since other programs disturb all of them. With ``--data_dir`` each form embeds the test
-utterances of an experiment too, and the table says its EER.
+utterances of an experiment too, and the table says its EER. ``--beside MODEL`` measures other models by PyTorch in the
+same run, ``--ge2e`` the GE2E encoder of the package resemblyzer, where it is installed.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ FORMS = {
     "ONNX, float16 weights": ("onnx", "float16"),
     "ONNX, int8": ("onnx", "int8"),
 }
+GE2E = "GE2E of resemblyzer"
 Embed = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
@@ -46,6 +48,11 @@ def open_form(form: str, path: Path, threads: int) -> Embed:
     import torch
 
     torch.set_num_threads(threads)
+    if form == GE2E:
+        from resemblyzer import VoiceEncoder
+
+        encoder = VoiceEncoder("cpu", verbose=False)
+        return lambda samples: encoder.embed_utterance(samples[0])[None]  # type: ignore[no-any-return]
     if form == "torch.export":
         network: Any = torch.export.load(path).module(check_guards=False)
     else:
@@ -165,6 +172,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="processes of each form, of which the fastest")
     parser.add_argument("--threads", type=int, default=1, help="of torch and ONNX Runtime")
     parser.add_argument("--data_dir", type=Path, help="what stages 2 and 3 made: measures EERs too")
+    parser.add_argument("--beside", nargs="*", default=[], metavar="MODEL", help="other models, by PyTorch")
+    parser.add_argument("--ge2e", action="store_true", help="the encoder of resemblyzer beside them")
     parser.add_argument("--output", type=Path, default=Path("build/benchmarks/use.json"), help="the JSON file")
     for inner in ("--measure", "--file", "--folder"):  # how it calls itself
         parser.add_argument(inner, help=argparse.SUPPRESS)
@@ -179,6 +188,8 @@ def main() -> None:
         folder = Path(name)
         write_speech(folder, options.num_files)
         rows = export_all(options, folder)
+        rows |= {f"PyTorch, {Path(model).name}": {"path": Path(model)} for model in options.beside}
+        rows |= {GE2E: {"path": Path("-")}} if options.ge2e else {}
         for _ in range(options.rounds):
             for form, row in rows.items():
                 row.setdefault("rounds", []).append(in_a_process(form, row["path"], folder, options))

@@ -53,6 +53,7 @@ def write_model(exp_dir: Path, loss_name: str, seed: int = 3) -> SpeakerLoss:
         "num_speakers": NUM_SPEAKERS,
         "seed": seed,
         "command": "./run.sh --stage 4",
+        "speakers": [f"s{number}" for number in range(NUM_SPEAKERS)],
         "valid_speakers": [],
     }
     exp_dir.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,6 @@ from ham.embeddings.recordings import (
 )
 from ham.embeddings.table import FORMATS, check_format, read_embeddings, read_source, write_embeddings, write_table
 from ham.errors import DataError
-from ham.losses.none import NoLoss
 from ham.model.average import average_checkpoints
 from ham.model.checkpoint import fitting
 from ham.model.directory import unpack
@@ -188,6 +187,8 @@ def _extract_test(encoder: SpeakerEncoder, store: ArrayStore, options: Any) -> N
     if distributed.rank():
         return
     write_embeddings(target, utts, embeddings, source)
+    for stale in (*FORMATS[1:], "scp"):  # they do not say whose they are
+        (encoder.folder / f"embeddings.{stale}").unlink(missing_ok=True)
     if other != target:
         write_table(other, utts, embeddings)
     took = time.perf_counter() - started
@@ -245,8 +246,7 @@ def _extract_held_aside(encoder: SpeakerEncoder, options: Any) -> None:
     except DataError as error:
         logger.warning("no thresholds: %s", error)
         return
-    trained = not isinstance(encoder.loss, NoLoss)
-    speakers, whose = choose_speakers(train.utt2spk, encoder.valid_speakers, trained=trained)
+    speakers, whose = choose_speakers(train.utt2spk, encoder.speakers, encoder.valid_speakers)
     if len(speakers) < 2:
         logger.warning("no thresholds: %s: expected two speakers of two recordings, found fewer", train.path)
         return

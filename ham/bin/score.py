@@ -134,7 +134,7 @@ def _decisions(
     """Thresholds by back-end, where stage 5 has embedded what they are chosen on; says where not."""
     held_aside = read_held_aside(options.exp_dir, digest)
     if held_aside is None:
-        logger.info("no thresholds: stage 5 found no training speech to choose them on")
+        logger.info("no thresholds: stage 5 has embedded no training speech by these weights to choose them on")
         return {}
     return held_aside.decisions(backends, scorer, options.p_target)
 

@@ -107,6 +107,7 @@ class SpeakerEncoder:
         fingerprint: digest of the backbone's weights; embeddings of different ones cannot be compared.
         seed: of the training.
         command: that trained it; empty if it does not say.
+        speakers: that it was trained on; none where the model does not say.
         valid_speakers: training speakers that were kept aside for validation.
         decisions: thresholds and calibration of the cosine; None where stage 6 has measured none.
         cohort: mean embeddings of training speakers, each of length 1, for AS-Norm, shape ``(S, D)``; or None.
@@ -120,6 +121,7 @@ class SpeakerEncoder:
     fingerprint: str
     seed: int
     command: str
+    speakers: tuple[str, ...]
     valid_speakers: tuple[str, ...]
     decisions: Decisions | None = None
     cohort: NDArray[np.float32] | None = None
@@ -173,7 +175,8 @@ class SpeakerEncoder:
                 loss.load_state_dict(state["loss"])
             return cls(
                 place.parent, config, network.to(device).eval(), loss.eval(), device, checkpoint.weights_digest(state),
-                int(state["seed"]), str(state["command"]), tuple(state["valid_speakers"]), decisions, cohort,
+                int(state["seed"]), str(state["command"]), tuple(state["speakers"]), tuple(state["valid_speakers"]),
+                decisions, cohort,
             )  # fmt: skip
         except KeyError as error:
             raise CheckpointError(f"{place}: expected the entry {error}, found none; average again (stage 5)") from None

@@ -7,7 +7,7 @@ there any more.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,29 +72,32 @@ class HeldAside:
         return found
 
 
-def choose_speakers(utt2spk: Mapping[str, str], aside: Sequence[str], *, trained: bool = True) -> tuple[list[str], str]:
-    """Whose utterances thresholds are chosen on: those kept out of the training if they are enough.
+def choose_speakers(
+    utt2spk: Mapping[str, str], trained_on: Collection[str], aside: Collection[str]
+) -> tuple[list[str], str]:
+    """Whose utterances thresholds are chosen on: those that the network was not trained on if they are enough.
 
     Args:
         utt2spk: the speaker of each training utterance.
-        aside: training speakers that the network was not trained on (``data.valid_speakers``).
-        trained: whether the network was trained on the others; an imported one was trained on other speech.
+        trained_on: speakers that the network was trained on, as far as the model says.
+        aside: speakers that were kept out of its training (``data.valid_speakers``).
 
     Returns:
         Speakers of two or more utterances, at most :data:`MOST_SPEAKERS`, and a sentence that says which. Fewer than
         two make no trials.
     """
     several = sorted(speaker for speaker, num in Counter(utt2spk.values()).items() if num > 1)
-    kept = evenly_spaced([speaker for speaker in several if speaker in {*aside}], MOST_SPEAKERS)
-    if len(kept) >= LEAST_HELD_OUT:
-        return kept, f"{len(kept)} speakers kept aside from the training"
-    chosen = evenly_spaced(several, MOST_SPEAKERS)
-    if not trained:
-        return chosen, f"{len(chosen)} speakers of the training data, whom the imported network hardly knows"
-    return chosen, (
-        f"{len(chosen)} training speakers, whom the network tells apart better than others, so that there will be more "
-        f"errors of either kind; data.valid_speakers={LEAST_HELD_OUT} or more keeps some aside"
-    )
+    unknown = [speaker for speaker in several if speaker not in {*trained_on}]
+    if len(unknown) < LEAST_HELD_OUT:
+        chosen = evenly_spaced(several, MOST_SPEAKERS)
+        return chosen, (
+            f"{len(chosen)} training speakers, whom the network tells apart better than others, so that there will be "
+            f"more errors of either kind; data.valid_speakers={LEAST_HELD_OUT} or more keeps some aside"
+        )
+    chosen = evenly_spaced(unknown, MOST_SPEAKERS)
+    if {*unknown} <= {*aside}:
+        return chosen, f"{len(chosen)} speakers kept aside from the training"
+    return chosen, f"{len(chosen)} speakers of the training data that the model does not name among those it has learnt"
 
 
 def choose_targets(train: DataDir, speakers: Sequence[str], seed: int) -> tuple[list[tuple[str, str]], frozenset[str]]:
@@ -155,9 +158,11 @@ def read_held_aside(exp_dir: Path, digest: str) -> HeldAside | None:
         DataError: if the file is damaged.
     """
     path = exp_dir / FILE
-    if not path.exists() or (source := read_source(path)) is None or source.split()[:1] != [digest]:
+    if not path.exists():
         return None
     table = read_embeddings(path)
+    if (read_source(path) or "").split()[:1] != [digest]:
+        return None
     with np.load(path, allow_pickle=False) as arrays:
         if not {"speakers", "targets", "whose"} <= {*arrays.files}:
             raise DataError(f"{path}: expected speakers and trials, found none; delete it and run stage 5")

@@ -261,7 +261,9 @@ def test_one_recording_of_each_speaker_makes_no_thresholds(trained: Path, capsys
 
 
 def test_cuts_and_formats(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (trained / "exp/embeddings.parquet").write_bytes(b"of weights before")
     assert extract_test(trained, "--durations", "1.5 0.5", "--format", "csv") == 0
+    assert not (trained / "exp/embeddings.parquet").exists()
     encoder, store = SpeakerEncoder.load(trained / "exp", "cpu"), ArrayStore(trained / "data/store/test")
     whole = read_embeddings(trained / "exp/embeddings.npz")
     np.testing.assert_array_equal(read_table(trained / "exp/embeddings.csv").embeddings, whole.embeddings)

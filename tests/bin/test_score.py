@@ -455,7 +455,7 @@ def test_thresholds_are_chosen_and_held_against_the_lists(root: Path, capsys: py
     exp_dir = root / "exp/run1"
     digest = weights_digest(torch.load(exp_dir / "average.pt", weights_only=True))
     assert score_it(root) == 0
-    assert "no thresholds: stage 5 found no training speech" in capsys.readouterr().err
+    assert "no thresholds: stage 5 has embedded no training speech" in capsys.readouterr().err
     plain = read_results(exp_dir / "results.json")
     assert (plain.decisions, plain.at_thresholds, plain.durations) == ({}, (), ())
     write_thresholds(root, digest)

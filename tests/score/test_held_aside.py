@@ -18,17 +18,24 @@ from ham.score.scorer import Scorer
 UTT2SPK = {f"s{s:02d}-{u}": f"s{s:02d}" for s in range(12) for u in range(3)}
 
 
-def test_speakers_kept_aside_come_first() -> None:
-    aside = [f"s{s:02d}" for s in range(10)]
-    assert module.choose_speakers(UTT2SPK, aside) == (aside, "10 speakers kept aside from the training")
-    everybody, whose = module.choose_speakers({**UTT2SPK, "alone-1": "alone"}, aside[:9])
-    assert everybody == sorted({*UTT2SPK.values()})
+def test_speakers_that_the_network_was_not_trained_on_come_first() -> None:
+    everybody = sorted({*UTT2SPK.values()})
+    aside, learnt = everybody[:10], everybody[10:]
+    assert module.choose_speakers(UTT2SPK, learnt, aside) == (aside, "10 speakers kept aside from the training")
+    found, whose = module.choose_speakers({**UTT2SPK, "alone-1": "alone"}, everybody[9:], aside[:9])
+    assert found == everybody
     assert whose.startswith("12 training speakers, whom the network tells apart better than others")
     many = {f"s{s:03d}-{u}": f"s{s:03d}" for s in range(600) for u in range(2)}
-    chosen = module.choose_speakers(many, [])[0]
+    chosen = module.choose_speakers(many, {*many.values()}, [])[0]
     assert (len(chosen), chosen[0], chosen[-1]) == (module.MOST_SPEAKERS, "s000", "s599")
-    assert module.choose_speakers({"a-1": "a", "b-1": "b"}, [])[0] == []
-    assert "hardly knows" in module.choose_speakers(UTT2SPK, [], trained=False)[1]
+    assert module.choose_speakers({"a-1": "a", "b-1": "b"}, ["a", "b"], [])[0] == []
+
+
+@pytest.mark.parametrize("trained_on", [[], ["others", "more"], ["s00", "s01"]])  # imported; other corpora
+def test_speakers_of_other_speech_are_not_called_training_speakers(trained_on: list[str]) -> None:
+    found, whose = module.choose_speakers(UTT2SPK, trained_on, [])
+    assert found == [speaker for speaker in sorted({*UTT2SPK.values()}) if speaker not in trained_on]
+    assert whose == f"{len(found)} speakers of the training data that the model does not name among those it has learnt"
 
 
 def test_pairs_are_all_there_are_or_a_fair_share() -> None:
@@ -48,7 +55,7 @@ def test_pairs_are_all_there_are_or_a_fair_share() -> None:
 def written(tmp_path: Path) -> Path:
     durations = dict.fromkeys(UTT2SPK, 3.0)
     train = DataDir(Path("train"), {}, UTT2SPK, durations, None, sessions={utt: utt[-1] for utt in UTT2SPK})
-    speakers, whose = module.choose_speakers(UTT2SPK, [f"s{s:02d}" for s in range(10)])
+    speakers, whose = module.choose_speakers(UTT2SPK, ["s10", "s11"], [f"s{s:02d}" for s in range(10)])
     targets, utts = module.choose_targets(train, speakers, 0)
     assert utts == {utt for utt, speaker in UTT2SPK.items() if speaker in speakers}
     generator = np.random.default_rng(0)
@@ -83,6 +90,10 @@ def test_back_ends_without_calibration_get_decisions(written: Path) -> None:
 def test_none_where_the_file_is_missing_or_of_another_model(written: Path, tmp_path: Path) -> None:
     assert module.read_held_aside(tmp_path / "elsewhere", "model") is None
     assert module.read_held_aside(written, "other") is None
+    whole = (written / module.FILE).read_bytes()
+    (written / module.FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"thresholds\.npz: expected a \.npz file"):
+        module.read_held_aside(written, "model")
     write_embeddings(written / module.FILE, ["a"], np.ones((1, 2), np.float32), "model audio")
     with pytest.raises(DataError, match=r"thresholds\.npz: expected speakers and trials, found none; delete it"):
         module.read_held_aside(written, "model")
