@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import soundfile
@@ -234,7 +235,7 @@ def _result_or_error(inspect: Callable[[Path], AudioInfo], path: Path) -> AudioI
 def _opened(path: Path) -> Iterator[Samples]:
     """Open a file whose container is whole and whose rate is one of sound."""
     if path == STDIN:
-        with spooled(_standard_input()) as place:
+        with spooled(_content(sys.stdin.buffer)) as place:
             try:
                 with _opened(place) as samples:
                     yield samples
@@ -265,10 +266,10 @@ def spooled(content: bytes) -> Iterator[Path]:
         yield Path(file.name)
 
 
-@cache
-def _standard_input() -> bytes:
-    """All of it; whoever asks again gets the same."""
-    return sys.stdin.buffer.read()
+@lru_cache(maxsize=1)
+def _content(stream: BinaryIO) -> bytes:
+    """All of a stream; whoever asks again gets the same."""
+    return stream.read()
 
 
 def check_regular(path: Path) -> os.stat_result:

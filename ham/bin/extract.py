@@ -322,4 +322,4 @@ def test_durations(data_dir: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    distributed.leave(run(main))

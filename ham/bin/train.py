@@ -143,4 +143,4 @@ def _check_backends(options: Any, aside: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(run(main))
+    distributed.leave(run(main))

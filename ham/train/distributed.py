@@ -14,7 +14,8 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -28,6 +29,9 @@ from ham.errors import ConfigError
 from ham.model.build import pick_device
 
 PR_SET_PDEATHSIG = 1
+WORDS = "HAM_LAST_WORDS"
+"""The environment's variable with the folder where a silent process leaves what its libraries say."""
+
 TIMEOUT = timedelta(minutes=30)
 """A process that waits longer for another one fails; validation by the first one is the longest wait."""
 
@@ -94,6 +98,18 @@ def joined(name: str) -> Iterator[torch.device]:
         dist.destroy_process_group()
 
 
+def leave(status: int) -> NoReturn:
+    """End a process whose work is done: with this exit status, whatever its libraries' threads still do.
+
+    Threads of gloo and of autograd that outlive the interpreter have aborted a process after its last line of work.
+    """
+    if launched():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 def _end_with_launcher() -> None:
     """Have the system send this process TERM when the launcher is killed, which then ends nobody; Linux alone can."""
     if sys.platform == "linux":
@@ -101,8 +117,10 @@ def _end_with_launcher() -> None:
 
 
 def _silence() -> None:
-    """Take standard error away from this process and from those that it will start."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    """Take standard error away from this process and from those that it will start; its launcher can read it."""
+    folder = os.environ.get(WORDS)
+    place = Path(folder, os.environ["LOCAL_RANK"]) if folder else os.devnull
+    os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 
 
 def check_batch(batch_size: int, num_processes: int, accumulate: int = 1) -> None:

@@ -12,6 +12,7 @@ import signal
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
@@ -19,6 +20,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from ham.errors import ConfigError, HamError
+from ham.train.distributed import WORDS
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
     for name in ("elastic", "elastic.agent.server.api"):  # the one line is ours
         logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="ham_") as reasons:
+        os.environ[WORDS] = reasons
         config = LaunchConfig(
             min_nodes=num_nodes,
             max_nodes=num_nodes,
@@ -104,7 +107,7 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
         try:
             elastic_launch(config, command[0])(*command[1:])
         except ChildFailedError as error:
-            raise reason(error.failures) from None
+            raise reason(error.failures, Path(reasons)) from None
         except SignalException as error:
             name = signal.Signals(error.sigval).name
             raise ProcessError(f"stopped by {name}; {cure}", 128 + error.sigval) from None
@@ -113,16 +116,18 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
                 signal.signal(number, handler)
 
 
-def reason(failures: Mapping[int, ProcessFailure]) -> ProcessError:
+def reason(failures: Mapping[int, ProcessFailure], words: Path) -> ProcessError:
     """The failure that the others follow from, as an error.
 
     Args:
         failures: by the number of the process: those that had ended when the first one was found.
+        words: folder of what silent processes have said, by their numbers on this machine.
     """
     rank, first = min(failures.items(), key=lambda item: (_order(item[1]), item[1].timestamp, item[0]))
     kind, text, trace = _told(first)
     if not trace and first.exitcode < 0:
-        cure = "the system does that when memory is short" if first.exitcode == -signal.SIGKILL else "see above"
+        killed = first.exitcode == -signal.SIGKILL
+        cure = "the system does that when memory is short" if killed else _last_line(words / str(first.local_rank))
         return ProcessError(f"process {rank} was ended by {first.signal_name()} ({cure}); the others were stopped")
     if trace and not (kind.startswith("ham.") or issubclass(getattr(builtins, kind, Exception), OSError)):
         logger.error("process %d: %s", rank, trace)  # a bug
@@ -130,6 +135,12 @@ def reason(failures: Mapping[int, ProcessFailure]) -> ProcessError:
     # A process that has told its reason may still stumble over its threads when it goes.
     status = first.exitcode if first.exitcode > 0 else 1 + kind.endswith(".ConfigError")
     return ProcessError(text or f"process {rank} ended with status {status}", status)
+
+
+def _last_line(words: Path) -> str:
+    """What a process has said last; the first one says it on the terminal."""
+    lines = words.read_text(errors="replace").split("\n") if words.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "see above")
 
 
 def _order(failure: ProcessFailure) -> int:

@@ -20,7 +20,7 @@ from tests.killing import TOP
 pytestmark = pytest.mark.recipe
 
 JOIN = """
-import os, signal, sys, time, torch
+import atexit, os, signal, sys, time, torch
 import torch.distributed as dist
 from ham.cli import run
 from ham.errors import ConfigError, DataError
@@ -31,7 +31,7 @@ def main(argv):
         if distributed.rank() == 1:
             {trouble}
         dist.all_reduce(torch.ones(1))  # waits for the one that will not come
-sys.exit(run(main, []))
+distributed.leave(run(main, []))
 """
 
 
@@ -46,6 +46,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("raise ConfigError('--loss x: no such loss')", 2, r"^--loss x: no such loss$"),
         ("os.kill(os.getpid(), signal.SIGKILL)", 1, r"^process 1 was ended by SIGKILL \(.*memory is short\)"),
+        ("print('worse', file=sys.stderr); sys.stderr.flush(); os.abort()", 1, r"^process 1 was .* SIGABRT \(worse\)"),
         ("{}['key']", 1, r"^process 1: KeyError: 'key'$"),
     ],
 )
@@ -61,6 +62,10 @@ def test_a_process_that_fails_ends_the_job_with_its_reason(
 def test_a_job_that_works_returns(capfd: pytest.CaptureFixture[str]) -> None:
     launch([sys.executable, "-c", JOIN.format(trouble="print('two', file=sys.stderr)")], processes=2, cure="again")
     assert capfd.readouterr().err == ""  # only the first process talks
+
+
+def test_what_aborts_a_process_after_its_work_is_no_failure() -> None:
+    launch([sys.executable, "-c", JOIN.format(trouble="atexit.register(os.abort)")], processes=2, cure="again")
 
 
 def test_processes_end_with_a_launcher_that_was_killed(tmp_path: Path) -> None:
@@ -112,7 +117,7 @@ LOST = RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer"
 def test_the_failure_that_the_others_follow_from_is_told(
     tmp_path: Path, ends: list[tuple[int, Exception | None]], text: str, status: int
 ) -> None:
-    told = reason({rank: failed(tmp_path, rank, *end) for rank, end in enumerate(ends)})
+    told = reason({rank: failed(tmp_path, rank, *end) for rank, end in enumerate(ends)}, tmp_path)
     assert str(told).startswith(text)
     assert told.exit_status == status
 
