@@ -138,9 +138,10 @@ def reason(failures: Mapping[int, ProcessFailure], words: Path) -> ProcessError:
 
 
 def _last_line(words: Path) -> str:
-    """What a process has said last; the first one says it on the terminal."""
-    lines = words.read_text(errors="replace").split("\n") if words.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "see above")
+    """What a process has said last, before Python's account of the end; the first one says it on the terminal."""
+    told = words.read_text(errors="replace") if words.exists() else ""
+    lines = [line.strip() for line in told.partition("Fatal Python error")[0].splitlines() if line.strip()]
+    return lines[-1] if lines else "see above"
 
 
 def _order(failure: ProcessFailure) -> int:
