@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 import ham
 from ham.audio import SAMPLE_RATE
-from ham.audio.decoding import read_audio
-from ham.audio.quality import assess
+from ham.audio.decoding import read_audio, to_rate
+from ham.audio.quality import NARROW_DB, assess
 from ham.model.encoder import SpeakerEncoder
 
 Waveform = NDArray[np.float32]
@@ -57,7 +57,7 @@ def false_alarms(waveforms: Sequence[Waveform]) -> None:
 
 
 def disturbed(waveforms: Sequence[Waveform]) -> None:
-    """Estimates for white noise of known power below the recording's, and for clipping by a known gain."""
+    """Estimates for white noise of known power below the recording's, clipping by a known gain, a telephone's band."""
     random_numbers = np.random.default_rng(0)
     for snr_db in (0, 5, 10, 15, 20):
         found = []
@@ -68,6 +68,10 @@ def disturbed(waveforms: Sequence[Waveform]) -> None:
     for gain in (2, 4, 8):
         found = [assess(np.clip(gain * x / np.abs(x).max(), -1, 1), SAMPLE_RATE).clipped for x in waveforms]
         print(f"clipped by a gain of {gain}: share at the peak {percentiles(found)}")
+    narrow = [to_rate(to_rate(x, SAMPLE_RATE, 8000), 8000, SAMPLE_RATE) for x in waveforms]
+    print(f"upper band, dB: {percentiles([assess(x, SAMPLE_RATE).high_band_db for x in waveforms])}")
+    found = [assess(x, SAMPLE_RATE).high_band_db for x in narrow]
+    print(f"taken down to 8 kHz: {percentiles(found)}, noted {np.mean(np.less(found, NARROW_DB)):.0%}")
 
 
 def several(encoder: SpeakerEncoder, files: Sequence[Path]) -> None:

@@ -90,9 +90,9 @@ def _enrol(known: SpeakerDatabase, encoder: SpeakerEncoder, name: str, files: Se
         holders, audio = known.holders(heard.audio), heard.audio
         if name in holders or audio in new:
             already.append(heard.source)
-        elif heard.quality.problems:
-            refused.append({"file": heard.source, "reason": heard.quality.problems[0].text})
-            logger.warning("%s: not enrolled. %s", heard.source, heard.quality.problems[0].text)
+        elif problem := heard.quality.not_to_enrol:
+            refused.append({"file": heard.source, "reason": problem.text})
+            logger.warning("%s: not enrolled. %s", heard.source, problem.text)
         else:
             new[audio] = heard
             if holders:

@@ -50,8 +50,7 @@ def main(argv: Sequence[str]) -> int:
     search = Search(gallery, encoder.cohort if options.cohort == "model" else None, as_norm=options.cohort != "none")
     threshold = choose_list_threshold(options.threshold, encoder.decisions, len(gallery.names))
     found = list(_answers(options, encoder, search, threshold))
-    documents = [_document(file, one) for file, one in found]
-    answer(options, documents[0] if len(documents) == 1 else {"files": documents}, _in_words(found, threshold))
+    answer(options, {"files": [_document(file, one) for file, one in found]}, _in_words(found, threshold))
     statuses = {UNREADABLE if isinstance(one, DataError) else STATUS[one.decision] for _, one in found}
     return UNREADABLE if UNREADABLE in statuses else max(statuses)
 

@@ -93,8 +93,8 @@ class Answers:
             ConfigError: if the name cannot be one.
         """
         name, heard = checked_name(name), self._heard(content)
-        if heard.quality.problems:
-            raise DataError(f"not enrolled: {heard.quality.problems[0].text}")
+        if problem := heard.quality.not_to_enrol:
+            raise DataError(f"not enrolled: {problem.text}")
         embedding = self.encoder.embed((heard.samples, SAMPLE_RATE))
         recording = Recording("ham demo", heard.audio, heard.quality.duration_s, embedding)
         with SpeakerDatabase(self.database, self._key, write=True) as known:

@@ -97,7 +97,7 @@ class Identification:
     quality: Quality
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``ham identify --json`` prints it."""
+        """As ``ham identify --json`` prints it for each file."""
         found = [{k: v for k, v in one._asdict().items() if v is not None} for one in self.candidates]
         return {**vars(self), "candidates": found, "quality": asdict(self.quality)}
 

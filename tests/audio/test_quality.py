@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ham.audio import quality
+from ham.audio.decoding import to_rate
 from ham.audio.quality import (
     CLIPPED_SHARE,
     LEAST_SPEECH_S,
@@ -65,6 +66,28 @@ def test_noise_is_measured_within_three_db(snr_db: float) -> None:
     found = assess(samples + noise(samples, snr_db), RATE)
     assert found.snr_db == pytest.approx(snr_db, abs=3)
     assert ("noisy" in names(found)) == (found.snr_db < NOISY_DB)
+
+
+@pytest.mark.parametrize("rate", [16000, 22050, 44100, 48000])
+def test_speech_from_a_telephone_is_noted_at_whatever_rate_it_comes(rate: int) -> None:
+    times = np.arange(3 * RATE) / RATE
+    tones = sum(np.sin(2 * np.pi * 130 * k * times + k * k) / k for k in range(1, 60))
+    wide = np.asarray(0.05 * tones * ((times % 0.5) < 0.4), np.float32)
+    narrow = to_rate(to_rate(wide, RATE, 8000), 8000, RATE)
+    assert names(assess(to_rate(wide, RATE, rate), rate)) == []
+    found = assess(to_rate(narrow, RATE, rate), rate)
+    assert names(found) == ["narrow_band"]
+    assert found.not_to_enrol is found.cannot_say is None
+    assert names(assess(to_rate(narrow, RATE, 8000), 8000)) == ["narrow_band"]
+    assert found.high_band_db == pytest.approx(
+        10 * np.log10(density(narrow, 4800, 7600) / density(narrow, 2400, 3500)), abs=1
+    )
+
+
+def density(samples: NDArray[np.float32], low: float, high: float) -> float:
+    """Mean power between two frequencies, of the whole recording at once."""
+    power, frequencies = np.abs(np.fft.rfft(samples)) ** 2, np.fft.rfftfreq(len(samples), 1 / RATE)
+    return float(power[(frequencies > low) & (frequencies < high)].mean())
 
 
 def test_pauses_are_not_speech() -> None:
@@ -145,8 +168,8 @@ def test_several_short_recordings_are_as_long_as_their_sum_and_as_bad_as_the_wor
 
 def test_the_first_problem_that_forbids_counts() -> None:
     warn, forbid = Problem("short", "Short."), Problem("silent", "Silent.", "cannot_say")
-    assert Quality(1, 1, -20, 30, 0, (warn,)).cannot_say is None
-    assert Quality(1, 1, -20, 30, 0, (warn, forbid)).cannot_say == forbid
+    assert Quality(1, 1, -20, 30, 0, problems=(warn,)).cannot_say is None
+    assert Quality(1, 1, -20, 30, 0, problems=(warn, forbid)).cannot_say == forbid
 
 
 def test_the_network_hears_no_voice_in_what_is_loud_but_none() -> None:

@@ -47,7 +47,7 @@ def identify(folder: Path, *words: object, model: str = "exp") -> int:
 def test_the_enrolled_recording_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = folder / "speech/spk1/s0/0.wav"
     assert identify(folder, path, "--threshold", "0.999999", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["files"]
     assert (found["name"], found["decision"], found["threshold"]) == ("spk1", "named", 0.999999)
     assert found["score"] == pytest.approx(1, abs=1e-6)
     assert found["candidates"][0]["name"] == "spk1"
@@ -65,7 +65,7 @@ def test_nobody(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", ["noise", "silence"])
 def test_poor_speech_is_not_decided_on(folder: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert identify(folder, folder / f"{name}.wav", "--threshold", "-1", "--json") == 3
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["files"]
     assert (found["name"], found["score"], found["candidates"]) == (None, None, [])
     assert found["quality"]["problems"]
 
@@ -77,7 +77,7 @@ def test_short_speech_is_matched_with_a_warning(folder: Path, capsys: pytest.Cap
 
 def test_without_a_threshold_nothing_is_decided(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert identify(folder, folder / "stranger.wav", "--json") == 3
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["files"]
     assert found["candidates"]
     assert "no thresholds" in found["threshold_from"]
 
@@ -85,7 +85,7 @@ def test_without_a_threshold_nothing_is_decided(folder: Path, capsys: pytest.Cap
 def test_the_threshold_is_that_of_the_list(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Of three enrolled speakers, a rate of 0.1 % each keeps 1 % over the list; 1 % each does not."""
     assert identify(folder, folder / "stranger.wav", "--json", model="measured") == 1
-    found = json.loads(capsys.readouterr().out)
+    (found,) = json.loads(capsys.readouterr().out)["files"]
     assert found["threshold"] == 0.999999
     assert found["threshold_from"].startswith("far_0_1, measured on nobody; compared with 3, 0.3 % of strangers")
     assert identify(folder, folder / "stranger.wav", "--threshold", "far_1", model="measured") == 0

@@ -49,7 +49,7 @@ def test_they_are_those_of_the_commands(answers: Answers, command: Command, mode
     assert command("verify", "one.wav", "other.wav") == json.loads(json.dumps(answers.verify(one, other, None)))
     assert answers.enrol(one, " Ada ") == {"name": "Ada", "added": 1, "others": []}
     assert answers.enrol(other, "Bob")["added"] == 1
-    expected = command("identify", "one.wav", "--db", str(answers.database))
+    (expected,) = command("identify", "one.wav", "--db", str(answers.database))["files"]
     found = json.loads(json.dumps(answers.identify(one)))
     assert {key: found[key] for key in ("name", "threshold", "threshold_from", "candidates")} == {
         key: expected[key] for key in ("name", "threshold", "threshold_from", "candidates")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import replace
@@ -55,6 +56,47 @@ def test_the_commands_run(line: str, folder: Path, capsys: pytest.CaptureFixture
         assert (folder / words[words.index("--out") + 1]).stat().st_size > 0
 
 
+REQUESTS = {
+    "verify": "verify --model MODEL alice_1.wav call.wav",
+    "enrol": "enrol --model MODEL --db voices.db Ana alice_1.wav alice_1.wav short.wav",
+    "list": "list --db voices.db",
+    "identify": "identify --model MODEL --db voices.db call.wav none.wav",
+    "remove": "remove --db voices.db Ana",
+    "embed": "embed --model MODEL calls --out calls.npz",
+    "pack": "pack UNTESTED --out packed",
+    "export": "export --model MODEL --out model.pt2",
+    "info": "info UNTESTED",
+}
+
+
+def test_its_table_names_what_the_answers_hold(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_voice(folder / "short.wav", 1.2)
+    write_model(folder / "UNTESTED", "softmax")
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE[PAGE.index("| command | keys |") :], re.MULTILINE))
+    table = {command: {*re.findall(r"`(\w+)`", rows[command])} for command in REQUESTS}
+    line = next(line for line in PAGE.splitlines() if line.startswith("`quality` has"))
+    qualities = {*re.findall(r"`(\w+)`", line)} - {"quality"}
+    for command, words in REQUESTS.items():
+        main([*words.split(), "--json"])
+        found = json.loads(capsys.readouterr().out)
+        assert "error" not in found, words
+        if command == "info":
+            assert table[command] <= {*found}
+            continue
+        found.pop("left_out", None)
+        held, of_problems = keys(found), {"name", "text", "severity"}
+        assert held - qualities - of_problems <= table[command], command
+        if command in ("verify", "identify"):
+            assert qualities - of_problems <= held
+
+
+def keys(document: object) -> set[str]:
+    """All keys of a document, at any depth."""
+    if isinstance(document, dict):
+        return {*document}.union(*map(keys, document.values()))
+    return set().union(*map(keys, document)) if isinstance(document, list) else set()
+
+
 def test_its_numbers_are_those_of_the_code() -> None:
     for problem, number in (
         ("silent", f"{quality.SILENT_DB:.0f} dB"),
@@ -62,6 +104,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
         ("noisy", f"{quality.NOISY_DB:.0f} dB"),
         ("short", f"{quality.SHORT_S:.0f} s"),
         ("clipped", f"{100 * quality.CLIPPED_SHARE:.0f} %"),
+        ("narrow_band", f"{-quality.NARROW_DB:.0f} dB"),
         ("several_speakers", f"{several.LEAST_RATIO:,.0f}"),
     ):
         (row,) = re.findall(rf"^\| `{problem}` \|.*$", PAGE, re.MULTILINE)

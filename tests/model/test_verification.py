@@ -13,8 +13,8 @@ from ham.model.verification import choose_threshold, decide
 from tests.speaking import WHOSE, thresholds
 
 GOOD = Quality(3.0, 2.8, -20.0, 30.0, 0.0)
-POOR = Quality(3.0, 0.0, -99.0, 0.0, 0.0, (Problem("silent", "It is silent.", "cannot_say"),))
-WARNED = Quality(1.0, 1.0, -20.0, 30.0, 0.0, (Problem("short", "It is short."),))
+POOR = Quality(3.0, 0.0, -99.0, 0.0, 0.0, problems=(Problem("silent", "It is silent.", "cannot_say"),))
+WARNED = Quality(1.0, 1.0, -20.0, 30.0, 0.0, problems=(Problem("short", "It is short."),))
 BOTH = {"a": GOOD, "b": GOOD}
 
 
