@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -13,8 +12,6 @@ from ham.augment.augmenter import Augmenter, Materials, available_kinds, build_k
 from ham.config import AugmentConfig, complete
 from ham.data.store import ArrayStore
 from ham.schema import Share
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,11 +59,10 @@ class Replace(Off):
         check_weights(self.kinds, self.weights)
 
     def augmenter(self) -> Augmenter:
-        """What augments a batch; ``music`` is left out, and said, where there is none."""
+        """What augments a batch; ``music`` is left out where there is none."""
         materials = Materials(SAMPLE_RATE, self.noise, self.rooms, self.snr)
         names = list(self.kinds)
         if "music" in names and "music" not in available_kinds(materials) and len(names) > 1:
-            logger.info("augmentation: no MUSAN (--musan): coloured noise and babble of the batch instead, no music")
             names.remove("music")
         weight = dict(zip(self.kinds, self.weights, strict=False))  # none where all are drawn equally often
         return Augmenter(

@@ -264,6 +264,8 @@ def _validation(
 
 def _announce(prepared: Prepared, config: Config, step: TrainingStep, num_classes: int, device: torch.device) -> None:
     """Say what is trained on what."""
+    if step.augmenter and "musan" not in prepared.materials and "music" in config.augment.options.get("kinds", ()):
+        logger.info("augmentation: no MUSAN (--musan): coloured noise and babble of the batch instead, no music")
     size = sum(p.numel() for p in step.backbone.parameters()) / 1e6
     logger.info(
         "%s (%.2f M parameters) with %s on %s: %s of %s (%s), %d kept for validation",

@@ -185,6 +185,17 @@ def test_a_training_goes_on_within_an_epoch(lab: Lab, monkeypatch: pytest.Monkey
     assert not list(lab.exp_dir.glob("checkpoints/*step*"))
 
 
+def test_music_that_is_not_there_is_told(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    lab.pack()
+    with caplog.at_level("INFO"):
+        lab.train(changes=("train.epochs=1", "augment.mode=replace"))
+        assert caplog.text.count("no MUSAN (--musan)") == 1
+        caplog.clear()
+        lab.exp_dir /= "../b"
+        lab.train(changes=("train.epochs=1", "augment.mode=replace", "augment.kinds=[noise]"))
+        assert "MUSAN" not in caplog.text
+
+
 def test_a_cut_shard_is_found_before_the_training(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
     lab.pack()
     shard = lab.data_dir / "store/train/shard-00000.npy"
