@@ -21,7 +21,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, NoReturn
 
@@ -224,6 +224,21 @@ def run(
         except KeyboardInterrupt:
             return _fail("interrupted", INTERRUPTED, as_json)
     return status or 0
+
+
+def leave(status: int, *, at_once: bool) -> NoReturn:
+    """End the program with an exit status.
+
+    Args:
+        status: the status.
+        at_once: whatever threads of libraries still do. Those of gloo and autograd, where processes work together, have
+            aborted a process in the interpreter's own end, after its last line of work.
+    """
+    if at_once:
+        with suppress(OSError):  # run() has told it
+            sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _open_streams() -> None:

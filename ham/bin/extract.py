@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from ham.bin._system_options import add_num_gpus
-from ham.cli import Parser, at_least, run
+from ham.cli import Parser, at_least, leave, run
 from ham.data.kaldi_dir import DataDir, all_models, read_data_dir, trial_dirs
 from ham.data.store import ArrayStore, check_current
 from ham.data.trials import Trials
@@ -322,4 +322,4 @@ def test_durations(data_dir: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    distributed.leave(run(main))
+    leave(run(main), at_once=distributed.launched())

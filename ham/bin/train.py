@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ham.bin._system_options import add_config, add_processes, read_config, top_n
-from ham.cli import Parser, at_least, boolean, run
+from ham.cli import Parser, at_least, boolean, leave, run
 from ham.config import Config
 from ham.data.identity import write_sums
 from ham.data.kaldi_dir import read_data_dir
@@ -143,4 +143,4 @@ def _check_backends(options: Any, aside: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    distributed.leave(run(main))
+    leave(run(main), at_once=distributed.launched())

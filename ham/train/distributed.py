@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,18 +96,6 @@ def joined(name: str) -> Iterator[torch.device]:
             _silence()
         yield device
         dist.destroy_process_group()
-
-
-def leave(status: int) -> NoReturn:
-    """End a process whose work is done: with this exit status, whatever its libraries' threads still do.
-
-    Threads of gloo and of autograd that outlive the interpreter have aborted a process after its last line of work.
-    """
-    if launched():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)
 
 
 def _end_with_launcher() -> None:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.recipe
 JOIN = """
 import atexit, os, signal, sys, time, torch
 import torch.distributed as dist
-from ham.cli import run
+from ham.cli import leave, run
 from ham.errors import ConfigError, DataError
 from ham.train import distributed
 def main(argv):
@@ -31,7 +31,7 @@ def main(argv):
         if distributed.rank() == 1:
             {trouble}
         dist.all_reduce(torch.ones(1))  # waits for the one that will not come
-distributed.leave(run(main, []))
+leave(run(main, []), at_once=distributed.launched())
 """
 
 
