@@ -1,9 +1,11 @@
 r"""Self-supervised encoders of transformers as backbones: w2v-BERT 2.0 and WavLM, all of their layers used.
 
 The hidden states of all :math:`L` layers, and what enters the first, each go through an adapter of their own; side by
-side they are pooled with attention, and a linear map gives the embedding (Li, Cheng & Li 2025, arXiv:2510.04213):
+side they are pooled with attention, and a linear map gives the embedding (MFA; Li, Cheng & Li 2025, arXiv:2510.04213):
 
 .. math:: x_t = [A_0(h_{0t}); \dots; A_L(h_{Lt})], \quad A_l(h) = W_l' \, \mathrm{ReLU}(\mathrm{LN}(W_l h)).
+
+With the pooling ``factorised_attention`` there are no adapters: it weighs the layers itself (MHFA).
 
 The encoder's sizes are options, so that a configuration and its weights are all that a system needs; the published
 weights of the encoder come in by ``--init_from``, see :mod:`ham.model.pretrained`. ``train.freeze: [encoder]`` keeps
@@ -21,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import AttentiveStatisticsPooling
+from ham.backbones.pooling import POOLINGS, FactorisedAttentionPooling, build_pooling
 from ham.errors import ConfigError
-from ham.schema import Positive, Range, Share, accept, option_types
+from ham.schema import Positive, Range, Share, accept, choose, option_types
 
 Size = Annotated[int, Range(1, 65536)]
 Layers = Annotated[int, Range(1, 1000)]
@@ -31,6 +33,9 @@ Rank = Annotated[int, Range(0, 65536)]
 
 TRAINED_OTHERWISE = {"apply_spec_augment": False, "mask_time_prob": 0.0, "mask_feature_prob": 0.0, "layerdrop": 0.0}
 """What transformers would do in training by itself: mask the speech, leave out layers, of which each is needed here."""
+
+PLAIN = {"attn_implementation": "eager"}
+"""Attention without a kernel of its own, which no exporter knows with a bias that depends on the position."""
 
 
 class SelfSupervised(Backbone):
@@ -50,10 +55,15 @@ class SelfSupervised(Backbone):
     alike: ClassVar[tuple[str, ...]]
     encoder: Any
 
-    def _build_head(self, hidden_size: int, num_layers: int, adapter_dim: int) -> None:
-        """Make all that is not the encoder."""
-        self.adapters = nn.ModuleList(_adapter(hidden_size, adapter_dim) for _ in range(num_layers + 1))
-        self.pooling = AttentiveStatisticsPooling((num_layers + 1) * adapter_dim, adapter_dim, global_context=False)
+    def _build_head(self, pooling: str, adapter_dim: int, pooling_heads: int) -> None:
+        """Make all that is not the encoder, whose sizes are those of its configuration."""
+        size, number = self.encoder.config.hidden_size, self.encoder.config.num_hidden_layers + 1
+        weighs_layers = pooling == FactorisedAttentionPooling.name
+        self.adapters = nn.ModuleList(_adapter(size, adapter_dim) for _ in range(0 if weighs_layers else number))
+        self.pooling = build_pooling(
+            pooling, size if weighs_layers else number * adapter_dim, num_layers=number, num_heads=pooling_heads,
+            attention_channels=adapter_dim, global_context=False,
+        )  # fmt: skip
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
 
     @property
@@ -66,7 +76,10 @@ class SelfSupervised(Backbone):
         if self.recompute and not self.encoder.is_activation_checkpointing:
             self.encoder.activation_checkpointing_enable()
         states, padded = self._states(features, padded)
-        frames = torch.cat([adapter(state) for adapter, state in zip(self.adapters, states, strict=True)], 2)
+        if self.adapters:
+            frames = torch.cat([adapter(state) for adapter, state in zip(self.adapters, states, strict=True)], 2)
+        else:
+            frames = torch.stack(states, 1)
         return torch.as_tensor(self.embed(self.pooling(frames, padded)))
 
     @abstractmethod
@@ -78,10 +91,12 @@ class SelfSupervised(Backbone):
         found = self.encoder(inputs, attention_mask=counting, output_hidden_states=True, return_dict=True)
         return [*found.hidden_states[:-1], found.last_hidden_state]  # normalised, where the model has that
 
-    def _accepted(self, **options: Any) -> dict[str, Any]:
-        """Options of the types that the constructor gives them."""
+    def _check(self, **options: Any) -> None:
+        """Refuse an option that is not of the type that the constructor gives it."""
         hints = option_types(type(self))
-        return {option: accept(self._place(option), value, hints[option]) for option, value in options.items()}
+        for option, value in options.items():
+            accept(self._place(option), value, hints[option])
+        choose(self._place("pooling"), options["pooling"], POOLINGS)
 
     def _check_multiple(self, hidden_size: int, option: str, factor: int) -> None:
         if hidden_size % factor:
@@ -110,9 +125,12 @@ class W2vBert(SelfSupervised):
         num_heads: heads of their attention.
         feed_forward_size: width of their feed-forward parts.
         dropout: share of the values of the encoder that a training leaves out.
-        adapter_dim: width of each layer's adapter, and of the pooling's attention.
-        lora_rank: rank of the change that the encoder's queries and values may learn while it is frozen (LoRA), which is
-            64 where published; 0 for none. A system of rank 0 that starts from one with takes the change as its weights.
+        pooling: one of ``POOLINGS``: ``factorised_attention`` (MHFA) weighs the layers itself, the others take the
+            adapters' outputs side by side (MFA).
+        adapter_dim: width of each layer's adapter, and of the attention of ``attentive``.
+        pooling_heads: heads of ``factorised_attention``.
+        lora_rank: rank of the change that the encoder's queries and values may learn while it is frozen (LoRA), 64
+            where published; 0 for none. A system of rank 0 that starts from one with it takes it into its weights.
         lora_alpha: factor of that change, times the rank.
     """
 
@@ -139,14 +157,17 @@ class W2vBert(SelfSupervised):
         num_heads: Size = 16,
         feed_forward_size: Size = 4096,
         dropout: Share = 0.1,
+        pooling: str = "attentive",
         adapter_dim: Size = 128,
+        pooling_heads: Size = 32,
         lora_rank: Rank = 0,
         lora_alpha: Positive = 128.0,
     ) -> None:
         super().__init__(num_mel_bins, embedding_dim)
-        self._accepted(
+        self._check(
             hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads, feed_forward_size=feed_forward_size,
-            dropout=dropout, adapter_dim=adapter_dim, lora_rank=lora_rank, lora_alpha=lora_alpha,
+            dropout=dropout, pooling=pooling, adapter_dim=adapter_dim, pooling_heads=pooling_heads, lora_rank=lora_rank,
+            lora_alpha=lora_alpha,
         )  # fmt: skip
         self._check_multiple(hidden_size, "num_heads", num_heads)
         library = self._transformers()
@@ -159,16 +180,18 @@ class W2vBert(SelfSupervised):
                 feature_projection_input_dim=2 * num_mel_bins,
                 conformer_conv_dropout=dropout,
                 **TRAINED_OTHERWISE,
+                **PLAIN,
             )
         )
-        self._build_head(hidden_size, num_layers, adapter_dim)
+        self._build_head(pooling, adapter_dim, pooling_heads)
         self.lora = nn.ModuleList(
             nn.ModuleDict({part: LowRank(hidden_size, lora_rank, lora_alpha) for part in ADAPTED})
             for _ in range(num_layers if lora_rank else 0)
         )
-        for layer, parts in zip(self.blocks, self.lora, strict=False):
-            for part in ADAPTED:
-                getattr(layer.self_attn, part).register_forward_hook(parts[part])
+        for name, change in self.lora.named_modules():
+            if isinstance(change, LowRank):
+                layer, _, part = name.partition(".")
+                self.encoder.get_submodule(f"encoder.layers.{layer}.self_attn.{part}").register_forward_hook(change)
 
     def translated(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Weights of a system with LoRA, for one without: the change becomes part of the encoder's weights."""
@@ -185,7 +208,7 @@ class W2vBert(SelfSupervised):
 
     def _states(self, features: Tensor, padded: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         pairs = max(1, features.shape[1] // 2)
-        inputs = F.pad(features, (0, 0, 0, 1))[:, : 2 * pairs].unflatten(1, (pairs, 2)).flatten(2)
+        inputs = F.pad(features, (0, 0, 0, 1))[:, : 2 * pairs].reshape(features.shape[0], pairs, -1)
         if padded is None:
             return self._run(inputs, None), None
         padded = F.pad(padded, (0, 0, 0, 1), value=True)[:, 1 : 2 * pairs : 2].clone()
@@ -235,7 +258,9 @@ class WavLm(SelfSupervised):
         layer_norm: layers normalised first, and each convolution; without it the first convolution is normalised over
             the whole utterance.
         dropout: share of the values of the encoder that a training leaves out.
-        adapter_dim: width of each layer's adapter, and of the pooling's attention.
+        pooling: as of :class:`W2vBert`.
+        adapter_dim: as of :class:`W2vBert`.
+        pooling_heads: as of :class:`W2vBert`.
     """
 
     name: ClassVar[str] = "wavlm"
@@ -259,12 +284,15 @@ class WavLm(SelfSupervised):
         conv_channels: Size = 512,
         layer_norm: bool = False,
         dropout: Share = 0.1,
+        pooling: str = "attentive",
         adapter_dim: Size = 128,
+        pooling_heads: Size = 32,
     ) -> None:
         super().__init__(num_mel_bins, embedding_dim)
-        self._accepted(
+        self._check(
             hidden_size=hidden_size, num_layers=num_layers, num_heads=num_heads, feed_forward_size=feed_forward_size,
-            conv_channels=conv_channels, layer_norm=layer_norm, dropout=dropout, adapter_dim=adapter_dim,
+            conv_channels=conv_channels, layer_norm=layer_norm, dropout=dropout, pooling=pooling,
+            adapter_dim=adapter_dim, pooling_heads=pooling_heads,
         )  # fmt: skip
         self._check_multiple(hidden_size, "num_heads", num_heads)
         self._check_multiple(hidden_size, "groups of its convolution over positions", 16)
@@ -284,13 +312,15 @@ class WavLm(SelfSupervised):
                 **TRAINED_OTHERWISE,
             )
         )
-        self._build_head(hidden_size, num_layers, adapter_dim)
+        self._build_head(pooling, adapter_dim, pooling_heads)
 
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
         if padded is None or self.encoder.config.do_stable_layer_norm:
             return super()._embed(features, padded)
         lengths = (~padded[..., 0]).sum(1).tolist()  # one by one: padding would be part of the first normalisation
-        each = [super(WavLm, self)._embed(row[None, :length], None) for row, length in zip(features, lengths, strict=True)]
+        each = [
+            super(WavLm, self)._embed(row[None, :length], None) for row, length in zip(features, lengths, strict=True)
+        ]
         return torch.cat(each)
 
     def _states(self, features: Tensor, padded: Tensor | None) -> tuple[list[Tensor], Tensor | None]:

@@ -142,8 +142,8 @@ class Frontend(nn.Module, ABC):
 class Filterbank(Frontend):
     """Base of the front ends that give log-Mel energies without their mean over time.
 
-    A subclass hands its window and its bands to :meth:`_keep`, cuts frames in :meth:`_frames` and takes the logarithm in
-    :meth:`_log`; :meth:`_signal` and :meth:`_frame_map` say for exports what is linear in it.
+    A subclass hands its window and its bands to :meth:`_keep`, cuts frames in :meth:`_frames` and takes the logarithm
+    in :meth:`_log`; :meth:`_signal` and :meth:`_frame_map` say for exports what is linear in it.
     """
 
     window: Tensor

@@ -25,9 +25,7 @@ class WaveformFrontend(Frontend):
 
     name: ClassVar[str] = "waveform"
 
-    def __init__(
-        self, num_mel_bins: int = 80, sample_rate: int = SAMPLE_RATE, *, unit_variance: bool = False
-    ) -> None:
+    def __init__(self, num_mel_bins: int = 80, sample_rate: int = SAMPLE_RATE, *, unit_variance: bool = False) -> None:
         super().__init__(num_mel_bins, sample_rate)
         self.unit_variance = unit_variance
         self.min_samples = max(self.min_samples, self.num_mel_bins)
@@ -49,4 +47,4 @@ class WaveformFrontend(Frontend):
             variance, mean = torch.var_mean(waveforms, 1, keepdim=True, correction=0)
             waveforms = (waveforms - mean) / (variance + 1e-7).sqrt()
         rows = waveforms.shape[1] // self.num_mel_bins
-        return waveforms[:, : rows * self.num_mel_bins].unflatten(1, (rows, self.num_mel_bins))
+        return waveforms[:, : rows * self.num_mel_bins].reshape(waveforms.shape[0], rows, self.num_mel_bins)
