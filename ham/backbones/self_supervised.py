@@ -41,19 +41,43 @@ PLAIN = {"attn_implementation": "eager"}
 class SelfSupervised(Backbone):
     """Base of the self-supervised backbones: adapters, pooling, embedding.
 
-    A subclass sets ``name``, ``model_type``, ``sizes`` and ``alike``, builds its encoder and its hidden states.
+    A subclass sets ``name`` and what follows to ``alike``, builds its encoder and gives its hidden states.
 
     Attributes:
+        library_name: how the names of its classes in transformers begin.
         model_type: what the encoder's ``config.json`` calls it.
         sizes: the entry of ``config.json`` that each option which the weights decide stands for.
         alike: further entries that must be as here.
         encoder: the model of transformers; its parameters' names begin so.
     """
 
+    library_name: ClassVar[str]
     model_type: ClassVar[str]
     sizes: ClassVar[Mapping[str, str]]
     alike: ClassVar[tuple[str, ...]]
     encoder: Any
+
+    @classmethod
+    def read_config(cls, content: Mapping[str, Any]) -> Any:
+        """What transformers makes of the content of a ``config.json``.
+
+        Raises:
+            ConfigError: if transformers is missing.
+            ValueError: if a value has another type.
+        """
+        from huggingface_hub.errors import StrictDataclassError
+
+        config = getattr(cls._transformers(), f"{cls.library_name}Config")
+        try:
+            return config.from_dict(dict(content))
+        except (TypeError, StrictDataclassError) as error:
+            raise ValueError(str(error)) from None
+
+    def _build_encoder(self, **settings: Any) -> None:
+        """Make the encoder, with fresh weights."""
+        library = self._transformers()
+        config = getattr(library, f"{self.library_name}Config")(**settings, **TRAINED_OTHERWISE, **PLAIN)
+        self.encoder = getattr(library, f"{self.library_name}Model")(config)
 
     def _build_head(self, pooling: str, adapter_dim: int, pooling_heads: int) -> None:
         """Make all that is not the encoder, whose sizes are those of its configuration."""
@@ -102,13 +126,16 @@ class SelfSupervised(Backbone):
         if hidden_size % factor:
             raise ConfigError(f"{self._place(f'hidden_size, {option}')}: {hidden_size} is no multiple of {factor}")
 
-    def _transformers(self) -> Any:
+    @classmethod
+    def _transformers(cls) -> Any:
         """The library, which takes seconds to load and is needed by nobody else."""
         try:
             import transformers
         except ImportError:
             cure = 'pip install "ham-speaker[ssl]", or pip install ".[ssl]" in a clone'
-            raise ConfigError(f"backbone {self.name}: needs transformers, found none; {cure}") from None
+            raise ConfigError(f"backbone {cls.name}: needs transformers, found none; {cure}") from None
+        transformers.utils.logging.set_verbosity_error()  # what it warns of, as of weights left out, is checked here
+        transformers.utils.logging.disable_progress_bar()
         return transformers
 
 
@@ -135,6 +162,7 @@ class W2vBert(SelfSupervised):
     """
 
     name: ClassVar[str] = "w2v_bert"
+    library_name = "Wav2Vec2Bert"
     model_type = "wav2vec2-bert"
     sizes: ClassVar[Mapping[str, str]] = {
         "hidden_size": "hidden_size",
@@ -170,19 +198,11 @@ class W2vBert(SelfSupervised):
             lora_alpha=lora_alpha,
         )  # fmt: skip
         self._check_multiple(hidden_size, "num_heads", num_heads)
-        library = self._transformers()
-        self.encoder = library.Wav2Vec2BertModel(
-            library.Wav2Vec2BertConfig(
-                hidden_size=hidden_size,
-                num_hidden_layers=num_layers,
-                num_attention_heads=num_heads,
-                intermediate_size=feed_forward_size,
-                feature_projection_input_dim=2 * num_mel_bins,
-                conformer_conv_dropout=dropout,
-                **TRAINED_OTHERWISE,
-                **PLAIN,
-            )
-        )
+        self._build_encoder(
+            hidden_size=hidden_size, num_hidden_layers=num_layers, num_attention_heads=num_heads,
+            intermediate_size=feed_forward_size, feature_projection_input_dim=2 * self.num_mel_bins,
+            conformer_conv_dropout=dropout,
+        )  # fmt: skip
         self._build_head(pooling, adapter_dim, pooling_heads)
         self.lora = nn.ModuleList(
             nn.ModuleDict({part: LowRank(hidden_size, lora_rank, lora_alpha) for part in ADAPTED})
@@ -264,6 +284,7 @@ class WavLm(SelfSupervised):
     """
 
     name: ClassVar[str] = "wavlm"
+    library_name = "WavLM"
     model_type = "wavlm"
     sizes: ClassVar[Mapping[str, str]] = {**W2vBert.sizes, "layer_norm": "do_stable_layer_norm"}
     alike = (
@@ -296,45 +317,24 @@ class WavLm(SelfSupervised):
         )  # fmt: skip
         self._check_multiple(hidden_size, "num_heads", num_heads)
         self._check_multiple(hidden_size, "groups of its convolution over positions", 16)
-        library = self._transformers()
-        self.encoder = library.WavLMModel(
-            library.WavLMConfig(
-                hidden_size=hidden_size,
-                num_hidden_layers=num_layers,
-                num_attention_heads=num_heads,
-                intermediate_size=feed_forward_size,
-                conv_dim=(conv_channels,) * 7,
-                do_stable_layer_norm=layer_norm,
-                feat_extract_norm="layer" if layer_norm else "group",
-                hidden_dropout=dropout,
-                attention_dropout=dropout,
-                activation_dropout=0.0,
-                **TRAINED_OTHERWISE,
-            )
-        )
+        self._build_encoder(
+            hidden_size=hidden_size, num_hidden_layers=num_layers, num_attention_heads=num_heads,
+            intermediate_size=feed_forward_size, conv_dim=(conv_channels,) * 7, do_stable_layer_norm=layer_norm,
+            feat_extract_norm="layer" if layer_norm else "group", hidden_dropout=dropout, attention_dropout=dropout,
+            activation_dropout=0.0,
+        )  # fmt: skip
         self._build_head(pooling, adapter_dim, pooling_heads)
 
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
-        if padded is None or self.encoder.config.do_stable_layer_norm:
-            return super()._embed(features, padded)
-        lengths = (~padded[..., 0]).sum(1).tolist()  # one by one: padding would be part of the first normalisation
-        each = [
-            super(WavLm, self)._embed(row[None, :length], None) for row, length in zip(features, lengths, strict=True)
-        ]
-        return torch.cat(each)
+        if padded is None:
+            return super()._embed(features, None)
+        # One by one: the first convolution of Base is normalised over all that it is given.
+        lengths = (~padded[..., 0]).sum(1).tolist()
+        return torch.cat([super(WavLm, self)._embed(features[i : i + 1, :n], None) for i, n in enumerate(lengths)])
 
     def _states(self, features: Tensor, padded: Tensor | None) -> tuple[list[Tensor], Tensor | None]:
         samples = features.flatten(1)
-        least = self._least_samples()
-        samples = F.pad(samples, (0, max(0, least - samples.shape[1])))
-        if padded is None:
-            return self._run(samples, None), None
-        lengths = ((~padded[..., 0]).sum(1) * self.num_mel_bins).clamp_min(least)
-        counting = torch.arange(samples.shape[1], device=samples.device) < lengths[:, None]
-        states = self._run(samples, counting)
-        frames = self.encoder._get_feat_extract_output_lengths(lengths)
-        beyond = torch.arange(states[0].shape[1], device=samples.device) >= frames[:, None]
-        return states, beyond[..., None]
+        return self._run(F.pad(samples, (0, max(0, self._least_samples() - samples.shape[1]))), None), padded
 
     def _least_samples(self) -> int:
         """Samples that the convolutions need for one frame: 400."""
@@ -348,3 +348,7 @@ def _adapter(hidden_size: int, adapter_dim: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(hidden_size, adapter_dim), nn.LayerNorm(adapter_dim), nn.ReLU(), nn.Linear(adapter_dim, adapter_dim)
     )
+
+
+ENCODERS: tuple[type[SelfSupervised], ...] = (W2vBert, WavLm)
+"""Those whose published weights can be read."""
