@@ -60,13 +60,17 @@ def find_pretrained(path: Path) -> Path | None:
     from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(found[1], revision=found[2], allow_patterns=[CONFIG], local_files_only=True))
+        folder = snapshot_download(found[1], revision=found[2], allow_patterns=[CONFIG], local_files_only=True)
+        there = (Path(folder) / CONFIG).is_file()
     except LocalEntryNotFoundError:
-        revision = f" --revision {found[2]}" if found[2] else ""
+        there = False
+    if not there:
+        command = f"hf download {found[1]}" + (f" --revision {found[2]}" if found[2] else "")
         raise ConfigError(
-            f"--init_from {path}: no such file, and not in the cache of the hub; a training downloads nothing: "
-            f"fetch it first with `hf download {found[1]}{revision}`"
-        ) from None
+            f"--init_from {path}: found no such folder or file, and no encoder of that name in the cache of the hub; "
+            f"look at the path, or fetch the encoder first, as a training downloads nothing: `{command}`"
+        )
+    return Path(folder)
 
 
 def read_pretrained(folder: Path) -> Pretrained:

@@ -144,10 +144,10 @@ def start_from(
     Raises:
         ConfigError: if nothing of the backbone fits, or not all of an encoder.
     """
-    if initial.whole:
-        _check_sizes(initial, config)
     own, given = backbone.state_dict(), backbone.translated(initial.backbone)
     fitting = {name: value for name, value in given.items() if _same_shape(own.get(name), value)}
+    if initial.whole:
+        _check_encoder(initial, config, own, fitting)
     if not any(value.ndim > 1 for value in fitting.values()):  # a norm of the embedding fits by chance
         raise ConfigError(
             f"--init_from {initial.path}: none of its weight matrices fits the backbone {config.backbone.name}; they "
@@ -158,12 +158,16 @@ def start_from(
     logger.info("%s: centres: %s", initial.path, _start_loss(initial, loss, config, numbered))
 
 
-def _check_sizes(initial: Initial, config: Config) -> None:
-    """Refuse another backbone than the encoder's, and other sizes of it."""
+def _check_encoder(initial: Initial, config: Config, own: Weights, fitting: Weights) -> None:
+    """Refuse another backbone than the encoder's, other sizes of it, and weights without a place."""
     wanted, asked = ({"name": one.backbone.name, **one.backbone.options} for one in (initial.config, config))
     if other := [key for key, value in wanted.items() if asked.get(key) != value]:
         expected, found = (", ".join(f"{key}: {one.get(key)}" for key in other) for one in (wanted, asked))
         raise ConfigError(f"--init_from {initial.path}: expected backbone: {{{expected}}}, found {{{found}}}")
+    for name in initial.backbone.keys() - fitting.keys():
+        expected, found = (str(tuple(weights[name].shape)) for weights in (initial.backbone, own))
+        cure = "frontend.num_mel_bins or an option of the backbone is not the encoder's"
+        raise ConfigError(f"--init_from {initial.path}: {name}: expected the shape {expected}, found {found}; {cure}")
 
 
 def _same_shape(one: Tensor | None, other: Tensor) -> bool:

@@ -63,15 +63,18 @@ def test_a_folder_is_found_and_others_are_not(tmp_path: Path) -> None:
 def test_a_name_is_found_in_the_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        ConfigError, match=r"--init_from some/encoder: .*downloads nothing: .*`hf download some/encoder`"
+        ConfigError, match=r"some/encoder: found no such .*downloads nothing: `hf download some/encoder`"
     ):
         find_pretrained(Path("some/encoder"))
     with pytest.raises(ConfigError, match=r"`hf download some/encoder --revision v2`"):
         find_pretrained(Path("some/encoder@v2"))
     folder = tmp_path / "models--some--encoder"
-    write_encoder(folder / "snapshots" / ("a" * 40))
+    (folder / "snapshots" / ("a" * 40)).mkdir(parents=True)
     (folder / "refs").mkdir()
     (folder / "refs/main").write_text("a" * 40, encoding="utf-8")
+    with pytest.raises(ConfigError, match="no encoder of that name"):  # a part of one
+        find_pretrained(Path("some/encoder"))
+    write_encoder(folder / "snapshots" / ("a" * 40))
     found = find_pretrained(Path("some/encoder"))
     assert found == folder / "snapshots" / ("a" * 40)
     assert read_pretrained(found).backbone.options == SIZES

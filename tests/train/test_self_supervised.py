@@ -133,6 +133,9 @@ def test_another_backbone_than_the_encoder_is_refused(lab: Lab) -> None:
     words = r"--init_from .*encoder: expected backbone: \{hidden_size: 16\}, found \{hidden_size: 32\}$"
     with pytest.raises(ConfigError, match=words):
         lab.train("other", lab.encoder, "backbone.hidden_size=32")
+    words = r"feature_projection\.[a-z_.]+: expected the shape \(.*160.*\), found \(.*80.*\); frontend\.num_mel_bins"
+    with pytest.raises(ConfigError, match=words):
+        lab.train("other", lab.encoder, "frontend.num_mel_bins=40")
     write_encoder(lab.encoder, "wavlm")
     with pytest.raises(
         ConfigError, match=r"expected backbone: \{name: wavlm, layer_norm: False\}, found \{name: w2v_bert"
