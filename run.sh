@@ -27,7 +27,7 @@ nnodes=1         # stage 4: machines that train together, each of which runs thi
 rdzv=            # stage 4: HOST:PORT of one of them, where they meet
 num_workers=2    # processes and threads of stages 1 to 3
 resume=false     # stage 4: go on after the last checkpoint, to more epochs too where train.epochs has grown
-init_from=       # stage 4: start from trained weights, of an experiment's folder, a checkpoint or a model directory
+init_from=       # stage 4: start from trained weights, of an experiment, a checkpoint, a model directory or an encoder
 model=           # stage 5: measure a model directory in stages 5 to 7, an imported one for example, in place of a training
 lm_set=          # stage 8: changes of the fine-tuning's configuration, "train.epochs=3 loss.margin=0.4"
 profile=false    # stage 4: train nothing, only show where the time of a step goes

@@ -14,6 +14,7 @@ from ham.cli import run
 from ham.errors import LONGEST
 from ham.frontends import FRONTENDS
 from ham.losses import LOSSES
+from tests.self_supervised import marks
 
 TABLE: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "bad_inputs/configurations.yaml").read_text(encoding="utf-8")
@@ -114,7 +115,10 @@ def test_right_names(tmp_path: Path, options: list[str], name: str, capsys: pyte
 
 PARTS = {"loss": LOSSES, "backbone": BACKBONES, "frontend": FRONTENDS}
 OPTIONS = [
-    (kind, name, option) for kind, table in PARTS.items() for name, part in table.items() for option in part.options()
+    pytest.param(kind, name, option, marks=marks(name, pytest.mark.long))
+    for kind, table in PARTS.items()
+    for name, part in table.items()
+    for option in part.options()
 ]
 ODD = [
     "",

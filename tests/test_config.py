@@ -17,9 +17,11 @@ from ham.model.build import build_backbone, build_frontend, build_loss
 from ham.report.published import read_published
 from ham.train.blocks import remarks, resolve
 from ham.train.schedules import MARGINS, RATES
+from tests.self_supervised import marks
 
 TOP = Path(__file__).parents[1]
 SYSTEMS = sorted((TOP / "conf").glob("*.yaml"))
+CASES = [pytest.param(path, marks=marks("w2v_bert") if path.stem == "w2vbert_mfa" else []) for path in SYSTEMS]
 
 
 AUTHORS = {"ecapa_tdnn": 100, "ecapa_tdnn_vox1": 150, "ecapa_tdnn_cnceleb": 100}
@@ -37,13 +39,13 @@ def write(tmp_path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("path", SYSTEMS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
 def test_every_system_is_accepted_by_its_parts_and_fits_on_a_page(path: Path) -> None:
     assert remarks(load_config(path), resolve(load_config(path))) == []
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 60
 
 
-@pytest.mark.parametrize("path", SYSTEMS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", CASES, ids=lambda p: p.stem)
 def test_every_system_resolves_to_what_it_was(path: Path) -> None:
     config = load_config(path)
     full = resolve(config)

@@ -14,6 +14,7 @@ from ham.backbones.base import Backbone
 from ham.backbones.campplus import CamPlusPlus
 from ham.backbones.ecapa_tdnn import EcapaTdnn
 from ham.backbones.resnet import ResNet18, ResNet34
+from ham.backbones.self_supervised import W2vBert, WavLm
 from ham.schema import check_options, choose
 
 __all__ = ["BACKBONES", "Backbone", "build"]
@@ -23,6 +24,8 @@ _CLASSES: tuple[type[Backbone], ...] = (
     ResNet18,
     ResNet34,
     CamPlusPlus,
+    W2vBert,
+    WavLm,
 )
 
 BACKBONES: Mapping[str, type[Backbone]] = MappingProxyType({cls.name: cls for cls in _CLASSES})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, ClassVar
 
@@ -68,6 +68,10 @@ class Backbone(nn.Module, ABC):
         if padded is not None:
             features = features.masked_fill(padded, 0.0)
         return self._embed(features, padded)
+
+    def translated(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Weights of another system of this kind by the names that they have here."""
+        return weights
 
     @abstractmethod
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:

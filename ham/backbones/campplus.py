@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
 from ham.backbones.ecapa_tdnn import FrameConv
-from ham.backbones.pooling import StatisticsPooling, masked_mean, over_frames
+from ham.backbones.pooling import POOLINGS, build_pooling, masked_mean, over_frames
 from ham.backbones.resnet import BasicBlock, zero_padded
 from ham.errors import ConfigError
-from ham.schema import check_count
+from ham.schema import check_count, choose
 
 SEGMENT = 100
 """Frames of a segment, whose mean is the context of each of its frames: 2 s, as every second frame is left out."""
@@ -189,6 +189,7 @@ class CamPlusPlus(Backbone):
         layers: how many the three blocks have.
         growth: channels that each layer adds.
         bottleneck: channels of the narrow layer in each.
+        pooling: one of ``POOLINGS``.
     """
 
     name: ClassVar[str] = "campplus"
@@ -203,6 +204,7 @@ class CamPlusPlus(Backbone):
         layers: Sequence[int] = (12, 24, 16),
         growth: int = 32,
         bottleneck: int = 128,
+        pooling: str = "statistics",
     ) -> None:
         super().__init__(num_mel_bins, embedding_dim)
         channels = check_count(self._place("channels"), channels)
@@ -217,7 +219,8 @@ class CamPlusPlus(Backbone):
             self.blocks.append(block)
             channels = block.output_dim
         self.last_norm = FrameNorm(channels)
-        self.pooling = StatisticsPooling(channels, LEAST_VARIANCE)
+        pooling = choose(self._place("pooling"), pooling, POOLINGS)
+        self.pooling = build_pooling(pooling, channels, least_variance=LEAST_VARIANCE)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim, bias=False)
         self.embedding_norm = nn.BatchNorm1d(self.embedding_dim, affine=False)
         for module in self.modules():

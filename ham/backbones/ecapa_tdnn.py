@@ -202,7 +202,7 @@ class EcapaTdnn(Backbone):
         self.first = FrameLayer(FrameConv(self.num_mel_bins, channels, FIRST_KERNEL), channels)
         self.blocks = nn.ModuleList(SERes2Block(channels, d, scale, se_channels) for d in dilations)
         self.aggregate = nn.Linear(channels * len(dilations), mfa_channels)
-        self.pooling = AttentiveStatisticsPooling(mfa_channels, attention_channels)
+        self.pooling = AttentiveStatisticsPooling(mfa_channels, attention_channels=attention_channels)
         self.pooled_norm = nn.BatchNorm1d(self.pooling.output_dim)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
         self.embedding_norm = nn.BatchNorm1d(self.embedding_dim)

@@ -9,11 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import LEAST_VARIANCE, AttentiveStatisticsPooling, StatisticsPooling
+from ham.backbones.pooling import LEAST_VARIANCE, POOLINGS, build_pooling
 from ham.schema import check_count, check_number, choose
-
-POOLINGS = ("statistics", "attentive")
-"""Temporal statistics pooling as published, or attentive statistics pooling with global context."""
 
 STRIDES = (1, 2, 2, 2)
 """Strides of the four stages, in frequency and in time: three halvings."""
@@ -79,7 +76,7 @@ class ResNet(Backbone):
         embedding_dim: ``D``.
         width: channels of the first stage.
         pooling: one of ``POOLINGS``.
-        least_variance: floor of the variance over time, above 0, in ``statistics`` pooling; public models have 1e-7.
+        least_variance: floor of the pooling's variances over time, above 0; public models have 1e-7.
 
     Attributes:
         num_blocks: blocks of each stage.
@@ -104,11 +101,7 @@ class ResNet(Backbone):
                 channels = width << stage
             num_bands = -(-num_bands // stride)
         least_variance = check_number(self._place("least_variance"), least_variance, above=0.0)
-        self.pooling: StatisticsPooling | AttentiveStatisticsPooling
-        if pooling == "statistics":
-            self.pooling = StatisticsPooling(channels * num_bands, least_variance)
-        else:
-            self.pooling = AttentiveStatisticsPooling(channels * num_bands)
+        self.pooling = build_pooling(pooling, channels * num_bands, least_variance=least_variance)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
         # The memory order in which CPUs and tensor cores convolve fastest; state dictionaries do not see it.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -115,7 +115,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--init_from",
         type=_path,
-        help="start from these weights: an experiment's folder, a checkpoint or a model directory",
+        help="start from these weights: an experiment's folder, a checkpoint, a model directory or an encoder",
     )
     parser.add_argument("--profile", type=boolean, default=False, help="true: only show where the time of a step goes")
     parser.add_argument("--command", default="", help="command that the results name; this one when missing")

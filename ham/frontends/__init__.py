@@ -1,4 +1,4 @@
-"""From waveforms to log-Mel filterbanks: the table of front ends and the one way to build them.
+"""From waveforms to features, log-Mel filterbanks above all: the table of front ends and the one way to build them.
 
 Adding a front end takes its own file, with a subclass of :class:`~ham.frontends.base.Frontend`, and here its import and
 its class in ``_CLASSES``. One that does something else with the same energies, as a factor or the cosine transform of
@@ -16,10 +16,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ham.audio import SAMPLE_RATE
-from ham.frontends.base import FRAME_LENGTH_MS, FRAME_SHIFT_MS, PIECE_SAMPLES, PREEMPHASIS, Frontend
+from ham.frontends.base import FRAME_LENGTH_MS, FRAME_SHIFT_MS, PIECE_SAMPLES, PREEMPHASIS, Filterbank, Frontend
 from ham.frontends.kaldi_fbank import INT16_RANGE, WINDOW_TYPES, KaldiFbank
 from ham.frontends.mel import MelFrontend
 from ham.frontends.spec_augment import Spans, SpecAugment
+from ham.frontends.w2vbert_fbank import W2vBertFbank
+from ham.frontends.waveform import WaveformFrontend
 from ham.schema import check_options, choose
 
 __all__ = [
@@ -30,15 +32,18 @@ __all__ = [
     "PIECE_SAMPLES",
     "PREEMPHASIS",
     "WINDOW_TYPES",
+    "Filterbank",
     "Frontend",
     "KaldiFbank",
     "MelFrontend",
     "Spans",
     "SpecAugment",
+    "W2vBertFbank",
+    "WaveformFrontend",
     "build",
 ]
 
-_CLASSES: tuple[type[Frontend], ...] = (MelFrontend, KaldiFbank)
+_CLASSES: tuple[type[Frontend], ...] = (MelFrontend, KaldiFbank, W2vBertFbank, WaveformFrontend)
 
 FRONTENDS: Mapping[str, type[Frontend]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
 """Every front end by its name."""

@@ -1,10 +1,10 @@
-r"""What all front ends share: frames of a waveform to log-Mel energies, batched and on the device.
+r"""What all front ends share: frames of a waveform to features, batched and on the device; and what filterbanks share.
 
-A front end takes frames of 25 ms every 10 ms and maps each to the logarithm of its energy in Mel bands,
+A filterbank takes frames of 25 ms every 10 ms and maps each to the logarithm of its energy in Mel bands,
 
 .. math:: f_{tj} = \log \sum_k M_{kj} |\mathrm{FFT}(w \odot x_t)_k|^2,
 
-from which the utterance's mean over time is subtracted. Front ends differ in where the frames lie, what is done to a
+from which the utterance's mean over time is subtracted. Filterbanks differ in where the frames lie, what is done to a
 frame before the transform, the shape of the bands and the floor of the logarithm.
 """
 
@@ -36,9 +36,7 @@ PIECE_SAMPLES = 1 << 17
 class Frontend(nn.Module, ABC):
     """Base of the front ends; holds no parameter, and its buffers are not part of a checkpoint.
 
-    A subclass sets ``name``, hands its window and its bands to :meth:`_keep`, counts frames in :meth:`_num_frames`,
-    cuts them in :meth:`_frames` and takes the logarithm in :meth:`_log`; :meth:`_signal` and :meth:`_frame_map` say for
-    exports what is linear in it.
+    A subclass sets ``name``, counts frames in :meth:`_num_frames` and computes features in :meth:`_features`.
 
     Attributes:
         name: the front end's name in the table.
@@ -50,8 +48,6 @@ class Frontend(nn.Module, ABC):
     """
 
     name: ClassVar[str]
-    window: Tensor
-    bands: Tensor
 
     def __init__(self, num_mel_bins: int, sample_rate: int) -> None:
         super().__init__()
@@ -60,7 +56,6 @@ class Frontend(nn.Module, ABC):
         self.sample_rate = check_count(self._place("sample_rate"), sample_rate, least=1000)
         self.window_samples = self.sample_rate * FRAME_LENGTH_MS // 1000
         self.hop_samples = self.sample_rate * FRAME_SHIFT_MS // 1000
-        self.fft_size = 1 << (self.window_samples - 1).bit_length()
         self.min_samples = self.window_samples
 
     @classmethod
@@ -88,7 +83,7 @@ class Frontend(nn.Module, ABC):
             waveforms: samples in [-1, 1], floating-point, shape ``(B, N)``.
 
         Returns:
-            Log-Mel energies without their mean over time, float32, shape ``(B, T, F)``.
+            Float32, shape ``(B, T, F)``.
 
         Raises:
             DataError: if the shape or type is another, or the waveforms are shorter than one frame.
@@ -99,11 +94,9 @@ class Frontend(nn.Module, ABC):
         with torch.autocast(waveforms.device.type, enabled=False):
             return torch.cat([self._features(waveforms[i : i + rows].float()) for i in range(0, batch, rows)])
 
+    @abstractmethod
     def by_product(self, waveforms: Tensor, filters: Tensor) -> Tensor:
-        """The same features without a Fourier transform, of operations that every exporter knows.
-
-        The transform and all that is linear before it is one matrix product with the frames. ONNX Runtime takes 8 ms
-        for the transform of 3 s and 1 ms for this product. Nothing is checked.
+        """The same features of operations that every exporter knows; nothing is checked.
 
         Args:
             waveforms: float32 samples in [-1, 1], shape ``(B, N)``, ``N`` at least ``min_samples``.
@@ -112,13 +105,10 @@ class Frontend(nn.Module, ABC):
         Returns:
             As :meth:`forward`, shape ``(B, T, F)``; as near to exact ones.
         """
-        frames = self._signal(waveforms).unfold(1, self.window_samples, self.hop_samples)
-        features = self._log((frames @ filters).square() @ self.bands)
-        return features - features.mean(1, keepdim=True)
 
+    @abstractmethod
     def filters(self) -> Tensor:
-        """From a frame to real and imaginary part of its spectrum, in turn, float32, ``(window_samples, 2 K)``."""
-        return torch.view_as_real(torch.fft.rfft(self._frame_map())).flatten(1).float()
+        """What :meth:`by_product` multiplies by, computed once."""
 
     def extra_repr(self) -> str:
         """Settings in force, for the log."""
@@ -127,6 +117,54 @@ class Frontend(nn.Module, ABC):
     @abstractmethod
     def _num_frames(self, num_samples: int) -> int:
         """Frames of a waveform that is long enough."""
+
+    @abstractmethod
+    def _features(self, waveforms: Tensor) -> Tensor:
+        """Features ``(B, T, F)`` of float32 waveforms ``(B, N)`` that are long enough."""
+
+    def _check(self, waveforms: Tensor) -> None:
+        if waveforms.ndim != 2 or len(waveforms) == 0 or not waveforms.is_floating_point():
+            found = f"{tuple(waveforms.shape)} of {waveforms.dtype}"
+            raise DataError(f"{self._place('waveforms')}: expected floating-point samples (B, N), found {found}")
+        self._check_length(waveforms.shape[1])
+
+    def _check_length(self, num_samples: int) -> None:
+        if num_samples < self.min_samples:
+            raise DataError(
+                f"{self._place('waveforms')}: expected at least {self.min_samples} samples, one frame of "
+                f"{FRAME_LENGTH_MS} ms, found {num_samples}; leave out or lengthen speech this short"
+            )
+
+    def _place(self, option: str) -> str:
+        return f"frontend {self.name}: {option}"
+
+
+class Filterbank(Frontend):
+    """Base of the front ends that give log-Mel energies without their mean over time.
+
+    A subclass hands its window and its bands to :meth:`_keep`, cuts frames in :meth:`_frames` and takes the logarithm
+    in :meth:`_log`; :meth:`_signal` and :meth:`_frame_map` say for exports what is linear in it.
+    """
+
+    window: Tensor
+    bands: Tensor
+
+    def __init__(self, num_mel_bins: int, sample_rate: int) -> None:
+        super().__init__(num_mel_bins, sample_rate)
+        self.fft_size = 1 << (self.window_samples - 1).bit_length()
+
+    def by_product(self, waveforms: Tensor, filters: Tensor) -> Tensor:
+        """The same features without a Fourier transform.
+
+        The transform and all that is linear before it is one matrix product with the frames. ONNX Runtime takes 8 ms
+        for the transform of 3 s and 1 ms for this product.
+        """
+        frames = self._signal(waveforms).unfold(1, self.window_samples, self.hop_samples)
+        return self._normalised(self._log((frames @ filters).square() @ self.bands))
+
+    def filters(self) -> Tensor:
+        """From a frame to real and imaginary part of its spectrum, in turn, float32, ``(window_samples, 2 K)``."""
+        return torch.view_as_real(torch.fft.rfft(self._frame_map())).flatten(1).float()
 
     @abstractmethod
     def _frames(self, waveforms: Tensor) -> Tensor:
@@ -147,7 +185,10 @@ class Frontend(nn.Module, ABC):
     def _features(self, waveforms: Tensor) -> Tensor:
         spectrum = torch.view_as_real(torch.fft.rfft(self._frames(waveforms)))
         # Real and imaginary squares meet in the product with the bands, whose rows stand there twice.
-        features = self._log(spectrum.square_().flatten(-2) @ self.bands)
+        return self._normalised(self._log(spectrum.square_().flatten(-2) @ self.bands))
+
+    def _normalised(self, features: Tensor) -> Tensor:
+        """Minus their mean over time; may overwrite its argument."""
         return features.sub_(features.mean(1, keepdim=True))
 
     def _keep(self, window: Tensor, bands: Tensor, left: int) -> None:
@@ -161,22 +202,6 @@ class Frontend(nn.Module, ABC):
         right = self.fft_size - self.window_samples - left
         self.register_buffer("window", F.pad(window, (left, right)), persistent=False)
         self.register_buffer("bands", bands.repeat_interleave(2, 0), persistent=False)
-
-    def _check(self, waveforms: Tensor) -> None:
-        if waveforms.ndim != 2 or len(waveforms) == 0 or not waveforms.is_floating_point():
-            found = f"{tuple(waveforms.shape)} of {waveforms.dtype}"
-            raise DataError(f"{self._place('waveforms')}: expected floating-point samples (B, N), found {found}")
-        self._check_length(waveforms.shape[1])
-
-    def _check_length(self, num_samples: int) -> None:
-        if num_samples < self.min_samples:
-            raise DataError(
-                f"{self._place('waveforms')}: expected at least {self.min_samples} samples, one frame of "
-                f"{FRAME_LENGTH_MS} ms, found {num_samples}; leave out or lengthen speech this short"
-            )
-
-    def _place(self, option: str) -> str:
-        return f"frontend {self.name}: {option}"
 
     def _check_band(self, low_freq_hz: object, high_freq_hz: object) -> tuple[float, float]:
         """The two ends of the bands as numbers, 0 <= low < high <= half the sample rate."""

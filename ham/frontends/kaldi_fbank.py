@@ -10,7 +10,7 @@ import torchaudio.compliance.kaldi as kaldi
 from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
-from ham.frontends.base import PREEMPHASIS, Frontend
+from ham.frontends.base import PREEMPHASIS, Filterbank
 from ham.schema import check_number, choose
 
 INT16_RANGE = 32768.0
@@ -21,7 +21,7 @@ WINDOW_TYPES = ("hamming", "hanning", "povey", "rectangular")
 """Windows of ``kaldi_fbank``; povey is Kaldi's own default, hamming what wespeaker uses."""
 
 
-class KaldiFbank(Frontend):
+class KaldiFbank(Filterbank):
     r"""Kaldi's log-Mel filterbank without dither, as in wespeaker, with the mean over time subtracted.
 
     Only whole frames count (``snip_edges``). Of each frame the mean is subtracted, then

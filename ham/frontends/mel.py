@@ -11,10 +11,10 @@ import torchaudio.functional as audio
 from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
-from ham.frontends.base import PREEMPHASIS, Frontend
+from ham.frontends.base import PREEMPHASIS, Filterbank
 
 
-class MelFrontend(Frontend):
+class MelFrontend(Filterbank):
     r"""The published front end of the HAM-Softmax recipe.
 
     The release lacks its own model.py: this is the front end of the code that it builds on, TaoRuijie's ECAPA-TDNN;

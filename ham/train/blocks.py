@@ -9,8 +9,9 @@ from types import MappingProxyType
 import torch
 
 from ham.augment.speed import SpeedPerturbation
-from ham.config import Config, complete, to_dict
+from ham.config import Config, SpecAugmentConfig, complete, to_dict
 from ham.errors import ConfigError
+from ham.frontends import WaveformFrontend
 from ham.model.build import build_backbone, build_loss, resolve_model
 from ham.train.augmentation import AUGMENTATIONS, build_augmentation
 from ham.train.optimisers import OPTIMISERS
@@ -32,7 +33,8 @@ TABLES: Mapping[str, Mapping[str, Callable[..., object]]] = MappingProxyType(
 def resolve(config: Config, place: str = "") -> Config:
     """Check all parts and spell out every option's default, so that an experiment outlives a change of defaults.
 
-    Options of other choices of a block are left out, and ``train.average_last`` is cut to the epochs that there are.
+    Options of other choices of a block are left out, and masks where the front end has no bands;
+    ``train.average_last`` is cut to the epochs that there are.
 
     Args:
         config: what was asked for.
@@ -45,7 +47,8 @@ def resolve(config: Config, place: str = "") -> Config:
         full = resolve_model(config)
         blocks = {kind: complete(kind, table, getattr(config, kind)) for kind, table in TABLES.items()}
         last = min(config.train.average_last, config.train.epochs)
-        full = replace(full, **blocks, train=replace(config.train, average_last=last))
+        masks = config.spec_augment if config.frontend.name != WaveformFrontend.name else SpecAugmentConfig(0, 0)
+        full = replace(full, **blocks, spec_augment=masks, train=replace(config.train, average_last=last))
         _check_together(full)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}" if place else str(error)) from None
@@ -86,6 +89,8 @@ def remarks(asked: Config, full: Config) -> list[str]:
         choice = next(iter(taken.values()))
         left = [option for option in to_dict(asked)[kind] if option not in taken]
         found += [f"{kind}.{option}: left out, {choice} does not take it" for option in left]
+    if asked.spec_augment != full.spec_augment:
+        found.append(f"spec_augment: left out, the front end {full.frontend.name} has no bands")
     if asked.train.average_last > full.train.average_last:
         found.append(f"train.average_last: {asked.train.average_last} cut to train.epochs, {full.train.epochs}")
     return found

@@ -1,4 +1,7 @@
-"""The trained weights that a training starts from: ``--init_from`` an experiment, checkpoint or model directory."""
+"""The trained weights that a training starts from: ``--init_from`` an experiment, checkpoint or model directory.
+
+A self-supervised encoder as its authors published it, a folder or a name at the hub, is one too.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ham.backbones.base import Backbone
 from ham.config import Config, TrainConfig, from_dict
 from ham.errors import CheckpointError, ConfigError
 from ham.losses.base import SpeakerLoss
 from ham.model import checkpoint
 from ham.model.average import weights_in_use
 from ham.model.directory import MODEL, read_directory
+from ham.model.pretrained import find_pretrained, read_pretrained
 from ham.words import count
 
 logger = logging.getLogger(__name__)
@@ -35,6 +40,7 @@ class Initial:
         backbone: weights.
         loss: weights.
         digest: of all of them.
+        whole: each weight must have its place, as those of a self-supervised encoder.
     """
 
     path: Path
@@ -43,6 +49,7 @@ class Initial:
     backbone: Weights
     loss: Weights
     digest: str
+    whole: bool = False
 
 
 def asked_for(path: Path | None, training: TrainConfig) -> Initial | None:
@@ -71,16 +78,21 @@ def read_initial(path: Path) -> Initial:
     """Read the weights to start from.
 
     Args:
-        path: an experiment's folder, of which ``average.pt`` is meant, a checkpoint of one, or a model directory.
+        path: an experiment's folder, of which ``average.pt`` is meant, a checkpoint of one, a model directory, or an
+            encoder as :func:`ham.model.pretrained.find_pretrained` takes it.
 
     Raises:
         ConfigError: if there is no such file.
         CheckpointError: if it is damaged, or no checkpoint of a training.
     """
+    if (encoder := find_pretrained(path)) is not None:
+        system, weights = read_pretrained(encoder)
+        digest = checkpoint.weights_digest({"backbone": weights})
+        return Initial(path, Config(backbone=system), {}, weights, {}, digest, whole=True)
     place, state = _read_state(path)
     try:
-        config, weights = from_dict(state["config"], str(place)), weights_in_use(state)
-        backbone, loss = weights["backbone"], weights["loss"]
+        config, in_use = from_dict(state["config"], str(place)), weights_in_use(state)
+        backbone, loss = in_use["backbone"], in_use["loss"]
         numbered = classes(state["speakers"], config)
     except KeyError as error:
         raise CheckpointError(f"{place}: expected a checkpoint of a training, found no entry {error}") from None
@@ -95,8 +107,8 @@ def _read_state(path: Path) -> tuple[Path, Mapping[str, Any]]:
     place = path / "average.pt" if path.is_dir() else path
     if not place.is_file():
         raise ConfigError(
-            f"--init_from {path}: expected an experiment with average.pt, which stage 5 makes, a checkpoint, or a "
-            f"model directory; found no {place}"
+            f"--init_from {path}: expected an experiment with average.pt, which stage 5 makes, a checkpoint, a model "
+            f"directory or a self-supervised encoder; found no {place}"
         )
     return place, checkpoint.load(place)
 
@@ -114,7 +126,7 @@ def classes(speakers: Sequence[str], config: Config) -> dict[tuple[str, float], 
 
 
 def start_from(
-    initial: Initial, backbone: nn.Module, loss: SpeakerLoss, config: Config, numbered: Mapping[tuple[str, float], int]
+    initial: Initial, backbone: Backbone, loss: SpeakerLoss, config: Config, numbered: Mapping[tuple[str, float], int]
 ) -> None:
     """Load what fits into a new system, and say what was loaded and what was not.
 
@@ -130,18 +142,32 @@ def start_from(
         numbered: the row of each of its centres, as of :func:`classes`.
 
     Raises:
-        ConfigError: if nothing of the backbone fits.
+        ConfigError: if nothing of the backbone fits, or not all of an encoder.
     """
-    own = backbone.state_dict()
-    fitting = {name: value for name, value in initial.backbone.items() if _same_shape(own.get(name), value)}
+    own, given = backbone.state_dict(), backbone.translated(initial.backbone)
+    fitting = {name: value for name, value in given.items() if _same_shape(own.get(name), value)}
+    if initial.whole:
+        _check_encoder(initial, config, own, fitting)
     if not any(value.ndim > 1 for value in fitting.values()):  # a norm of the embedding fits by chance
         raise ConfigError(
             f"--init_from {initial.path}: none of its weight matrices fits the backbone {config.backbone.name}; they "
             f"are of {initial.config.backbone.name}"
         )
     backbone.load_state_dict({**own, **fitting})
-    logger.info("%s: backbone: %s", initial.path, _account(own, initial.backbone, fitting))
+    logger.info("%s: backbone: %s", initial.path, _account(own, given, fitting))
     logger.info("%s: centres: %s", initial.path, _start_loss(initial, loss, config, numbered))
+
+
+def _check_encoder(initial: Initial, config: Config, own: Weights, fitting: Weights) -> None:
+    """Refuse another backbone than the encoder's, other sizes of it, and weights without a place."""
+    wanted, asked = ({"name": one.backbone.name, **one.backbone.options} for one in (initial.config, config))
+    if other := [key for key, value in wanted.items() if asked.get(key) != value]:
+        expected, found = (", ".join(f"{key}: {one.get(key)}" for key in other) for one in (wanted, asked))
+        raise ConfigError(f"--init_from {initial.path}: expected backbone: {{{expected}}}, found {{{found}}}")
+    for name in initial.backbone.keys() - fitting.keys():
+        expected, found = (str(tuple(weights[name].shape)) for weights in (initial.backbone, own))
+        cure = "frontend.num_mel_bins or an option of the backbone is not the encoder's"
+        raise ConfigError(f"--init_from {initial.path}: {name}: expected the shape {expected}, found {found}; {cure}")
 
 
 def _same_shape(one: Tensor | None, other: Tensor) -> bool:

@@ -13,12 +13,13 @@ from ham.errors import ConfigError
 from ham.frontends import FRONTENDS
 from ham.losses import LOSSES
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device, resolve_model
+from tests.self_supervised import marks
 
 
 @pytest.mark.parametrize(
     ("kind", "name"),
     [
-        (kind, name)
+        pytest.param(kind, name, marks=marks(name))
         for kind, table in (("frontend", FRONTENDS), ("backbone", BACKBONES), ("loss", LOSSES))
         for name in table
     ],

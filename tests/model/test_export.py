@@ -21,6 +21,7 @@ from ham.model import export
 from ham.model.encoder import Network, SpeakerEncoder
 from ham.model.export import export_model, open_onnx, open_torch, parity, speech_like
 from tests.frontends.signals import waveforms
+from tests.self_supervised import SMALL_ENCODERS, marks
 from tests.tiny_system import write_model
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (extra `export`)")
@@ -31,10 +32,15 @@ OPTIONS: Mapping[str, dict[str, Any]] = {
     "ecapa_tdnn": {"channels": 16, "scale": 4, "dilations": [2, 3], "mfa_channels": 32, "attention_channels": 8},
     "resnet18": {"width": 4, "pooling": "attentive"},
     "resnet34": {"width": 4},
+    **SMALL_ENCODERS,
 }
-FRONTEND = {"ecapa_tdnn": "mel", "resnet18": "kaldi_fbank", "resnet34": "mel"}
+FRONTEND = {"resnet18": "kaldi_fbank", "w2v_bert": "w2vbert_fbank", "wavlm": "waveform"}
 CASES = [
-    pytest.param(name, FRONTEND.get(name, "mel"), marks=[pytest.mark.long] if name != "ecapa_tdnn" else [])
+    pytest.param(
+        name,
+        FRONTEND.get(name, "mel"),
+        marks=[pytest.mark.long] * (name != "ecapa_tdnn") + marks(name),
+    )
     for name in BACKBONES
 ]
 

@@ -67,3 +67,11 @@ def test_no_more_epochs_are_averaged_than_there_are() -> None:
     full = resolve(asked)
     assert full.train.average_last == 1
     assert remarks(asked, full) == ["train.average_last: 2 cut to train.epochs, 1"]
+
+
+def test_masks_are_left_out_where_there_are_no_bands_and_that_is_said() -> None:
+    asked = from_dict({"frontend": {"name": "waveform"}})
+    full = resolve(asked)
+    assert (full.spec_augment.max_time_width, full.spec_augment.max_freq_width) == (0, 0)
+    assert remarks(asked, full) == ["spec_augment: left out, the front end waveform has no bands"]
+    assert remarks(full, resolve(full)) == []
