@@ -27,4 +27,5 @@ for folder in egs/*/local; do # one after the other: modules of different corpor
   ! compgen -G "$folder/*.py" >/dev/null || mypy --strict "$folder"/*.py
 done
 echo "== pytest" >&2
-python -m pytest -q "${some[@]}" "$@"
+# A process a core, each with whole files of tests: a file makes its speech and its models once.
+python -m pytest -q -n auto --maxprocesses 8 --dist loadfile "${some[@]}" "$@"
