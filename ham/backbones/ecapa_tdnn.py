@@ -122,9 +122,11 @@ def reflected(x: Tensor, padded: Tensor | None, reach: int) -> Tensor:
         Shape ``(B, T + 2 reach, C)``; what follows the addition at an utterance's end is of its frames too.
     """
     frames = torch.arange(-reach, x.shape[1] + reach, device=x.device)
-    last = (frames[-1:] - reach)[None] if padded is None else (~padded).sum(1) - 1
+    last = frames[-1:] - reach if padded is None else (~padded).sum(1) - 1
     there_and_back = frames.abs() % (2 * last).clamp_min(1)
     source = torch.minimum(there_and_back, 2 * last - there_and_back)
+    if padded is None:
+        return x[:, source]
     return torch.take_along_dim(x, source[:, :, None], 1)
 
 
