@@ -60,6 +60,17 @@ def test_reflection_of_few_frames_goes_to_and_fro() -> None:
     assert reflected(x[:, 1:2], None, 2).flatten().tolist() == [1, 1, 1, 1, 1]
 
 
+def test_reflection_is_traced_for_every_batch_and_length() -> None:
+    class Mirror(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return reflected(x, None, 3)
+
+    sizes = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
+    traced = torch.export.export(Mirror(), (torch.randn(2, 9, 4),), dynamic_shapes=(sizes,)).module()
+    x = torch.randn(5, 20, 4)
+    assert torch.equal(traced(x), reflected(x, None, 3))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("pooling", ["attentive", "factorised_attention"])
 def test_padding_changes_nothing_in_any_variant(variant: str, pooling: str) -> None:
