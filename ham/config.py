@@ -152,9 +152,9 @@ class DistillConfig:
     Attributes:
         teacher: its model directory, its experiment or its name at the hub; "" for none. The experiment is told by the
             teacher's digest, not by its path.
-        weight: of the mean distance between the two embeddings of a crop, which is added to the speaker loss. 30, the
-            scale of most losses, counts a cosine with the teacher like one with the own centre; the hyperbolic distance
-            pulls as hard with 5, where c is 3.
+        weight: of the mean distance between the two embeddings of a crop, which is added to the speaker loss. At 30,
+            the scale of most losses, a cosine with the teacher counts like one with the own centre; the hyperbolic
+            distance pulls as hard with 5, where c is 3.
         distance: cosine: 1 minus the cosine. hyperbolic: the square of the distance in the space of a hyperbolic loss,
             the teacher's embedding as far out as one can be.
         hears: what the teacher embeds. clean: the crop at its speed before any augmentation. same: what the network
@@ -162,7 +162,7 @@ class DistillConfig:
     """
 
     teacher: str = ""
-    weight: Positive = 30.0
+    weight: Positive = 1.0
     distance: Literal["cosine", "hyperbolic"] = "cosine"
     hears: Literal["clean", "same"] = "clean"
 

@@ -335,7 +335,7 @@ def test_another_teacher_is_another_experiment_and_none_is_the_plain_one(lab: La
     torch.save(state, lab.folder / "other/average.pt")
     with pytest.raises(ConfigError, match=r"teacher: [0-9a-f]{64} -> [0-9a-f]{64}\)"):
         lab.train("a", teacher="other")
-    with pytest.raises(ConfigError, match=r"distill.weight: 30.0 -> 3.0"):
+    with pytest.raises(ConfigError, match=r"distill.weight: 1.0 -> 3.0"):
         lab.train("a", changes=("distill.weight=3",))
     with pytest.raises(ConfigError, match=r"teacher: [0-9a-f]{64} -> \(absent\)"):
         lab.train("a", changes=('distill.teacher=""',))
