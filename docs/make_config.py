@@ -125,7 +125,7 @@ def shown(default: object) -> str:
     """A default as YAML has it."""
     if isinstance(default, (list, tuple)):
         return f"[{', '.join(map(shown, default))}]"
-    return str(default).lower() if isinstance(default, bool) else "null" if default is None else str(default)
+    return str(default).lower() if isinstance(default, bool) else "null" if default is None else str(default) or '""'
 
 
 def field_rows(block: Any) -> list[list[str]]:

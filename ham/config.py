@@ -20,9 +20,12 @@ from ham.schema import Positive, Range, accept, choose, keyword_options, option_
 from ham.words import clip, quote
 from ham.yaml_core import parse_yaml, read_yaml
 
-SAVED = {"seed", "fingerprint", "materials", "init_from"}
-"""What an experiment's saved configuration holds beside the system: the seed, a description of the audio, and, where it
-started from trained weights, their digest."""
+DIGESTS = {"init_from", "teacher"}
+"""What an experiment's saved configuration holds of other models, where there are such: digests of the one that it
+started from and of the one that taught it."""
+
+SAVED = {"seed", "fingerprint", "materials"} | DIGESTS
+"""What it holds beside the system, the seed and a description of the audio too."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,28 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True)
+class DistillConfig:
+    r"""A trained model that teaches: the network's embeddings are to resemble its own, beside the speaker loss.
+
+    Attributes:
+        teacher: its model directory, its experiment or its name at the hub; "" for none. The experiment is told by the
+            teacher's digest, not by its path.
+        weight: of the mean distance between the two embeddings of a crop, which is added to the speaker loss. At 30,
+            the scale of most losses, a cosine with the teacher counts like one with the own centre; the hyperbolic
+            distance pulls as hard with 5, where c is 3.
+        distance: cosine: 1 minus the cosine. hyperbolic: the square of the distance in the space of a hyperbolic loss,
+            the teacher's embedding as far out as one can be.
+        hears: what the teacher embeds. clean: the crop at its speed before any augmentation. same: what the network
+            gets, but for the masks over the features.
+    """
+
+    teacher: str = ""
+    weight: Positive = 1.0
+    distance: Literal["cosine", "hyperbolic"] = "cosine"
+    hears: Literal["clean", "same"] = "clean"
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """The loop.
 
@@ -231,6 +256,7 @@ class Config:
     loss: LossConfig = LossConfig()
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
+    distill: DistillConfig = DistillConfig()
     optimiser: Block = Block("adam")
     schedule: Block = Block("step")
     margin: Block = Block("constant")
@@ -338,7 +364,7 @@ def _read_blocks(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: expected blocks such as 'loss:', found {quote(tree)}")
     blocks: dict[str, Any] = _plain(tree)  # a copy, in which aliases no longer share a block
-    always = SAVED - {"init_from"}
+    always = SAVED - DIGESTS
     return {key: value for key, value in blocks.items() if key not in SAVED} if blocks.keys() >= always else blocks
 
 
@@ -386,6 +412,10 @@ def _check_sense(config: Config, where: str) -> None:
         raise ConfigError(
             f"{where}: features: stored filterbanks cannot be augmented as waveforms; set augment.mode: off and "
             "data.speed_perturb: [], or features: computed"
+        )
+    if config.features == "stored" and config.distill.teacher:
+        raise ConfigError(
+            f"{where}: distill.teacher: it hears waveforms, found features: stored; set features: computed"
         )
     if config.data.batch_size % config.train.accumulate or 2 * config.train.accumulate > config.data.batch_size:
         raise ConfigError(

@@ -13,6 +13,7 @@ from ham.losses import LOSSES
 from ham.model.build import pick_device
 from ham.score.backends import DEFAULT, parse_backends, possible_backends
 from ham.score.durations import parse_durations
+from ham.train.distill import check_teacher
 from ham.train.distributed import check_batch
 from ham.train.experiment_name import check_name, default_name
 from ham.train.launch import num_processes
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> None:
     parse_durations(options.durations)
     check_format(Path(f"/embeddings.{options.format}"))  # in whatever folder
     config = read_config(options)
+    check_teacher(config.distill)
     possible_backends(backends, LOSSES[config.loss.name])
     pick_device(options.device)
     processes = num_processes(options.num_gpus, options.device) * options.nnodes

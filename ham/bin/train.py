@@ -7,6 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ham.model.average import keep_start
 from ham.score.backends import DEFAULT, fitting_backends, parse_backends
 from ham.score.cohort import check_training
 from ham.train import distributed
+from ham.train.distill import read_teacher
 from ham.train.experiment import build_loop, prepare
 from ham.train.initial import asked_for
 from ham.train.launch import launch, num_processes
@@ -60,10 +62,12 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
     _check_backends(options, prepared.aside)
     stores = {"train": prepared.store, **prepared.materials}
     initial = asked_for(options.init_from, config.train)
-    request = describe(config, options.seed, prepared.fingerprint, prepared.materials, initial)
+    teacher = read_teacher(config.distill, device)
+    request = describe(config, options.seed, prepared.fingerprint, prepared.materials, initial, teacher)
     folder = options.exp_dir
+    build = partial(build_loop, prepared, config, folder, seed=options.seed, device=device, teacher=teacher)
     if options.profile:
-        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command="")
+        loop = build(command="")
         print(profile(loop, folder / "profile").table())
         return
     place = find_place(folder, request, stores, options.resume)
@@ -78,7 +82,7 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         torch.manual_seed(options.seed)
         command = options.command or shlex.join(["python", "-m", "ham.bin.train", *sys.argv[1:]])
         start = initial if not place.epoch else None  # what goes on has weights of its own
-        loop = build_loop(prepared, config, folder, seed=options.seed, device=device, command=command, initial=start)
+        loop = build(command=command, initial=start)
         if is_ours and start is not None:
             keep_start(folder, loop.step.backbone.state_dict(), config.train)
         if place.epoch:

@@ -32,6 +32,9 @@ class LossOutput(NamedTuple):
     accuracy: Tensor
 
 
+FAR = 1e6
+"""Length of an embedding that every space takes for one as far out as can be."""
+
 DIAGNOSTIC_CENTRES, DIAGNOSTIC_PAIRS = 2**15, 2**22
 """Diagnostics look at no more centres, and no more pairs of embedding and centre, than this: 16 MB of float32."""
 
@@ -215,6 +218,33 @@ class SpeakerLoss(nn.Module, ABC):
         self._check_distance(x, y)
         with torch.autocast(x.device.type, enabled=False):
             return self._pairwise_distance(self._widen(x), self._widen(y))
+
+    def distance_to_shell(self, x: Tensor, directions: Tensor) -> Tensor:
+        """Hyperbolic distance between each embedding of ``x`` and the farthest point in the direction of the same row.
+
+        The vectors may have any dimension: those of the space are alike. What is learnt of the space gets no gradient.
+
+        Args:
+            x: as embeddings leave the backbone, shape ``(B, E)``.
+            directions: of any length but 0, shape ``(B, E)``.
+
+        Returns:
+            Distances, shape ``(B,)``, each at least 0.
+
+        Raises:
+            ConfigError: if the loss has no distance.
+        """
+        if not self.has_distance:
+            raise ConfigError(f"loss {self.name}: has no hyperbolic distance; compare by cosine instead")
+        learnt = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        try:
+            for parameter in learnt:
+                parameter.requires_grad_(False)
+            with torch.autocast(x.device.type, enabled=False):
+                return self._distance(self._widen(x), FAR * F.normalize(self._widen(directions), dim=1))
+        finally:
+            for parameter in learnt:
+                parameter.requires_grad_(True)
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> LossOutput:
         """Loss and accuracy of a batch.

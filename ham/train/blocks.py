@@ -9,7 +9,7 @@ from types import MappingProxyType
 import torch
 
 from ham.augment.speed import SpeedPerturbation
-from ham.config import Config, SpecAugmentConfig, complete, to_dict
+from ham.config import Config, DistillConfig, SpecAugmentConfig, complete, to_dict
 from ham.errors import ConfigError
 from ham.frontends import WaveformFrontend
 from ham.model.build import build_backbone, build_loss, resolve_model
@@ -33,8 +33,8 @@ TABLES: Mapping[str, Mapping[str, Callable[..., object]]] = MappingProxyType(
 def resolve(config: Config, place: str = "") -> Config:
     """Check all parts and spell out every option's default, so that an experiment outlives a change of defaults.
 
-    Options of other choices of a block are left out, and masks where the front end has no bands;
-    ``train.average_last`` is cut to the epochs that there are.
+    Options of other choices of a block, those of a teacher that is not there, and masks where the front end has no
+    bands are left out, and ``train.average_last`` is cut to the epochs that there are.
 
     Args:
         config: what was asked for.
@@ -49,6 +49,8 @@ def resolve(config: Config, place: str = "") -> Config:
         last = min(config.train.average_last, config.train.epochs)
         masks = config.spec_augment if config.frontend.name != WaveformFrontend.name else SpecAugmentConfig(0, 0)
         full = replace(full, **blocks, spec_augment=masks, train=replace(config.train, average_last=last))
+        if not config.distill.teacher:
+            full = replace(full, distill=DistillConfig())
         _check_together(full)
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}" if place else str(error)) from None
@@ -68,6 +70,11 @@ def _check_together(config: Config) -> None:
         loss = build_loss(config, 2)
     if not loss.num_speakers:
         raise ConfigError("loss.name: expected a loss to train with, found none, an imported model's; give --loss")
+    if config.distill.distance == "hyperbolic" and not loss.has_distance:
+        expected = "a hyperbolic loss, such as ham_softmax, whose space it is measured in"
+        raise ConfigError(
+            f"distill.distance: hyperbolic: expected {expected}, found {config.loss.name}; set distill.distance: cosine"
+        )
     if config.curvature.name != "constant":
         loss.set_curvature(config.curvature.options["start"])
     build_schedules(config, loss, config.optimiser.options["lr"])
@@ -91,6 +98,8 @@ def remarks(asked: Config, full: Config) -> list[str]:
         found += [f"{kind}.{option}: left out, {choice} does not take it" for option in left]
     if asked.spec_augment != full.spec_augment:
         found.append(f"spec_augment: left out, the front end {full.frontend.name} has no bands")
+    if asked.distill != full.distill:
+        found.append("distill: left out, it has no teacher")
     if asked.train.average_last > full.train.average_last:
         found.append(f"train.average_last: {asked.train.average_last} cut to train.epochs, {full.train.epochs}")
     return found

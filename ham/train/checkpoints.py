@@ -69,6 +69,7 @@ class Checkpoints:
             "rng": rng,
             "valid_eers": dict(self.eers),
             **({"ema": self.ema.state_dict()} if self.ema else {}),
+            **({"distillation": self.step.distillation.state_dict()} if self.step.distillation else {}),
             "skipped": self.skipping.count,
         }
 
@@ -90,6 +91,8 @@ class Checkpoints:
         self.eers.update(state.get("valid_eers", {}))
         if self.ema:
             self.ema.load_state_dict(state["ema"])
+        if self.step.distillation:
+            self.step.distillation.load_state_dict(state["distillation"])
         self.step.scaler.load_state_dict(state["scaler"])
         torch.set_rng_state(state["rng"]["cpu"])
         if self.device.type == "cuda" and "cuda" in state["rng"]:

@@ -16,6 +16,7 @@ from ham.data.kaldi_dir import read_data_dir, trial_dirs
 from ham.embeddings.recordings import NUM_CROPS
 from ham.train.crops import steps_per_epoch
 from ham.train.crossing import pack
+from ham.train.distill import read_teacher
 from ham.train.experiment import build_speed, build_step
 from ham.train.optimisers import build_optimiser
 from ham.train.step import TrainingStep
@@ -124,7 +125,7 @@ def estimate(
         The estimate.
     """
     speed, num_classes = build_speed(config, sizes.num_speakers)
-    step = build_step(config, num_classes, speed, device)
+    step = build_step(config, num_classes, speed, device, teacher=read_teacher(config.distill, device))
     source = "--crops_per_s"
     if crops_per_s is None:
         timing = time_steps(step, config, num_classes, device)

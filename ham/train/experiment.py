@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from ham.augment.speed import SpeedPerturbation
-from ham.config import Config, to_dict
+from ham.config import Config, DistillConfig, to_dict
 from ham.data.batches import TrainingSet, training_set
 from ham.data.identity import Identity, identity
 from ham.data.kaldi_dir import read_data_dir
@@ -25,6 +25,7 @@ from ham.train import distributed
 from ham.train.augmentation import build_augmentation
 from ham.train.class_means import start_at_class_means
 from ham.train.crops import TrainingCrops
+from ham.train.distill import Distillation, Teacher
 from ham.train.initial import Initial, classes, seen_in_validation, start_from
 from ham.train.loop import Loop
 from ham.train.optimisers import build_optimiser
@@ -119,6 +120,7 @@ def build_step(
     speed: SpeedPerturbation | None,
     device: torch.device,
     materials: Mapping[str, ArrayStore] | None = None,
+    teacher: Teacher | None = None,
 ) -> TrainingStep:
     """The forward pass with fresh weights on the device.
 
@@ -128,14 +130,17 @@ def build_step(
         speed: draws a speed for each crop; None for none.
         device: where to compute.
         materials: as of :class:`Prepared`.
+        teacher: the model that teaches, on the device; None for none.
     """
     frontend, backbone = build_frontend(config), build_backbone(config)
     backbone.recompute = config.train.recompute
     stores = materials or {}
     augmentation = build_augmentation(config.augment, stores.get("musan"), stores.get("rirs"))
+    loss = build_loss(config, num_classes).to(device)
+    distillation = Distillation(teacher, loss, config.distill).to(device) if teacher else None
     return TrainingStep(
         network=Network(frontend, backbone).to(device),
-        loss=build_loss(config, num_classes).to(device),
+        loss=loss,
         mask=SpecAugment(config.spec_augment.max_time_width, config.spec_augment.max_freq_width),
         augmenter=augmentation.augmenter(),
         keep_clean=augmentation.keep_clean,
@@ -145,6 +150,7 @@ def build_step(
         precision=AUTOCAST[config.train.precision],
         accumulate=config.train.accumulate,
         compiled=config.train.compile,
+        distillation=distillation,
     )
 
 
@@ -157,6 +163,7 @@ def build_loop(
     device: torch.device,
     command: str,
     initial: Initial | None = None,
+    teacher: Teacher | None = None,
 ) -> Loop:
     """Put the parts of the training together.
 
@@ -168,13 +175,14 @@ def build_loop(
         device: where to compute.
         command: what was called, for the checkpoints.
         initial: weights to start from; None for fresh ones.
+        teacher: the model that teaches, on the device; None for none.
 
     Raises:
         ConfigError: if none of these weights fit.
         DataError: if stored features are another front end's, or there is nothing to find the best epochs by.
     """
     speed, num_classes = build_speed(config, len(prepared.data.speakers))
-    step = build_step(config, num_classes, speed, device, prepared.materials)
+    step = build_step(config, num_classes, speed, device, prepared.materials, teacher)
     crops = _build_crops(prepared, config, step, seed, device)
     if initial is not None:
         _start(initial, prepared, config, step)
@@ -200,7 +208,7 @@ def build_loop(
         device=device,
         folder=folder,
         described={
-            "config": to_dict(config),
+            "config": to_dict(replace(config, distill=DistillConfig())),  # a model is used without its teacher
             "seed": seed,
             "fingerprint": prepared.fingerprint,
             "num_speakers": num_classes,
@@ -218,7 +226,8 @@ def build_loop(
 
 def _optimiser(config: Config, step: TrainingStep) -> torch.optim.Optimizer:
     """Over what is not frozen, with the rates of its parts."""
-    trained = [p for p in (*step.backbone.parameters(), *step.loss.parameters()) if p.requires_grad]
+    parts = filter(None, (step.backbone, step.loss, step.distillation))
+    trained = [p for part in parts for p in part.parameters() if p.requires_grad]
     optimiser = build_optimiser(config.optimiser, trained, fused=config.train.fused)
     split_rates(optimiser, step.backbone, config.train.rate_factors)
     return optimiser

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ham.config import Block, Config
+from ham.config import Block, Config, DistillConfig
 from ham.errors import ConfigError
 
 EPOCHS, CROP_FRAMES = 5, 600
@@ -27,7 +27,7 @@ def large_margin(config: Config, place: str) -> Config:
 
     What is not named above stays as it is, and so do augmentation, optimiser and validation speakers. The head has the
     classes of the speakers at their own speed; ``--init_from`` picks their centres. What the training before did to
-    weights that it started from itself is not done again.
+    weights that it started from itself is not done again, and there is no teacher.
 
     Args:
         config: of the training before, every option spelt out.
@@ -52,6 +52,7 @@ def large_margin(config: Config, place: str) -> Config:
         schedule=Block("exponential", {"warmup_epochs": 1.0, "final_lr": FINAL_LR * share}),
         margin=Block("constant"),
         curvature=Block("constant"),
+        distill=DistillConfig(),
         train=replace(
             config.train, epochs=EPOCHS, average_last=1, freeze_epochs=0, init_centres="loaded", interpolate=0.0
         ),

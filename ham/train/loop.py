@@ -191,13 +191,13 @@ class Loop:
         self.skipping.remember()
         self.optimiser.zero_grad(set_to_none=True)
         out, views = self.step.backward(batch), self.step.views
-        loss, accuracy = distributed.mean_of_all(*out)
+        loss, accuracy, *distance = distributed.mean_of_all(*out, *self.step.distances)
         if self.skipping.skips(loss):
             said = self._diverged(self.done + 1, batch.entries, loss.item())
             logger.warning("%s; skipped, %s", said, self.skipping)
             self.done += 1
             return
-        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.entries) * views)
+        tally.add(self.done + 1, batch, loss / views, accuracy, len(batch.entries) * views, *distance)
         if tally.interval == 1:
             self._check_losses(tally)  # before the weights take the step
         self.step.enter("optimiser")

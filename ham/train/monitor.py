@@ -18,7 +18,7 @@ from ham.errors import DataError, naming
 from ham.files import write_text
 from ham.train.event_files import keep_in_order
 
-FIRST = {"loss": "1_loss", "valid_eer": "2_eer", "lr": "3_rate"}
+FIRST = {"loss": "1_loss", "distill_loss": "1_loss_distill", "valid_eer": "2_eer", "lr": "3_rate"}
 """What TensorBoard shows before all else, and under which name."""
 
 
@@ -71,7 +71,7 @@ class Monitor:
     def step(self, step: int, values: Mapping[str, float | int]) -> None:
         """Log a step and show it on the bar."""
         self._write({"event": "step", "step": step, **values})
-        shown = ("loss", "accuracy", "lr", "margin", "curvature", "crops_per_s")
+        shown = ("loss", "distill_loss", "accuracy", "lr", "margin", "curvature", "crops_per_s")
         self._curves("train", step, {key: values[key] for key in shown if key in values})
         self._bar.set_postfix_str(_postfix(values))
 

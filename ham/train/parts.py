@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 PARTS = ("waiting", "copy", "augment", "features", "backbone", "loss", "optimiser")
-"""In their order; backbone and loss with their ways back, speeds within ``augment``."""
+"""In their order; backbone and loss with their ways back, speeds within ``augment``. With a teacher there is
+one more, ``teacher``."""
 
 Enter = Callable[[str], None]
 """What is called at the beginning of each part."""

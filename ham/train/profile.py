@@ -44,7 +44,7 @@ class Profile:
     def table(self) -> str:
         """The parts in Markdown, and a sentence about the steps as they run."""
         total = sum(self.seconds.values())
-        rows = [f"| {part} | {self.seconds[part]:.4f} | {100 * self.seconds[part] / total:.1f} % |" for part in PARTS]
+        rows = [f"| {part} | {spent:.4f} | {100 * spent / total:.1f} % |" for part, spent in self.seconds.items()]
         return "\n".join([
             "| part of a step | s | share |",
             "|---|---:|---:|",
@@ -73,7 +73,7 @@ class Stopwatch:
             torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         if self._part:
-            self.seconds[self._part] += now - self._since
+            self.seconds[self._part] = self.seconds.get(self._part, 0.0) + now - self._since
         self._part, self._since = part, now
 
 

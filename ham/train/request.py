@@ -17,6 +17,7 @@ from ham.files import write_text
 from ham.model import checkpoint
 from ham.model.average import stopped_early
 from ham.train.blocks import resolve
+from ham.train.distill import Teacher
 from ham.train.initial import Initial, described
 from ham.train.schedules import RATES
 
@@ -28,9 +29,14 @@ MATERIALS = {"musan": "noise (--musan)", "rirs": "room responses (--rirs)"}
 FREE = {
     "data": ("num_workers", "max_bad_crops"),
     "train": ("checkpoint_steps", "checkpoint_minutes", "skip_nonfinite"),
+    "distill": ("teacher",),
 }
-"""Keys that change no number: processes that gather crops, checkpoints within epochs, and the budgets of bad crops and
-of steps without a finite loss."""
+"""Keys that change no number: processes that gather crops, checkpoints within epochs, the budgets of bad crops and
+of steps without a finite loss, and the path of a teacher, for which its digest stands."""
+
+
+BLOCKS = ("data", "train")
+"""What every saved configuration has, among others."""
 
 
 class Place(NamedTuple):
@@ -55,6 +61,7 @@ def describe(
     fingerprint: Identity,
     materials: Mapping[str, ArrayStore],
     initial: Initial | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
     """All that an experiment is made of; another one in any of it is another experiment.
 
@@ -64,6 +71,7 @@ def describe(
         fingerprint: what identifies the training audio.
         materials: stores of noise and room responses, by name.
         initial: the weights that it starts from; None for fresh ones.
+        teacher: the model that teaches; None for none.
     """
     return {
         **to_dict(config),
@@ -71,6 +79,7 @@ def describe(
         "fingerprint": fingerprint,
         "materials": {name: identity(store) for name, store in materials.items()},
         **described(initial),
+        **({"teacher": teacher.digest} if teacher else {}),
     }
 
 
@@ -215,8 +224,8 @@ def read_request(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(tree, dict) or not all(isinstance(tree.get(block), dict) for block in FREE):
-            raise ValueError(f"expected the blocks {' and '.join(FREE)} among others")
+        if not isinstance(tree, dict) or not all(isinstance(tree.get(block), dict) for block in BLOCKS):
+            raise ValueError(f"expected the blocks {' and '.join(BLOCKS)} among others")
     except (OSError, ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         found = f"cannot be read ({reason}), but there are checkpoints"

@@ -6,6 +6,7 @@ The device is asked nothing on the way: what chance decides was drawn before, by
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -22,19 +23,22 @@ from ham.frontends import SpecAugment
 from ham.losses.base import LossOutput, SpeakerLoss
 from ham.model.encoder import Network
 from ham.train import distributed
+from ham.train.distill import Distillation
 from ham.train.draws import Drawn, Draws
 from ham.train.parts import Enter, unwatched
 
 
 class Inputs(NamedTuple):
-    """What a forward pass takes: features ``(B, T, F)`` and labels ``(B,)``."""
+    """What a forward pass takes: features ``(B, T, F)``, labels ``(B,)`` and, if any, a teacher's embeddings."""
 
     features: Tensor
     labels: Tensor
+    targets: Tensor | None = None
 
     def chunk(self, num: int) -> list[Inputs]:
-        """Both in so many parts, or in fewer where there are fewer rows."""
-        return [Inputs(*one) for one in zip(self.features.chunk(num), self.labels.chunk(num), strict=True)]
+        """All in so many parts, or in fewer where there are fewer rows."""
+        there = [one for one in self if one is not None]
+        return [Inputs(*part) for part in zip(*(one.chunk(num) for one in there), strict=True)]
 
 
 class TrainingStep:
@@ -57,6 +61,7 @@ class TrainingStep:
         accumulate: parts of the batch that meet the network one after the other.
         compiled: have torch compile the network for the training; whoever else embeds with it, as the validation,
             whose utterances have any length, takes it as it is.
+        distillation: a teacher, and what is trained for its lessons alone; None for none. It hears waveforms.
 
     Attributes:
         enter: called at the beginning of each part of a step; see :mod:`ham.train.parts`.
@@ -78,6 +83,7 @@ class TrainingStep:
         precision: torch.dtype | None = None,
         accumulate: int = 1,
         compiled: bool = False,
+        distillation: Distillation | None = None,
     ) -> None:
         self.network = network
         self.loss = loss
@@ -91,11 +97,14 @@ class TrainingStep:
         self.accumulate = accumulate
         self.embed: nn.Module = torch.compile(network) if compiled else network  # type: ignore[assignment]
         self.classify: nn.Module = loss
+        self.distillation = distillation
+        self.compare: nn.Module | None = distillation
         self.split: Mapping[nn.Parameter, Any] = {}
         self.scaler = GradScaler(self.device.type, enabled=precision is torch.float16)
         self.rests = False
         self.enter: Enter = unwatched
         self._latest: list[tuple[Tensor, Tensor]] = []
+        self._distances: list[Tensor] = []
 
     @property
     def backbone(self) -> Backbone:
@@ -173,6 +182,14 @@ class TrainingStep:
         else:
             self.classify = distributed.replicated(self.loss)
         self.embed = distributed.replicated(self.embed)
+        if self.distillation is not None:
+            self.compare = distributed.replicated(self.distillation)
+
+    @property
+    def distances(self) -> list[Tensor]:
+        """Mean distance from the teacher over the crops of the latest step, not weighted; nothing without a teacher."""
+        num_crops = sum(len(labels) for _, labels in self._latest)
+        return [torch.stack(self._distances).sum() / num_crops] if self._distances else []
 
     def diagnostics(self) -> dict[str, float]:
         """What the loss's geometry does, on the latest batch.
@@ -199,6 +216,10 @@ class TrainingStep:
             embeddings = self.embed(inputs.features)
         self.enter("loss")
         out: LossOutput = self.classify(embeddings.float(), inputs.labels)
+        if self.compare is not None and self.distillation is not None:
+            distance = self.compare(embeddings.float(), inputs.targets)
+            out = LossOutput(out.loss + self.distillation.weight * distance, out.accuracy)
+            self._distances.append(distance.detach() * len(embeddings))
         if self.enter is not unwatched:  # the way back passes both borders again
             out.loss.register_hook(lambda _: self.enter("loss"))  # type: ignore[no-untyped-call]
             if embeddings.requires_grad:
@@ -209,26 +230,40 @@ class TrainingStep:
     def _passes(self, batch: Batch) -> list[Inputs]:
         """The features of each forward pass, masked, and their labels."""
         self._latest.clear()
+        self._distances.clear()
         rows, drawn = batch.rows, batch.drawn
-        waveforms = self._waveforms(batch, drawn) if rows.ndim == 2 else [rows]
+        clean, waveforms = self._waveforms(batch, drawn) if rows.ndim == 2 else (rows, [rows])
+        targets = self._targets(clean, waveforms)
         self.enter("features")
         passes = []
-        for one, masks in zip(waveforms, drawn.masks, strict=True):
+        for one, masks, target in zip(waveforms, drawn.masks, targets, strict=True):
             features = self.network.frontend(one) if one.ndim == 2 else one - one.mean(1, keepdim=True)
             labels = batch.labels.repeat(len(one) // len(batch.labels))
-            passes.append(Inputs(self.mask.apply(features, masks), labels))
+            passes.append(Inputs(self.mask.apply(features, masks), labels, target))
         return passes
 
-    def _waveforms(self, batch: Batch, drawn: Drawn) -> list[Tensor]:
-        """The waveforms of each forward pass, made of all rows that are there."""
+    def _targets(self, clean: Tensor, waveforms: Sequence[Tensor]) -> Sequence[Tensor | None]:
+        """The teacher's embeddings for each forward pass; None where nobody teaches."""
+        if self.distillation is None:
+            return [None] * len(waveforms)
+        self.enter("teacher")
+        teacher = self.distillation.teacher
+        embed = partial(teacher.embed, precision=self.precision, parts=self.accumulate)
+        if self.distillation.hears == "same":
+            return [embed(one) for one in waveforms]
+        heard = embed(clean)
+        return [heard.repeat(len(one) // len(clean), 1) for one in waveforms]
+
+    def _waveforms(self, batch: Batch, drawn: Drawn) -> tuple[Tensor, list[Tensor]]:
+        """The clean waveforms, and those of each forward pass, made of all rows that are there."""
         self.enter("augment")
         waveforms = batch.rows.float().mul_(1 / INT16_SCALE)  # a power of 2: exact, and in place it takes half the time
         if self.speed is not None and drawn.speeds is not None:
             waveforms = self.speed.apply(waveforms, drawn.speeds, self.crop_samples)
         clean = waveforms[drawn.own]
         if self.augmenter is None:
-            return [clean]
+            return clean, [clean]
         augmented = self.augmenter.apply(waveforms, drawn.changes)[drawn.own]
         if not self.keep_clean:
-            return [augmented]
-        return [torch.cat([clean, augmented])] if self.joint_pass else [clean, augmented]
+            return clean, [augmented]
+        return clean, [torch.cat([clean, augmented])] if self.joint_pass else [clean, augmented]

@@ -35,8 +35,10 @@ class Tally:
         self.waited_s = float(before.get("waited_s", 0.0))
         self.bad: tuple[str, ...] = tuple(before.get("bad", ()))
         self._pending: list[tuple[int, NDArray[np.int64], Tensor, Tensor]] = []
+        self._pending_distances: list[Tensor] = []
         self._losses: list[float] = list(before.get("losses", ()))
         self._accuracies: list[float] = list(before.get("accuracies", ()))
+        self._distances: list[float] = list(before.get("distances", ()))
         self._crops = 0
         self._started = time.perf_counter() - float(before.get("elapsed_s", 0.0))
         self._since = time.perf_counter()
@@ -46,6 +48,7 @@ class Tally:
         return {
             "losses": list(self._losses),
             "accuracies": list(self._accuracies),
+            "distances": list(self._distances),
             "bad": list(self.bad),
             "waited_s": self.waited_s,
             "elapsed_s": self.elapsed_s(),
@@ -67,8 +70,18 @@ class Tally:
             self.bad += batch.bad
             yield batch
 
-    def add(self, step: int, batch: Batch, loss: Tensor, accuracy: Tensor, num_crops: int) -> None:
-        """Remember a step without waiting for the device."""
+    def add(
+        self,
+        step: int,
+        batch: Batch,
+        loss: Tensor,
+        accuracy: Tensor,
+        num_crops: int,
+        distance: Tensor | None = None,
+    ) -> None:
+        """Remember a step without waiting for the device; ``distance`` is that from a teacher, where there is one."""
+        if distance is not None:
+            self._pending_distances.append(distance)
         self._pending.append((step, batch.entries, loss, accuracy))  # a whole batch would fill the device's memory
         self._crops += num_crops
 
@@ -77,15 +90,15 @@ class Tally:
         read = [(step, entries, float(loss)) for step, entries, loss, _ in self._pending]
         self._losses += [loss for _, _, loss in read]
         self._accuracies += [float(accuracy) for *_, accuracy in self._pending]
-        self._pending = []
+        self._distances += [float(distance) for distance in self._pending_distances]
+        self._pending, self._pending_distances = [], []
         return read
 
     def recent(self) -> dict[str, float]:
         """Means over the last steps, and the speed since this was last asked."""
         now = time.perf_counter()
         values = {
-            "loss": _mean(self._losses[-LOG_STEPS:]),
-            "accuracy": _mean(self._accuracies[-LOG_STEPS:]),
+            **self._means(LOG_STEPS),
             "crops_per_s": self._crops / max(1e-9, now - self._since),
         }
         self._crops, self._since = 0, now
@@ -93,7 +106,12 @@ class Tally:
 
     def means(self) -> dict[str, float]:
         """Means over the epoch."""
-        return {"loss": _mean(self._losses), "accuracy": _mean(self._accuracies)}
+        return self._means(0)
+
+    def _means(self, num_steps: int) -> dict[str, float]:
+        """Means over the last steps; 0 for all."""
+        means = {"loss": _mean(self._losses[-num_steps:]), "accuracy": _mean(self._accuracies[-num_steps:])}
+        return means | ({"distill_loss": _mean(self._distances[-num_steps:])} if self._distances else {})
 
 
 def _mean(values: Sequence[float]) -> float:
