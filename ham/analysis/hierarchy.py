@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 import ham
+from ham.analysis.levels import Level, effective_rank, measure_levels
 from ham.analysis.radius import CROPS, HYPERBOLIC_RADIUS, NORM, Radius, centre_quantiles, measure_radii, measure_radius
 from ham.analysis.tree import (
     Leaf,
@@ -56,6 +57,8 @@ class Structure:
             points are equally far apart, and Gaussian points of many dimensions nearly are.
         purity: for ``sex`` and ``sex_accent`` over speakers' means, for ``speaker`` over utterances.
         tree_correlation: of distances with tree distances.
+        effective_rank: in how many dimensions the directions spread.
+        levels: what distances tell of each level of the tree alone.
     """
 
     num_utterances: int
@@ -64,6 +67,8 @@ class Structure:
     delta: float
     purity: Mapping[str, Purity]
     tree_correlation: TreeCorrelation
+    effective_rank: float
+    levels: Mapping[str, Level]
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,8 @@ def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -
             "speaker": purity(fine, speakers),
         },
         tree_correlation=correlation,
+        effective_rank=effective_rank(embeddings),
+        levels=measure_levels(embeddings, leaves),
     )
 
 
