@@ -21,7 +21,16 @@ from numpy.typing import NDArray
 
 import ham
 from ham.analysis.levels import Level, effective_rank, measure_levels
-from ham.analysis.radius import CROPS, HYPERBOLIC_RADIUS, NORM, Radius, centre_quantiles, measure_radii, measure_radius
+from ham.analysis.radius import (
+    CROPS,
+    HYPERBOLIC_RADIUS,
+    NORM,
+    Radius,
+    centre_quantiles,
+    heard_correlation,
+    measure_radii,
+    measure_radius,
+)
 from ham.analysis.tree import (
     Leaf,
     Purity,
@@ -88,6 +97,8 @@ class Hierarchy:
         hyperbolic_radius: the loss's distance of an embedding from the origin; None for a loss without a distance.
         centre_radius: 5, 50 and 95 % quantiles of how far out the training speakers' centres lie: hyperbolic distances
             from the origin for a hyperbolic loss, else norms.
+        heard: rank correlation of these radii with how many training utterances the speaker has; None where all have
+            equally many.
     """
 
     name: str
@@ -101,6 +112,7 @@ class Hierarchy:
     norm: Radius
     hyperbolic_radius: Radius | None
     centre_radius: Mapping[str, float]
+    heard: float | None = None
 
 
 def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -> Structure:
@@ -152,7 +164,12 @@ def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
 
 
 def measure_hierarchy(
-    encoder: SpeakerEncoder, table: EmbeddingTable, leaves: Mapping[str, Leaf], store: ArrayStore, command: str
+    encoder: SpeakerEncoder,
+    table: EmbeddingTable,
+    leaves: Mapping[str, Leaf],
+    store: ArrayStore,
+    command: str,
+    counts: Mapping[str, int],
 ) -> Hierarchy:
     """Measure one system.
 
@@ -162,6 +179,7 @@ def measure_hierarchy(
         leaves: the test utterances and where they hang in the tree.
         store: their audio.
         command: what gives these numbers.
+        counts: training utterances of each speaker.
 
     Returns:
         All measures.
@@ -186,6 +204,7 @@ def measure_hierarchy(
         norm=trends[NORM],
         hyperbolic_radius=trends.get(HYPERBOLIC_RADIUS),
         centre_radius=centre_quantiles(encoder.loss),
+        heard=heard_correlation(encoder, counts),
     )
 
 

@@ -239,7 +239,8 @@ def _within(sums: Row, dealt: Numbers) -> Row:
 def _any_one(nearest: Row, numbers: Row, sizes: Numbers) -> Row:
     """The same as :func:`_nearest` if every utterance had any one of those that it is paired with."""
     others = (numbers + numbers.T > 0) * sizes
-    return others * (nearest.sum(axis=1) / np.maximum(others.sum(axis=1), 1))[:, None]
+    found: Row = others * (nearest.sum(axis=1) / np.maximum(others.sum(axis=1), 1))[:, None]
+    return found
 
 
 def _share_reaching(values: Row) -> float:
@@ -265,7 +266,7 @@ def _influences(families: Sequence[_Family], speakers: Numbers, num_speakers: in
             less_cases[speaker] += chances[mine].sum() - within[1].sum() / 2
     left = np.maximum(cases - less_cases, 1.0)
     parts = (less_wrong - rate * less_cases) / left
-    return Influences(rate, parts, pairs[pairs != 0] / cases, 0.5 / cases)
+    return Influences(rate, parts, pairs[np.triu_indices(num_speakers, 1)] / cases, 0.5 / cases)
 
 
 def _totals(families: Sequence[_Family]) -> tuple[float, float]:

@@ -38,6 +38,7 @@ def hierarchy_table(experiments: Sequence[Hierarchy]) -> tuple[list[str], list[l
         "rho with SNR",
         "hyperbolic radius at 0.5 s, full, 0 dB",
         "centre radius 5, 50, 95 %",
+        "rho with times heard",
     ]
     names = dict.fromkeys(experiment.name for experiment in experiments)
     return head, [_row(name, [e for e in experiments if e.name == name]) for name in names]
@@ -62,6 +63,7 @@ def _row(name: str, trainings: Sequence[Hierarchy]) -> list[str]:
         _signed([t.norm.snr.correlation for t in trainings]),
         _joined(radii, 3) if radii else "-",
         _joined([list(t.centre_radius.values()) for t in trainings], 3),
+        _signed([t.heard for t in trainings]),
     ]
 
 

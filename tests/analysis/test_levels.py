@@ -90,6 +90,8 @@ def test_the_rate_and_each_speakers_part_are_their_definitions(depth: int) -> No
     cases, wrong = naive(embeddings, leaves, depth)
     assert found.eer == pytest.approx(wrong / cases)
     assert measure_levels(embeddings, leaves)[NAMES[depth]].correlation.value == pytest.approx(1 - 2 * found.eer)
+    num_speakers = len({leaf.speaker for leaf in leaves})
+    assert (len(found.speakers), len(found.pairs)) == (num_speakers, num_speakers * (num_speakers - 1) // 2)
     for at, speaker in enumerate(sorted({leaf.speaker for leaf in leaves})):
         left = [number for number, leaf in enumerate(leaves) if leaf.speaker != speaker]
         fewer, less = naive(embeddings[left], [leaves[number] for number in left], depth)

@@ -22,4 +22,6 @@ def test_the_table_has_a_row_an_experiment() -> None:
         round(level.correlation.value, 3) for level in one.structure.levels.values()
     ]
     assert float(cells["effective rank"]) == round(one.structure.effective_rank, 1)
-    assert (rows[1][0], rows[1][-2]) == ("b", "-")
+    assert (rows[1][0], rows[1][-3]) == ("b", "-")
+    assert rows[0][-1] == "-"
+    assert hierarchy_table([replace(one, heard=-0.5)])[1][0][-1] == "-0.50"
