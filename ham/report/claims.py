@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -237,7 +237,7 @@ def _effects(
     """The comparisons on measures that are one family."""
     found = [_effect(measure, one) for measure in measures for one in comparisons]
     adjusted = holm([effect.p for effect in found]) if corrected else [None] * len(found)
-    final = [Effect(**{**vars(effect), "adjusted": p}) for effect, p in zip(found, adjusted, strict=True)]
+    final = [replace(effect, adjusted=p) for effect, p in zip(found, adjusted, strict=True)]
     return {measure.name: [effect for effect in final if effect.measure == measure.name] for measure in measures}
 
 
