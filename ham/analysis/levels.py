@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -27,7 +26,8 @@ Numbers = NDArray[np.int64]
 Row = NDArray[np.float64]
 
 
-class Tested(NamedTuple):
+@dataclass(frozen=True)
+class Tested:
     """A measure, what it is where a level has no part in the distances, and its p.
 
     The labels are dealt anew ``NUM_PERMUTATIONS`` times to the units inside what lies above; p is the share of deals,

@@ -99,6 +99,7 @@ def _rates(claims: Claims, picture: _Picture) -> Iterator[str]:
     if tested:
         drawing = effects(tested, "points of EER", claims.lists[0].scale.decimals)
         yield from picture("claims_error_rate.svg", "Differences of EER by factor", drawing)
+        yield from ("A filled dot: p is below 0.05 after Holm's correction.", "")
         yield from _single(tested)
     for measure in claims.lists:
         yield from _differences(measure, claims.effects[measure.name])
@@ -198,9 +199,13 @@ def _drawn_levels(measures: Sequence[Measure]) -> bytes:
 def _convergence(claims: Claims, picture: _Picture) -> Iterator[str]:
     """Errors on the speakers kept aside by epoch, and at the end of longer trainings."""
     yield from ("### Convergence", "")
-    drawn = [Line(name, *_mean_curve(claims.trained[name])) for name in CONVERGING if name in claims.trained]
+    shown_of = {name: claims.trained[name] for name in CONVERGING if name in claims.trained}
+    seeds = set.intersection(*(_seeds(one) for one in shown_of.values())) if shown_of else set()
+    drawn = [Line(name, *_mean_curve(one, seeds)) for name, one in shown_of.items()]
     drawing = lines([line for line in drawn if len(line.x)], "epoch", "validation EER %", log=True)
     yield from picture("claims_convergence.svg", "Validation EER over the epochs", drawing)
+    named = " ".join(map(str, sorted(seeds)))
+    yield from (f"Of the speakers kept aside, mean of the seeds that all of these rows have: {named or 'none'}.", "")
     summaries = claims.lists[0].summaries()
     rows = [
         [
@@ -217,8 +222,13 @@ def _convergence(claims: Claims, picture: _Picture) -> Iterator[str]:
     yield from [*markdown_table(head, rows), ""]
 
 
-def _mean_curve(trained: Trained) -> tuple[list[float], list[float]]:
-    curves = [experiment.history.values("valid_eer", scale=100.0) for experiment in trained.experiments.values()]
+def _seeds(trained: Trained) -> set[int]:
+    return {experiment.results.seed for experiment in trained.experiments.values()}
+
+
+def _mean_curve(trained: Trained, seeds: set[int]) -> tuple[list[float], list[float]]:
+    members = [one for one in trained.experiments.values() if one.results.seed in seeds]
+    curves = [one.history.values("valid_eer", scale=100.0) for one in members]
     length = min((len(x) for x, _ in curves), default=0)
     return (curves[0][0][:length], np.mean([y[:length] for _, y in curves], axis=0).tolist()) if length else ([], [])
 

@@ -28,6 +28,7 @@ def test_the_page_has_every_number_and_names_every_figure(claims: Claims) -> Non
     assert f"| the tree | strong - plain | {sex.value:+.3f} " in page.text
     assert "- nothing: `plain` - `absent`" in page.text
     assert "holds that training fixed" not in page.text
+    assert "mean of the seeds that all of these rows have" in page.text
     assert render(claims, "python -m x", "figures") == page
 
 
