@@ -186,14 +186,14 @@ def measure_claims(
     there = {name: members for name, members in folders.items() if members}
     lists_found = [_eer(one, there) for one in lists]
     trained, levels_found = _trees(there, leaves)
-    tested = [one for one in comparisons if one.system in there and one.control in there]
+    run = [one for one in comparisons if one.system in there and one.control in there]
     families = ((lists_found[:1], True), (lists_found[1:], False), (levels_found[:2], True), (levels_found[2:], False))
     effects = {
         name: found
         for measures, corrected in families
-        for name, found in _effects(measures, tested, corrected=corrected).items()
+        for name, found in _effects(measures, run, len(comparisons) if corrected else 0).items()
     }
-    return Claims(trained, lists_found, levels_found, effects, [one for one in comparisons if one not in tested])
+    return Claims(trained, lists_found, levels_found, effects, [one for one in comparisons if one not in run])
 
 
 def _eer(one: TrialList, folders: Mapping[str, Sequence[Path]]) -> Measure:
@@ -231,13 +231,12 @@ def _trees(
     return trained, [Measure(f"rank correlation {level}", CORRELATION, of) for level, of in rates.items()]
 
 
-def _effects(
-    measures: Sequence[Measure], comparisons: Sequence[Comparison], *, corrected: bool
-) -> dict[str, list[Effect]]:
-    """The comparisons on measures that are one family."""
+def _effects(measures: Sequence[Measure], comparisons: Sequence[Comparison], planned: int) -> dict[str, list[Effect]]:
+    """The comparisons on measures that are one family, as large as it was planned; nothing is tested where 0 were."""
     found = [_effect(measure, one) for measure in measures for one in comparisons]
-    adjusted = holm([effect.p for effect in found]) if corrected else [None] * len(found)
-    final = [replace(effect, adjusted=p) for effect, p in zip(found, adjusted, strict=True)]
+    not_run = [1.0] * (planned * len(measures) - len(found))
+    adjusted = holm([*(effect.p for effect in found), *not_run]) if planned else [None] * len(found)
+    final = [replace(effect, adjusted=p) for effect, p in zip(found, adjusted, strict=False)]
     return {measure.name: [effect for effect in final if effect.measure == measure.name] for measure in measures}
 
 
