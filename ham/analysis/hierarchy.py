@@ -20,7 +20,17 @@ import torch
 from numpy.typing import NDArray
 
 import ham
-from ham.analysis.radius import CROPS, HYPERBOLIC_RADIUS, NORM, Radius, centre_quantiles, measure_radii, measure_radius
+from ham.analysis.levels import Level, effective_rank, measure_levels
+from ham.analysis.radius import (
+    CROPS,
+    HYPERBOLIC_RADIUS,
+    NORM,
+    Radius,
+    centre_quantiles,
+    heard_correlation,
+    measure_radii,
+    measure_radius,
+)
 from ham.analysis.tree import (
     Leaf,
     Purity,
@@ -56,6 +66,8 @@ class Structure:
             points are equally far apart, and Gaussian points of many dimensions nearly are.
         purity: for ``sex`` and ``sex_accent`` over speakers' means, for ``speaker`` over utterances.
         tree_correlation: of distances with tree distances.
+        effective_rank: in how many dimensions the directions spread.
+        levels: what distances tell of each level of the tree alone.
     """
 
     num_utterances: int
@@ -64,6 +76,8 @@ class Structure:
     delta: float
     purity: Mapping[str, Purity]
     tree_correlation: TreeCorrelation
+    effective_rank: float
+    levels: Mapping[str, Level]
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,8 @@ class Hierarchy:
         hyperbolic_radius: the loss's distance of an embedding from the origin; None for a loss without a distance.
         centre_radius: 5, 50 and 95 % quantiles of how far out the training speakers' centres lie: hyperbolic distances
             from the origin for a hyperbolic loss, else norms.
+        heard: rank correlation of these radii with how many training utterances the speaker has; None where all have
+            equally many.
     """
 
     name: str
@@ -96,6 +112,7 @@ class Hierarchy:
     norm: Radius
     hyperbolic_radius: Radius | None
     centre_radius: Mapping[str, float]
+    heard: float | None = None
 
 
 def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -> Structure:
@@ -131,6 +148,8 @@ def measure_structure(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -
             "speaker": purity(fine, speakers),
         },
         tree_correlation=correlation,
+        effective_rank=effective_rank(embeddings),
+        levels=measure_levels(embeddings, leaves),
     )
 
 
@@ -145,7 +164,12 @@ def write_hierarchy(path: Path, hierarchy: Hierarchy) -> None:
 
 
 def measure_hierarchy(
-    encoder: SpeakerEncoder, table: EmbeddingTable, leaves: Mapping[str, Leaf], store: ArrayStore, command: str
+    encoder: SpeakerEncoder,
+    table: EmbeddingTable,
+    leaves: Mapping[str, Leaf],
+    store: ArrayStore,
+    command: str,
+    counts: Mapping[str, int],
 ) -> Hierarchy:
     """Measure one system.
 
@@ -155,6 +179,7 @@ def measure_hierarchy(
         leaves: the test utterances and where they hang in the tree.
         store: their audio.
         command: what gives these numbers.
+        counts: training utterances of each speaker.
 
     Returns:
         All measures.
@@ -179,6 +204,7 @@ def measure_hierarchy(
         norm=trends[NORM],
         hyperbolic_radius=trends.get(HYPERBOLIC_RADIUS),
         centre_radius=centre_quantiles(encoder.loss),
+        heard=heard_correlation(encoder, counts),
     )
 
 

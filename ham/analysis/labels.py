@@ -65,6 +65,19 @@ def read_utterances(data_dir: Path, root: str) -> dict[str, str]:
     return {utt: spk for folder in lists for utt, spk in read_data_dir(folder).utt2spk.items()}
 
 
+def read_counts(data_dir: Path) -> dict[str, int]:
+    """How many utterances each training speaker has.
+
+    Args:
+        data_dir: folder that holds ``train/``.
+
+    Returns:
+        By speaker; empty where there is no training data.
+    """
+    folder = data_dir / "train"
+    return {spk: len(utts) for spk, utts in read_data_dir(folder).spk2utt.items()} if folder.is_dir() else {}
+
+
 def _read_tsv(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
     """The lines of a table, by the names in its head; ``speaker`` and the wanted columns are there and filled."""
     if not path.exists():

@@ -156,6 +156,23 @@ def centre_quantiles(loss: SpeakerLoss) -> dict[str, float]:
     return quantiles(loss.centre_radii().detach().double().numpy())
 
 
+def heard_correlation(encoder: SpeakerEncoder, counts: Mapping[str, int]) -> float | None:
+    """Whether a centre's radius follows how often its speaker was heard.
+
+    Args:
+        encoder: with its trained centres, one a speaker.
+        counts: training utterances of each speaker.
+
+    Returns:
+        Spearman's correlation; None where all were heard equally often, or a centre is not a known speaker's.
+    """
+    radii = encoder.loss.centre_radii().detach().double().numpy().round(RADIUS_DECIMALS)
+    known = [at for at, speaker in enumerate(encoder.speakers) if speaker in counts]
+    if len(radii) != len(encoder.speakers) or not known:
+        return None
+    return spearman(radii[known], np.array([counts[encoder.speakers[at]] for at in known], np.float64))
+
+
 def choose_utterances(utt2spk: Mapping[str, str], store: ArrayStore) -> list[int]:
     """Draw at most ``NUM_PER_SPEAKER`` utterances of each speaker, among those long enough for every crop.
 

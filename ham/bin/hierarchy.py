@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ham.analysis.hierarchy import measure_hierarchy, write_hierarchy
-from ham.analysis.labels import read_leaves
+from ham.analysis.labels import read_counts, read_leaves
 from ham.cli import Parser, run
 from ham.data.store import ArrayStore
 from ham.embeddings.table import read_embeddings
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> None:
     """
     options = _parser().parse_args(argv)
     leaves = read_leaves(options.data_dir, options.root)
+    counts = read_counts(options.data_dir)
     store = ArrayStore(options.data_dir / "store" / "test")
     systems = [  # all, before the first is measured
         (read_embeddings(folder / "embeddings.npz"), SpeakerEncoder.load(folder, options.device))
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     found = []
     for table, encoder in systems:
         started = time.perf_counter()
-        found.append(measure_hierarchy(encoder, table, leaves, store, _command(options, encoder.folder)))
+        found.append(measure_hierarchy(encoder, table, leaves, store, _command(options, encoder.folder), counts))
         write_hierarchy(encoder.folder / "hierarchy.json", found[-1])
         logger.info("%s/hierarchy.json: measured in %.1f s", encoder.folder, time.perf_counter() - started)
     print(*markdown_table(*hierarchy_table(found)), sep="\n")

@@ -8,6 +8,7 @@ import numpy as np
 
 from ham.analysis.hierarchy import Hierarchy
 from ham.analysis.radius import CROPS, FULL, RATIOS, Radius
+from ham.analysis.tree import Leaf
 from ham.score.results import decimals
 
 
@@ -29,12 +30,15 @@ def hierarchy_table(experiments: Sequence[Hierarchy]) -> tuple[list[str], list[l
         "purity sex x accent (chance)",
         "rank corr. with tree",
         "purity speaker",
+        f"rank corr. {', '.join(Leaf._fields)}",
+        "effective rank",
         f"norm at {', '.join(crops)} s",
         "rho with duration",
         f"norm at {', '.join(ratios)} dB",
         "rho with SNR",
         "hyperbolic radius at 0.5 s, full, 0 dB",
         "centre radius 5, 50, 95 %",
+        "rho with times heard",
     ]
     names = dict.fromkeys(experiment.name for experiment in experiments)
     return head, [_row(name, [e for e in experiments if e.name == name]) for name in names]
@@ -51,13 +55,21 @@ def _row(name: str, trainings: Sequence[Hierarchy]) -> list[str]:
         *(f"{_spread([p.value for p in found])} ({np.mean([p.chance for p in found]):.3f})" for found in (sex, accent)),
         _spread(correlations),
         f"{np.mean([p.value for p in speaker]):.3f}",
+        ", ".join(_level(trainings, name) for name in Leaf._fields),
+        f"{np.mean([t.structure.effective_rank for t in trainings]):.1f}",
         _joined([list(t.norm.duration.median.values()) for t in trainings], 2),
         _signed([t.norm.duration.correlation for t in trainings]),
         _joined([list(t.norm.snr.median.values()) for t in trainings], 2),
         _signed([t.norm.snr.correlation for t in trainings]),
         _joined(radii, 3) if radii else "-",
         _joined([list(t.centre_radius.values()) for t in trainings], 3),
+        _signed([t.heard for t in trainings]),
     ]
+
+
+def _level(trainings: Sequence[Hierarchy], name: str) -> str:
+    found = [t.structure.levels[name].correlation.value for t in trainings if name in t.structure.levels]
+    return f"{np.mean(found):.3f}" if found else "-"
 
 
 def _ends(radius: Radius) -> list[float]:

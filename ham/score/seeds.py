@@ -29,10 +29,12 @@ class Difference:
     Attributes:
         value: the difference; negative where the system errs less.
         interval: its 95 % interval, over draws of the speakers (the same for both systems) and over trainings.
+        estimate: its variance, likewise.
     """
 
     value: float
     interval: Interval
+    estimate: Estimate
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,19 @@ def summarise_seeds(
         name: [influences(scores, labels, enrol_speakers, test_speakers) for scores in trainings]
         for name, trainings in systems.items()
     }
+    return summarise(found, reference)
+
+
+def summarise(found: Mapping[str, Sequence[Influences]], reference: str | None) -> list[SeedSummary]:
+    """The same for any rate of which each speaker's part is known.
+
+    Args:
+        found: by system, the rate of each training; all over the same speakers in one order.
+        reference: as in :func:`summarise_seeds`.
+
+    Returns:
+        One summary a system, in their order.
+    """
     scatter = _pooled_scatter(found.values())
     against = found.get(reference) if reference is not None else None
     return [
@@ -162,4 +177,4 @@ def _difference(system: Sequence[Influences], reference: Sequence[Influences], s
     value = _mean(system) - _mean(reference)
     of_speakers = Estimate(speaker_variance(speakers, pairs), max(1, len(speakers) - 1))
     estimate = _joint(of_speakers, [system, reference], scatter)
-    return Difference(value, difference_interval(value, estimate))
+    return Difference(value, difference_interval(value, estimate), estimate)

@@ -67,6 +67,8 @@ def test_the_file_holds_every_measure(tmp_path: Path) -> None:
     hierarchy.write_hierarchy(tmp_path / "hierarchy.json", measured())
     found = json.loads((tmp_path / "hierarchy.json").read_text(encoding="utf-8"))
     assert found["structure"]["purity"]["sex"]["value"] == 1.0
+    assert found["structure"]["levels"]["sex"]["correlation"]["value"] > 0.9
+    assert found["structure"]["effective_rank"] > 1
     assert found["norm"]["duration"]["median"]["0.5 s"] == 1.125
     assert (found["delta_gaussian"], found["commit"]) == (0.25, None)
     assert [path.name for path in tmp_path.iterdir()] == ["hierarchy.json"]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ham.analysis.labels import metadata, read_leaves, read_speech, read_utterances
+from ham.analysis.labels import metadata, read_counts, read_leaves, read_speech, read_utterances
+from ham.data.kaldi_dir import write_data_dir
 from ham.errors import ConfigError
 from tests.tiny_system import SPEAKERS, write_corpus
 
@@ -32,3 +33,10 @@ def test_speech_of_a_root_or_of_all(tmp_path: Path) -> None:
     assert read_speech(tmp_path, "all").labels == {}
     with pytest.raises(ConfigError, match="unknown root 'mini': expected one of tiny"):
         read_speech(tmp_path, "mini")
+
+
+def test_training_utterances_are_counted_where_there_are_some(tmp_path: Path) -> None:
+    assert read_counts(tmp_path) == {}
+    utts = {"a-1": "a", "a-2": "a", "b-1": "b"}
+    write_data_dir(tmp_path / "train", {utt: Path(f"/{utt}.wav") for utt in utts}, utts, dict.fromkeys(utts, 3.0))
+    assert read_counts(tmp_path) == {"a": 2, "b": 1}

@@ -14,7 +14,8 @@ from ham.analysis import radius
 from ham.analysis.labels import read_utterances
 from ham.analysis.radius import CONDITIONS, Versions
 from ham.data.store import ArrayStore, write_store
-from tests.tiny_system import write_corpus
+from ham.model.encoder import SpeakerEncoder
+from tests.tiny_system import write_corpus, write_model
 
 RATE = 1000
 
@@ -86,3 +87,15 @@ def test_long_utterances_are_drawn_the_same_for_everyone(tmp_path: Path) -> None
     assert chosen == radius.choose_utterances(utt2spk, store)
     assert len(set(chosen)) == len(chosen) == 20
     assert min(store.lengths[chosen]) == 33000
+
+
+def test_a_radius_follows_how_often_a_speaker_was_heard(tmp_path: Path) -> None:
+    write_model(tmp_path / "exp", "softmax")
+    encoder = SpeakerEncoder.load(tmp_path / "exp", "cpu")
+    radii = encoder.loss.centre_radii().detach().numpy()
+    counts = {speaker: 10 + int(np.argsort(np.argsort(radii))[at]) for at, speaker in enumerate(encoder.speakers)}
+    assert radius.heard_correlation(encoder, counts) == pytest.approx(1)
+    assert radius.heard_correlation(encoder, {spk: -number for spk, number in counts.items()}) == pytest.approx(-1)
+    assert radius.heard_correlation(encoder, dict.fromkeys(encoder.speakers, 4)) is None
+    assert radius.heard_correlation(encoder, {}) is None
+    assert radius.heard_correlation(encoder, {**counts, "stranger": 99}) == pytest.approx(1)

@@ -12,7 +12,7 @@ from ham.report.experiment import Experiment
 from ham.report.history import History
 from ham.report.published import Published
 from ham.report.wording import RANK_ALIKE, RULES_AGREE, RULES_DIFFER
-from ham.score.intervals import Interval
+from ham.score.intervals import Estimate, Interval
 from ham.score.results import ListResult, Results
 from ham.score.seeds import Difference, SeedSummary
 
@@ -32,7 +32,7 @@ def comparison() -> Comparison:
     systems = {name: tuple(experiment(name, seed) for seed in (1, 2)) for name in ("a", "b")}
     entries = {}
     for name, members in systems.items():
-        difference = None if name == "a" else Difference(0.001, Interval(-0.001, 0.003))
+        difference = None if name == "a" else Difference(0.001, Interval(-0.001, 0.003), Estimate(1.0, 1))
         results = tuple(member.results.results[0] for member in members)
         entries[name] = Entry(SeedSummary(name, (0.02, 0.02), Interval(0.01, 0.03), difference, 6), results)
     published = Published("c", "b", "x/all", "cosine", 0.01048, 0.119, None, "a released log", True, False)

@@ -9,7 +9,7 @@ import pytest
 from ham.report.comparison_tables import Column, Entry, Table, cost_table, difference_table, eer_table, published_digits
 from ham.report.published import Published
 from ham.report.text_tables import PUBLISHED_RULE
-from ham.score.intervals import Interval
+from ham.score.intervals import Estimate, Interval
 from ham.score.results import ListResult
 from ham.score.seeds import Difference, SeedSummary
 
@@ -21,7 +21,7 @@ def result(eer: float, backend: str = "cosine") -> ListResult:
 @pytest.fixture
 def table() -> Table:
     published = Published("c", "b", "x/all", "cosine", 0.01048, 0.119, None, "a log", True, False)
-    difference = Difference(0.004, Interval(0.001, 0.0071))
+    difference = Difference(0.004, Interval(0.001, 0.0071), Estimate(1.0, 1))
     entries = {
         "a": Entry(SeedSummary("a", (0.02,), Interval(0.01, 0.03), None, 48), (result(0.02),)),
         "b": Entry(
@@ -51,7 +51,7 @@ def test_the_difference_to_the_reference(table: Table) -> None:
 
 def test_a_difference_that_rounds_to_zero_has_no_minus(table: Table) -> None:
     entry = table.columns[0].entries["b"]
-    none = Difference(-0.00001, Interval(-0.00004, 0.00002))
+    none = Difference(-0.00001, Interval(-0.00004, 0.00002), Estimate(1.0, 1))
     same = replace(entry, summary=replace(entry.summary, difference=none))
     columns = (replace(table.columns[0], entries={**table.columns[0].entries, "b": same}),)
     found = difference_table(replace(table, columns=columns))

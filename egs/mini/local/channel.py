@@ -77,6 +77,45 @@ def tilt(samples: NDArray[np.float64], tilt_db_per_octave: float) -> NDArray[np.
     return np.fft.irfft(np.fft.rfft(samples, length) * gain, length)[: samples.size]
 
 
+def band(samples: NDArray[np.float64], low_hz: float, high_hz: float) -> NDArray[np.float64]:
+    """Let through a band: gains of a Butterworth filter of the fourth order at either end, without its phase.
+
+    Args:
+        samples: shape ``(N,)`` at 16 kHz.
+        low_hz: where the gain is -3 dB, falling below.
+        high_hz: where it is -3 dB again.
+
+    Returns:
+        Shape ``(N,)``.
+    """
+    length = 2 ** samples.size.bit_length()
+    frequency = np.maximum(np.fft.rfftfreq(length, 1 / SAMPLE_RATE), 1.0)
+    gain = 1 / np.sqrt((1 + (low_hz / frequency) ** 8) * (1 + (frequency / high_hz) ** 8))
+    return np.fft.irfft(np.fft.rfft(samples, length) * gain, length)[: samples.size]
+
+
+def reverberate(
+    samples: NDArray[np.float64], rng: np.random.Generator, *, reverb_s: float, direct_db: float
+) -> NDArray[np.float64]:
+    """Add the echo of a room: noise that falls by 60 dB in a given time (Polack's model), behind the direct sound.
+
+    Args:
+        samples: shape ``(N,)`` at 16 kHz.
+        rng: the source of randomness.
+        reverb_s: that time, in seconds.
+        direct_db: energy of the direct sound relative to the echo's.
+
+    Returns:
+        Shape ``(N,)``: what rings on behind the utterance is cut.
+    """
+    number = max(round(reverb_s * SAMPLE_RATE), 1)
+    echo = rng.standard_normal(number) * 10 ** (-3 * np.arange(number) / number)
+    echo *= 10 ** (-direct_db / 20) / np.sqrt(np.sum(echo**2))
+    response = np.concatenate([[1.0], echo])
+    length = 2 ** (samples.size + number).bit_length()
+    return np.fft.irfft(np.fft.rfft(samples, length) * np.fft.rfft(response, length), length)[: samples.size]
+
+
 def add_noise(
     samples: NDArray[np.float64], rng: np.random.Generator, *, snr_db: float, noise_tilt_db_per_octave: float
 ) -> NDArray[np.float64]:

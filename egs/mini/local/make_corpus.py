@@ -15,16 +15,16 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, NoReturn
 
-from plan import Request, plan
+from plan import PRESETS, Request, plan
 from recording import record_all
 from tables import write_lists, write_tables
-from voices import ACCENTS
 
+from ham.cli import boolean
 from ham.errors import ConfigError, DataError, HamError
 from ham.files import LOCK, lock_folder
 
@@ -43,7 +43,7 @@ losses compare where the hierarchy sex > accent > speaker > session is known.
 - `wav/<speaker>/<session>/<utterance>.flac`: random common words, so that content tells nothing about the speaker
 - `speakers.tsv`: sex, accent ({accents}), split, and the voice's parameters
 - `sessions.tsv`: pitch and rate shift, spectral tilt, level, signal-to-noise ratio and noise colour of every session
-- `splits/train_list.txt`: `<speaker> <path below wav/>`
+{further}- `splits/train_list.txt`: `<speaker> <path below wav/>`
 - `trials/all.txt`: `1|0 <path> <path>`; targets are across sessions
 - `trials/hard.txt`: the same, and non-targets share sex and accent
 
@@ -51,6 +51,17 @@ Made by this command, and the same bytes come from it again whatever the number 
 
     python egs/mini/local/make_corpus.py --out <folder> {options}
 """
+
+
+FURTHER = {
+    "preset": """\
+- of `large` also: the age in `speakers.tsv`, which moves pitch and rate; room and microphone in `sessions.tsv`
+""",
+    "unequal": """\
+- `--unequal true`: the training list names the first utterances of each speaker, from 2 to all; `wav/` holds all
+""",
+}
+"""Lines of the README that only some corpora have."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -78,10 +89,23 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--out", type=Path, required=True, default=argparse.SUPPRESS, help="the corpus's folder")
-    for field in fields(Request):
+    for field in fields(Request)[:5]:
         names = dict.fromkeys([f"--{field.name}", f"--{field.name.replace('_', '-')}"])
         help_text = field.name.replace("num_", "number of ").replace("_", " ")
-        parser.add_argument(*names, type=int, default=field.default, metavar="N", help=help_text)
+        preset = "".join(
+            f", of {name} {counts[field.name]}" for name, counts in PRESETS.items() if field.name in counts
+        )
+        help_text += f" (default: {field.default}{preset})"
+        parser.add_argument(*names, type=int, default=argparse.SUPPRESS, metavar="N", help=help_text)
+    parser.add_argument(
+        "--preset", default="default", choices=PRESETS, help="accents, ages and sessions; and the counts"
+    )
+    parser.add_argument(
+        "--unequal",
+        type=boolean,
+        default=False,
+        help="true: training lists of unequal lengths, from 2 utterances to all",
+    )
     parser.add_argument(
         "--num_workers", "--num-workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes"
     )
@@ -126,14 +150,14 @@ def build(root: Path, request: Request, num_workers: int) -> None:
     record_all(speakers, root / "wav", request, num_workers)
     write_lists(speakers, root, request)
     write_tables(speakers, root)
-    values = {field.name: getattr(request, field.name) for field in fields(request)}
     readme = README.format(
         num_speakers=len(speakers),
         num_files=request.num_files,
-        accents=", ".join(ACCENTS),
+        accents=", ".join(request.accents),
+        further="".join(line for name, line in FURTHER.items() if name in request.given()),
         espeak=version("espeakng-loader"),
-        options=" ".join(f"--{name} {value}" for name, value in values.items()),
-        **values,
+        options=" ".join(f"--{name} {str(value).lower()}" for name, value in request.given().items()),
+        **asdict(request),
     )
     (root / "README.md").write_text(readme, encoding="utf-8")
     (root / REQUEST_FILE).write_text(request.to_json(), encoding="utf-8")
@@ -202,7 +226,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(parse_arguments(arguments))
     out, num_workers = options.pop("out"), options.pop("num_workers")
     try:
-        print(make(out.resolve(), Request(**options), num_workers))
+        print(make(out.resolve(), Request(**{**PRESETS[options["preset"]], **options}), num_workers))
     except HamError as error:
         return _fail(str(error), error.exit_status)
     except OSError as error:  # a full disk, a folder that may not be written

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
-from voices import ACCENTS, SEXES, Session, Voice, draw_session, draw_voice
+from voices import (
+    ACCENTS,
+    LARGE_ACCENTS,
+    SEXES,
+    Session,
+    Voice,
+    aged,
+    draw_age,
+    draw_room_session,
+    draw_session,
+    draw_voice,
+)
 
 from ham.errors import ConfigError
 
 GENERATOR = 1
 """Raised whenever the same request would give other bytes, so that an older corpus is made anew."""
 
+PRESETS: dict[str, dict[str, int]] = {"default": {}, "large": {"num_train_speakers": 1000, "num_test_speakers": 200}}
+"""What a preset has in place of the default counts. ``large`` has six accents, ages, and rooms and microphones too."""
+
 # The second word of every seed: one stream of random numbers for each use.
-CELLS_STREAM, SPEAKER_STREAM, AUDIO_STREAM, TRIALS_STREAM = range(4)
+CELLS_STREAM, SPEAKER_STREAM, AUDIO_STREAM, TRIALS_STREAM, HEARD_STREAM = range(5)
 
 
 @dataclass(frozen=True)
@@ -27,6 +41,8 @@ class Request:
         num_test_speakers: others than those; at least 2, so that some cell of sex and accent has two.
         num_sessions: for each speaker; at least 2, because targets are across sessions.
         num_utterances: in each session; at least 1.
+        preset: one of :data:`PRESETS`: which accents, ages and sessions.
+        unequal: whether training lists of the speakers are of unequal lengths, from 2 utterances to all.
     """
 
     seed: int = 1
@@ -34,6 +50,8 @@ class Request:
     num_test_speakers: int = 48
     num_sessions: int = 3
     num_utterances: int = 4
+    preset: str = "default"
+    unequal: bool = False
 
     def check(self) -> None:
         """Refuse counts from which no corpus can be made.
@@ -48,9 +66,21 @@ class Request:
             "num_sessions": (2, "targets are across sessions"),
             "num_utterances": (1, "a session is not empty"),
         }
+        if self.preset not in PRESETS:
+            raise ConfigError(f"--preset: expected one of {', '.join(PRESETS)}, found '{self.preset}'")
         for name, (minimum, reason) in least.items():
             if getattr(self, name) < minimum:
                 raise ConfigError(f"--{name}: expected at least {minimum} ({reason}), found {getattr(self, name)}")
+
+    @property
+    def accents(self) -> dict[str, str]:
+        """Each accent's language file."""
+        return LARGE_ACCENTS if self.preset == "large" else ACCENTS
+
+    def given(self) -> dict[str, object]:
+        """Seed and counts, and what else is not as by default."""
+        later = {field.name: field.default for field in fields(self)[5:]}
+        return {name: value for name, value in asdict(self).items() if name not in later or value != later[name]}
 
     @property
     def num_files(self) -> int:
@@ -59,7 +89,7 @@ class Request:
 
     def to_json(self) -> str:
         """The request and the generator's version, as they are stored."""
-        return json.dumps({"generator": GENERATOR, **asdict(self)}, indent=2) + "\n"
+        return json.dumps({"generator": GENERATOR, **self.given()}, indent=2) + "\n"
 
 
 @dataclass(frozen=True)
@@ -70,10 +100,11 @@ class Speaker:
         name: says nothing about the speaker.
         index: 0, 1, ...; the speaker's share of the seed.
         sex: one of :data:`voices.SEXES`.
-        accent: a key of :data:`voices.ACCENTS`.
+        accent: a key of :attr:`Request.accents`.
         split: ``train`` or ``test``.
         voice: what the sessions have in common.
         sessions: what they have not.
+        age: in years; None where it has no part in the voice.
     """
 
     name: str
@@ -83,6 +114,7 @@ class Speaker:
     split: str
     voice: Voice
     sessions: tuple[Session, ...]
+    age: int | None = None
 
     @property
     def cell(self) -> tuple[str, str]:
@@ -113,7 +145,7 @@ def plan(request: Request) -> list[Speaker]:
         ConfigError: as :meth:`Request.check`.
     """
     request.check()
-    cells = [(sex, accent) for accent in ACCENTS for sex in SEXES]
+    cells = [(sex, accent) for accent in request.accents for sex in SEXES]
     test_cells = cells[: max(1, min(len(cells), request.num_test_speakers // 2))]
     roles = [("train", *cells[i % len(cells)]) for i in range(request.num_train_speakers)]
     roles += [("test", *test_cells[i % len(test_cells)]) for i in range(request.num_test_speakers)]
@@ -123,6 +155,10 @@ def plan(request: Request) -> list[Speaker]:
 
 def _draw_speaker(request: Request, index: int, split: str, sex: str, accent: str) -> Speaker:
     rng = np.random.default_rng((request.seed, SPEAKER_STREAM, index))
-    voice = draw_voice(rng, sex)
-    sessions = tuple(draw_session(rng) for _ in range(request.num_sessions))
-    return Speaker(f"mini{index + 1:04d}", index, sex, accent, split, voice, sessions)
+    voice, age = draw_voice(rng, sex), None
+    draw = draw_session
+    if request.preset == "large":
+        age, draw = draw_age(rng), draw_room_session
+        voice = aged(voice, sex, age)
+    sessions = tuple(draw(rng) for _ in range(request.num_sessions))
+    return Speaker(f"mini{index + 1:04d}", index, sex, accent, split, voice, sessions, age)

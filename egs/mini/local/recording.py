@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from channel import add_noise, finish, resample, tilt, trim
+from channel import add_noise, band, finish, resample, reverberate, tilt, trim
 from espeak import SAMPLE_RATE as ESPEAK_RATE
 from espeak import Synthesiser
 from numpy.typing import NDArray
 from plan import AUDIO_STREAM, Request, Speaker
 from tqdm import tqdm
-from voices import ACCENTS, Session
+from voices import LARGE_ACCENTS, RoomSession, Session
 from words import draw_words
 
 from ham.audio import SAMPLE_RATE
@@ -70,13 +70,17 @@ def transmit(speech: NDArray[np.float32], session: Session, rng: np.random.Gener
 
     Args:
         speech: samples at espeak-ng's rate, shape ``(N,)``.
-        session: tilt, noise and level.
-        rng: the source of noise.
+        session: tilt, noise and level; room and band, if it has some.
+        rng: the source of noise and echo.
 
     Returns:
         Samples at 16 kHz, shape ``(N * 320 // 441,)``.
     """
-    tilted = tilt(resample(speech, ESPEAK_RATE, SAMPLE_RATE).astype(np.float64), session.tilt_db_per_octave)
+    spoken = resample(speech, ESPEAK_RATE, SAMPLE_RATE).astype(np.float64)
+    if isinstance(session, RoomSession):
+        heard = reverberate(spoken, rng, reverb_s=session.reverb_s, direct_db=session.direct_db)
+        spoken = band(heard, session.low_hz, session.high_hz)
+    tilted = tilt(spoken, session.tilt_db_per_octave)
     noise_tilt = session.noise_tilt_db_per_octave
     return finish(add_noise(tilted, rng, snr_db=session.snr_db, noise_tilt_db_per_octave=noise_tilt), session.peak_db)
 
@@ -94,7 +98,7 @@ def record(speaker: Speaker, *, wav: Path, seed: int, num_utterances: int) -> No
     for session, paths in zip(speaker.sessions, speaker.paths(num_utterances), strict=True):
         (wav / paths[0]).parent.mkdir(parents=True)
         voice = speaker.voice.shifted(session.pitch_shift_semitones)
-        with Synthesiser(ACCENTS[speaker.accent], voice.variant_text()) as synthesiser:
+        with Synthesiser(LARGE_ACCENTS[speaker.accent], voice.variant_text()) as synthesiser:
             talker = Talker(synthesiser, round(voice.rate_wpm * session.rate_factor), rng)
             for path in paths:
                 _write(wav / path, transmit(talker.say(), session, rng))
@@ -120,7 +124,7 @@ def record_all(speakers: Sequence[Speaker], wav: Path, request: Request, num_wor
     Raises:
         HamError: espeak-ng cannot be used, or a process has died.
     """
-    with Synthesiser(ACCENTS[speakers[0].accent], ""):
+    with Synthesiser(LARGE_ACCENTS[speakers[0].accent], ""):
         pass  # what keeps espeak-ng from loading is reported here, before any process is started
     pool = ProcessPoolExecutor(
         min(num_workers, len(speakers)), get_context("spawn"), initializer=signal.signal, initargs=_LEAVE_INTERRUPTS

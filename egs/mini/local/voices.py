@@ -22,6 +22,12 @@ ACCENTS = {
 }
 """Each accent's language file: phonemes and dictionary rules of its own. ``en-029`` is Caribbean English."""
 
+LARGE_ACCENTS = {**ACCENTS, "en-gb-x-gbcwmd": "gmw/en-GB-x-gbcwmd", "en-us-nyc": "gmw/en-US-nyc"}
+"""Those of the preset ``large``: of the West Midlands and of New York City too."""
+
+YOUNGEST, OLDEST = 20, 80
+"""Years of the speakers of the preset ``large``."""
+
 PITCH_HZ = {"f": (150.0, 240.0), "m": (80.0, 140.0)}
 """The range of a speaker's lowest pitch; sessions move it by two semitones, so that ranges nearly meet."""
 
@@ -113,6 +119,43 @@ class Session:
     noise_tilt_db_per_octave: float
 
 
+@dataclass(frozen=True)
+class RoomSession(Session):
+    """A session of the preset ``large``: in a room, through a band-limited microphone.
+
+    Attributes:
+        low_hz: below it the microphone hears less, 24 dB an octave.
+        high_hz: above it likewise.
+        reverb_s: in which the room's echo falls by 60 dB.
+        direct_db: energy of the direct sound relative to the echo.
+    """
+
+    low_hz: int
+    high_hz: int
+    reverb_s: float
+    direct_db: float
+
+
+def aged(voice: Voice, sex: str, age: int) -> Voice:
+    """A voice at an age: women's pitch falls over the years, men's rises in old age, and both speak slower.
+
+    Args:
+        voice: at the age of 35.
+        sex: one of :data:`SEXES`.
+        age: in years.
+
+    Returns:
+        The voice with its pitch and rate moved; all else stays.
+    """
+    semitones = -3.0 * (age - 35) / 45 if sex == "f" else 3.0 * max(age - 50, 0) / 30
+    return replace(voice.shifted(semitones), rate_wpm=round(voice.rate_wpm * (1 - 0.15 * (age - 35) / 45)))
+
+
+def draw_age(rng: np.random.Generator) -> int:
+    """Draw an age in years, all from ``YOUNGEST`` to ``OLDEST`` alike."""
+    return int(rng.integers(YOUNGEST, OLDEST + 1))
+
+
 def draw_voice(rng: np.random.Generator, sex: str) -> Voice:
     """Draw a voice; the accent has no part in it.
 
@@ -159,6 +202,25 @@ def draw_session(rng: np.random.Generator) -> Session:
         peak_db=round(rng.uniform(-24, -1), 1),
         snr_db=round(rng.uniform(12, 35), 1),
         noise_tilt_db_per_octave=round(rng.uniform(-4, 0), 2),
+    )
+
+
+def draw_room_session(rng: np.random.Generator) -> RoomSession:
+    """Draw the conditions of a session of the preset ``large``; its noise is louder too.
+
+    Args:
+        rng: the source of randomness.
+
+    Returns:
+        The conditions, rounded as they are stored.
+    """
+    plain = replace(draw_session(rng), snr_db=round(rng.uniform(3, 25), 1))
+    return RoomSession(
+        **vars(plain),
+        low_hz=round(rng.uniform(50, 350)),
+        high_hz=round(rng.uniform(2800, 7600)),
+        reverb_s=round(rng.uniform(0.1, 0.7), 2),
+        direct_db=round(rng.uniform(-3, 12), 1),
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torchaudio
-from channel import FADE_S, add_noise, finish, resample, tilt, trim
+from channel import FADE_S, add_noise, band, finish, resample, reverberate, tilt, trim
 from numpy.typing import NDArray
 
 from ham.audio import SAMPLE_RATE
@@ -90,3 +90,22 @@ def test_finish_sets_the_peak_and_fades(peak_db: float) -> None:
     assert ended[0] == ended[-1] == 0
     assert np.all(np.diff(np.abs(ended[:ramp].astype(int))) >= 0)
     assert np.all(ended[ramp:-ramp] == ended[ramp])
+
+
+@pytest.mark.parametrize(("frequency_hz", "gain_db"), [(1000, 0), (300, -3), (3400, -3), (100, -38), (7000, -25)])
+def test_a_band_has_the_gains_of_its_filter(frequency_hz: float, gain_db: float) -> None:
+    samples = sine(frequency_hz, SAMPLE_RATE, 16384)
+    heard = band(samples, 300.0, 3400.0)[4096:12288]
+    assert 20 * np.log10(heard.std() / samples.std()) == pytest.approx(gain_db, abs=1.0)
+
+
+def test_an_echo_has_its_energy_and_falls_by_60_db() -> None:
+    click = np.zeros(SAMPLE_RATE)
+    click[0] = 1.0
+    heard = reverberate(click, np.random.default_rng(0), reverb_s=0.5, direct_db=6.0)
+    echo = heard[1:]
+    assert heard[0] == pytest.approx(1.0)
+    assert 10 * np.log10(np.sum(echo**2)) == pytest.approx(-6.0, abs=0.05)
+    early, late = (echo[round(at * 8000) :][:800] for at in (0.1, 0.6))
+    assert 10 * np.log10(np.sum(early**2) / np.sum(late**2)) == pytest.approx(30, abs=1.5)
+    assert np.abs(echo[8001:]).max() < 1e-6

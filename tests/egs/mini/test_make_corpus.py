@@ -251,3 +251,24 @@ def test_leftovers_of_killed_runs_are_removed_and_the_work_of_living_ones_is_not
     assert {path.name for path in tmp_path.iterdir()} == {"mini", living.name, other.name}
     make_corpus.remove_leftovers(out)
     assert not living.exists()
+
+
+def test_the_large_preset_and_unequal_lists(tmp_path: Path, command: Command) -> None:
+    few = ("--num_train_speakers", 3, "--num_test_speakers", 2, "--num_sessions", 2, "--num_utterances", 2)
+    done = command("--out", tmp_path / "large", "--preset", "large", "--unequal", "true", *few)
+    assert done.returncode == 0, done.stderr
+    readme = (tmp_path / "large/README.md").read_text()
+    assert readme.rstrip().endswith("--num_utterances 2 --preset large --unequal true")
+    assert "en-us-nyc" in readme
+    assert "the age in `speakers.tsv`" in readme
+    assert "names the first utterances of each speaker" in readme
+    assert all(20 <= int(row["age"]) <= 80 for row in speakers(tmp_path / "large").values())
+    again = command("--out", tmp_path / "large", "--preset", "large", "--unequal", "true", *few)
+    assert "complete already" in again.stdout
+
+
+def test_counts_of_the_large_preset_can_be_changed(tmp_path: Path, command: Command) -> None:
+    done = command("--out", tmp_path, "--preset", "large", "--num_sessions", 1)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--num_sessions: expected at least 2" in done.stderr
+    assert "1000" in command("--help").stdout

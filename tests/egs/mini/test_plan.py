@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from plan import Request, plan
-from voices import ACCENTS, SEXES
+from voices import ACCENTS, LARGE_ACCENTS, OLDEST, SEXES, YOUNGEST, RoomSession
 
 from ham.errors import ConfigError
 
@@ -78,3 +78,24 @@ def test_the_stored_request_tells_requests_apart() -> None:
     assert Request().to_json() == Request().to_json()
     assert Request().to_json() != Request(num_utterances=5).to_json()
     assert Request(num_train_speakers=3, num_test_speakers=4, num_sessions=5, num_utterances=6).num_files == 210
+
+
+def test_the_stored_request_of_the_default_corpus_has_no_word_of_presets() -> None:
+    assert "preset" not in Request().to_json()
+    assert '"preset": "large"' in Request(preset="large").to_json()
+    assert '"unequal": true' in Request(unequal=True).to_json()
+
+
+def test_the_large_preset_has_six_accents_ages_and_rooms() -> None:
+    speakers = plan(Request(num_train_speakers=24, num_test_speakers=24, preset="large"))
+    assert {speaker.accent for speaker in speakers} == set(LARGE_ACCENTS)
+    assert all(YOUNGEST <= (speaker.age or 0) <= OLDEST for speaker in speakers)
+    sessions = [session for speaker in speakers for session in speaker.sessions]
+    assert all(isinstance(session, RoomSession) for session in sessions)
+    assert len(set(sessions)) == len(sessions)
+    assert {speaker.age for speaker in plan(Request())} == {None}
+
+
+def test_an_unknown_preset_is_refused() -> None:
+    with pytest.raises(ConfigError, match="--preset: expected one of default, large, found 'huge'"):
+        plan(Request(preset="huge"))

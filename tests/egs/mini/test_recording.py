@@ -11,7 +11,7 @@ from espeak import SAMPLE_RATE as ESPEAK_RATE
 from espeak import Synthesiser
 from plan import Request, plan
 from recording import Talker, record, record_all, transmit
-from voices import ACCENTS, Session
+from voices import ACCENTS, RoomSession, Session
 
 from ham.audio import SAMPLE_RATE
 from ham.errors import DataError
@@ -77,3 +77,20 @@ def test_a_speaker_does_not_depend_on_those_before(tmp_path: Path) -> None:
 def test_more_workers_than_speakers_are_no_trouble(tmp_path: Path) -> None:
     record_all(plan(REQUEST)[:1], tmp_path / "wav", REQUEST, num_workers=4)
     assert len(list((tmp_path / "wav").rglob("*.flac"))) == 2
+
+
+def test_a_room_and_a_band_are_heard(synthesiser: Synthesiser) -> None:
+    speech = Talker(synthesiser, 165, np.random.default_rng(0)).say()
+    near = RoomSession(**vars(PLAIN), low_hz=50, high_hz=3000, reverb_s=0.1, direct_db=40.0)
+    far = replace(near, reverb_s=0.7, direct_db=-6.0)
+
+    def heard(session: Session) -> np.ndarray:
+        return transmit(speech, replace(session, snr_db=90.0), np.random.default_rng(0)).astype(float)
+
+    def high_db(samples: np.ndarray) -> float:
+        power = np.abs(np.fft.rfft(samples)) ** 2
+        return float(10 * np.log10(power[power.size * 5 // 8 :].sum() / power.sum()))
+
+    assert high_db(heard(near)) < high_db(heard(PLAIN)) - 10
+    quiet = [np.quantile(np.abs(samples), 0.2) / samples.std() for samples in (heard(near), heard(far))]
+    assert quiet[1] > 1.5 * quiet[0]  # the room fills the pauses

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from espeak import SAMPLE_RATE, Synthesiser
 from numpy.typing import NDArray
-from voices import ACCENTS, PITCH_HZ, SEXES, TRACT, Voice, draw_session, draw_voice
+from voices import ACCENTS, PITCH_HZ, SEXES, TRACT, Voice, aged, draw_session, draw_voice
 
 Samples = NDArray[np.float32]
 
@@ -150,3 +150,12 @@ def test_sessions_differ_and_never_clip() -> None:
     sessions = [draw_session(rng) for _ in range(200)]
     assert len(set(sessions)) == 200
     assert all(session.peak_db < 0 < session.snr_db and 0.9 <= session.rate_factor <= 1.1 for session in sessions)
+
+
+def test_age_moves_pitch_and_rate_and_nothing_else() -> None:
+    for sex, later in (("f", -3.0), ("m", 3.0)):
+        old = aged(PLAIN, sex, 80)
+        assert 12 * np.log2(old.pitch_low_hz / PLAIN.pitch_low_hz) == pytest.approx(later, abs=0.1)
+        assert old.rate_wpm == round(0.85 * PLAIN.rate_wpm)
+        assert replace(old, pitch_low_hz=100, pitch_high_hz=130, rate_wpm=165) == PLAIN
+        assert aged(PLAIN, sex, 35) == PLAIN
