@@ -113,7 +113,7 @@ class Frontend(nn.Module, ABC):
             As :meth:`forward`, shape ``(B, T, F)``; as near to exact ones.
         """
         frames = self._signal(waveforms).unfold(1, self.window_samples, self.hop_samples)
-        features = self._log((frames @ filters).square() @ self.bands)
+        features = self._log(self._energies((frames @ filters).square()))
         return features - features.mean(1, keepdim=True)
 
     def filters(self) -> Tensor:
@@ -144,10 +144,16 @@ class Frontend(nn.Module, ABC):
     def _log(self, energies: Tensor) -> Tensor:
         """Logarithm of ``(B, T, F)`` energies with this front end's floor; may overwrite its argument."""
 
+    def _energies(self, squares: Tensor) -> Tensor:
+        """Energies ``(B, T, F)`` of the squares of real and imaginary parts in turn, ``(B, T, 2 K)``.
+
+        The two meet in the product with the bands, whose rows stand there twice.
+        """
+        return squares @ self.bands
+
     def _features(self, waveforms: Tensor) -> Tensor:
         spectrum = torch.view_as_real(torch.fft.rfft(self._frames(waveforms)))
-        # Real and imaginary squares meet in the product with the bands, whose rows stand there twice.
-        features = self._log(spectrum.square_().flatten(-2) @ self.bands)
+        features = self._log(self._energies(spectrum.square_().flatten(-2)))
         return features.sub_(features.mean(1, keepdim=True))
 
     def _keep(self, window: Tensor, bands: Tensor, left: int) -> None:
