@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torchaudio
 from torch import Tensor
 
 
@@ -67,3 +68,73 @@ def wespeaker_resnet34(dim: int = 256) -> dict[str, Tensor]:
             channels = width
     found |= {**weight("seg_1", dim, 2 * 256 * 10), "seg_1.bias": torch.randn(dim)}
     return found | {"projection.weight": torch.randn(11, dim)}
+
+
+def layer(conv: str, norm: str, *shape: int) -> dict[str, Tensor]:
+    """A convolution with a bias, and the batch normalisation behind it."""
+    return {**affine(conv, *shape), **batch_norm(norm, shape[0])}
+
+
+def affine(name: str, *shape: int) -> dict[str, Tensor]:
+    """A map with a bias."""
+    return {**weight(name, *shape), f"{name}.bias": 0.1 * torch.randn(shape[0])}
+
+
+def wespeaker_ecapa(channels: int = 1024, mfa: int = 1536, global_context: bool = True) -> dict[str, Tensor]:
+    """ECAPA-TDNN as wespeaker stores it, with the classifier of its training: 221 tensors and that."""
+    torch.manual_seed(5)
+    found, width = layer("layer1.conv", "layer1.bn", channels, 80, 5), channels // 8
+    for number in (2, 3, 4):
+        at = f"layer{number}.se_res2block"
+        found |= layer(f"{at}.0.conv", f"{at}.0.bn", channels, channels, 1)
+        for part in range(7):
+            found |= layer(f"{at}.1.convs.{part}", f"{at}.1.bns.{part}", width, width, 3)
+        found |= layer(f"{at}.2.conv", f"{at}.2.bn", channels, channels, 1)
+        found |= {**affine(f"{at}.3.linear1", 128, channels), **affine(f"{at}.3.linear2", channels, 128)}
+    found |= affine("conv", mfa, 3 * channels, 1)
+    found |= affine("pool.linear1", 128, mfa * (3 if global_context else 1), 1)
+    found |= {**affine("pool.linear2", mfa, 128, 1), **batch_norm("bn", 2 * mfa), **affine("linear", 192, 2 * mfa)}
+    return found | {"projection.weight": torch.randn(11, 192)}
+
+
+def taoruijie_ecapa(channels: int = 1024, mfa: int = 1536) -> dict[str, Tensor]:
+    """ECAPA-TDNN as TaoRuijie's trainer stores it: 234 tensors, three of them of the front end, and the classifier."""
+    torch.manual_seed(6)
+    found, width = layer("conv1", "bn1", channels, 80, 5), channels // 8
+    for number in (1, 2, 3):
+        at = f"layer{number}"
+        found |= layer(f"{at}.conv1", f"{at}.bn1", channels, channels, 1)
+        for part in range(7):
+            found |= layer(f"{at}.convs.{part}", f"{at}.bns.{part}", width, width, 3)
+        found |= layer(f"{at}.conv3", f"{at}.bn3", channels, channels, 1)
+        found |= {**affine(f"{at}.se.se.1", 128, channels, 1), **affine(f"{at}.se.se.3", channels, 128, 1)}
+    found |= {**affine("layer4", mfa, 3 * channels, 1), **layer("attention.0", "attention.2", 256, 3 * mfa, 1)}
+    found |= {**affine("attention.4", mfa, 256, 1), **batch_norm("bn5", 2 * mfa)}
+    found |= layer("fc6", "bn6", 192, 2 * mfa)
+    mel = torchaudio.transforms.MelSpectrogram(
+        16000, 512, 400, 160, f_min=20, f_max=7600, n_mels=80, window_fn=torch.hamming_window
+    )
+    found |= {"torchfbank.0.flipped_filter": torch.tensor([[[-0.97, 1.0]]])}
+    found |= {f"torchfbank.1.{name}": value for name, value in mel.state_dict().items()}
+    encoder = {f"speaker_encoder.{name}": value for name, value in found.items()}
+    return encoder | {"speaker_loss.weight": torch.randn(11, 192)}
+
+
+def speechbrain_ecapa(channels: int = 1024, mfa: int = 3072) -> dict[str, Tensor]:
+    """ECAPA-TDNN as SpeechBrain stores it: 231 tensors."""
+    torch.manual_seed(7)
+
+    def _block(at: str, *shape: int) -> dict[str, Tensor]:
+        return layer(f"{at}.conv.conv", f"{at}.norm.norm", *shape)
+
+    found, width = _block("blocks.0", channels, 80, 5), channels // 8
+    for number in (1, 2, 3):
+        at = f"blocks.{number}"
+        found |= {**_block(f"{at}.tdnn1", channels, channels, 1), **_block(f"{at}.tdnn2", channels, channels, 1)}
+        for part in range(7):
+            found |= _block(f"{at}.res2net_block.blocks.{part}", width, width, 3)
+        found |= affine(f"{at}.se_block.conv1.conv", 128, channels, 1)
+        found |= affine(f"{at}.se_block.conv2.conv", channels, 128, 1)
+    found |= {**_block("mfa", mfa, 3 * channels, 1), **_block("asp.tdnn", 128, 3 * mfa, 1)}
+    found |= {**affine("asp.conv.conv", mfa, 128, 1), **batch_norm("asp_bn.norm", 2 * mfa)}
+    return found | affine("fc.conv", 192, 2 * mfa, 1)

@@ -20,6 +20,7 @@ from ham.frontends.base import FRAME_LENGTH_MS, FRAME_SHIFT_MS, PIECE_SAMPLES, P
 from ham.frontends.kaldi_fbank import INT16_RANGE, WINDOW_TYPES, KaldiFbank
 from ham.frontends.mel import MelFrontend
 from ham.frontends.spec_augment import Spans, SpecAugment
+from ham.frontends.speechbrain_fbank import SpeechbrainFbank
 from ham.frontends.tf_mel import TfMelFrontend
 from ham.schema import check_options, choose
 
@@ -36,11 +37,12 @@ __all__ = [
     "MelFrontend",
     "Spans",
     "SpecAugment",
+    "SpeechbrainFbank",
     "TfMelFrontend",
     "build",
 ]
 
-_CLASSES: tuple[type[Frontend], ...] = (MelFrontend, KaldiFbank, TfMelFrontend)
+_CLASSES: tuple[type[Frontend], ...] = (MelFrontend, KaldiFbank, SpeechbrainFbank, TfMelFrontend)
 
 FRONTENDS: Mapping[str, type[Frontend]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
 """Every front end by its name."""

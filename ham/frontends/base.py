@@ -27,7 +27,7 @@ FRAME_SHIFT_MS = 10
 """Distance between frames; 160 samples at 16 kHz."""
 
 PREEMPHASIS = 0.97
-"""Share of the previous sample that is subtracted from each sample; the same in both front ends."""
+"""Share of the previous sample that is subtracted from each sample, in the front ends that do so."""
 
 PIECE_SAMPLES = 1 << 17
 """Samples a CPU transforms at a time: the intermediate values (2 MB) stay in the cache, 1.5 times as fast."""

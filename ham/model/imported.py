@@ -20,7 +20,7 @@ from ham.config import Config, LossConfig, to_dict
 from ham.errors import ConfigError
 from ham.losses import NoLoss
 from ham.model import checkpoint
-from ham.model.build import build_backbone, resolve_model
+from ham.model.build import build_backbone, build_frontend, resolve_model
 from ham.model.contents import Contents, refuse_not_finite
 from ham.model.directory import check_place, write_directory
 from ham.model.layouts import LAYOUTS, Layout
@@ -49,7 +49,8 @@ class Fit:
         missing: names of weights that the file lacks.
         unknown: names of tensors that the layout does not know.
         reshaped: names, and shapes expected and found, of weights of other sizes.
-        left_out: names of tensors of the training's classifier.
+        changed: names of constants of the front end that are others here.
+        left_out: names of tensors of the training's classifier, and of constants of the front end.
     """
 
     layout: Layout
@@ -58,16 +59,22 @@ class Fit:
     missing: Sequence[str]
     unknown: Sequence[str]
     reshaped: Sequence[str]
+    changed: Sequence[str]
     left_out: Sequence[str]
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is missing, left over or of another shape."""
-        return not (self.missing or self.unknown or self.reshaped)
+        """Whether nothing is missing, left over, of another shape or of other values."""
+        return not (self.missing or self.unknown or self.reshaped or self.changed)
 
     def __str__(self) -> str:
         """What does not fit, in words."""
-        odd = {"missing": self.missing, "unknown": self.unknown, "of another shape": self.reshaped}
+        odd = {
+            "missing": self.missing,
+            "unknown": self.unknown,
+            "of another shape": self.reshaped,
+            "of other values": self.changed,
+        }
         parts = [f"{count(len(names), 'tensor')} {how} ({names[0]}{', ...' * (len(names) > 1)})"
                  for how, names in odd.items() if names]  # fmt: skip
         return f"{len(self.backbone)} fit, {', '.join(parts)}"
@@ -101,7 +108,11 @@ def import_model(
     refuse_not_finite(file, tensors, AGAIN)
     logger.info("%s: layout %s, %s in their places", file, found.layout.name, count(len(found.backbone), "tensor"))
     if found.left_out:
-        logger.info("%s: left out, the training's classifier: %s", file, clip(", ".join(found.left_out)))
+        logger.info(
+            "%s: left out, the training's classifier or constants of the front end: %s",
+            file,
+            clip(", ".join(found.left_out)),
+        )
     contents = _contents(file, out, found, licence=licence, data_licence=data_licence)
     write_directory(contents, out, force=force)
     return contents
@@ -200,10 +211,13 @@ def compare(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
             reshaped.append(f"{names[name]}: expected {tuple(weight.shape)}, found {tuple(value.shape)}")
         else:
             found[name] = value.to(weight.dtype).reshape(weight.shape)
-    further = sorted({*tensors} - {*names.values()})
-    left_out = [name for name in further if layout.classifier and name.startswith(layout.classifier)]
+    constants = layout.constants(build_frontend(config)) if layout.constants else {}
+    changed = [name for name, value in constants.items() if name in tensors and not _alike(tensors[name], value)]
+    further = sorted({*tensors} - {*names.values()} - {*changed})
+    of_classifier = layout.classifier or "\0"
+    left_out = [name for name in further if name in constants or name.startswith(of_classifier)]
     unknown = [name for name in further if name not in left_out]
-    return Fit(layout, config, found, missing, unknown, reshaped, left_out)
+    return Fit(layout, config, found, missing, unknown, reshaped, changed, left_out)
 
 
 def there(layout: Layout, names: Mapping[str, Any]) -> dict[str, str]:
@@ -215,6 +229,11 @@ def there(layout: Layout, names: Mapping[str, Any]) -> dict[str, str]:
         module = next(".".join(parts[:end]) for end in range(len(parts), 0, -1) if ".".join(parts[:end]) in modules)
         found[name] = modules[module] + name.removeprefix(module)
     return found
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same but for rounding."""
+    return one.shape == other.shape and torch.allclose(one.to(other.dtype), other, rtol=1e-3, atol=1e-5)
 
 
 def _bare(tensor: Tensor) -> tuple[int, ...]:

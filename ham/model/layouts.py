@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from types import MappingProxyType
 
+import torch
+from torch import Tensor
+
 from ham.backbones.campplus import CamPlusPlus
+from ham.backbones.ecapa_tdnn import EcapaTdnn
 from ham.backbones.resnet import ResNet34
 from ham.config import BackboneConfig, FrontendConfig
+from ham.frontends import PREEMPHASIS, Frontend
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of the tensors of a file, by their names there."""
+
+Modules = Callable[[], Iterator[tuple[str, str]]]
+"""Gives module here and module there, for every module of a network that has weights."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +37,18 @@ class Layout:
         source: whose files these are.
         frontend: what the network was fed.
         backbone: the network, with the sizes that shapes tell; those of the published one where they do not.
-        modules: module here and module there, for every module of the network that has weights.
+        modules: what each module of the network is called there; more than it has do no harm.
         classifier: beginning of the names of the training's classifier, which some files hold; it is left out.
+        constants: what some files hold of the front end, by its names there; it is compared and left out.
     """
 
     name: str
     source: str
     frontend: FrontendConfig
     backbone: Callable[[Shapes], BackboneConfig]
-    modules: Callable[[], Iterator[tuple[str, str]]]
+    modules: Modules
     classifier: str | None = None
+    constants: Callable[[Frontend], Mapping[str, Tensor]] | None = None
 
 
 def _campplus(shapes: Shapes) -> BackboneConfig:
@@ -90,6 +102,76 @@ def _wespeaker_resnet34_modules() -> Iterator[tuple[str, str]]:
     yield "embed", "seg_1"
 
 
+_ECAPA = (
+    ("first.transform", "conv1", "layer1.conv", "blocks.0.conv.conv"),
+    ("first.norm", "bn1", "layer1.bn", "blocks.0.norm.norm"),
+    ("aggregate", "layer4", "conv", "mfa.conv.conv"),
+    ("aggregate_norm", "", "", "mfa.norm.norm"),
+    ("pooling.hidden", "attention.0", "pool.linear1", "asp.tdnn.conv.conv"),
+    ("pooling.norm", "attention.2", "", "asp.tdnn.norm.norm"),
+    ("pooling.scores", "attention.4", "pool.linear2", "asp.conv.conv"),
+    ("pooled_norm", "bn5", "bn", "asp_bn.norm"),
+    ("embed", "fc6", "linear", "fc.conv"),
+    ("embedding_norm", "bn6", "", ""),
+)
+"""Modules of ECAPA-TDNN outside its blocks: here, at TaoRuijie's, wespeaker's and SpeechBrain's."""
+
+_ECAPA_BLOCK = (
+    ("first.transform", "conv1", "0.conv", "tdnn1.conv.conv"),
+    ("first.norm", "bn1", "0.bn", "tdnn1.norm.norm"),
+    ("parts.{}.transform", "convs.{}", "1.convs.{}", "res2net_block.blocks.{}.conv.conv"),
+    ("parts.{}.norm", "bns.{}", "1.bns.{}", "res2net_block.blocks.{}.norm.norm"),
+    ("last.transform", "conv3", "2.conv", "tdnn2.conv.conv"),
+    ("last.norm", "bn3", "2.bn", "tdnn2.norm.norm"),
+    ("excitation.squeeze", "se.se.1", "3.linear1", "se_block.conv1.conv"),
+    ("excitation.excite", "se.se.3", "3.linear2", "se_block.conv2.conv"),
+)
+"""The same within a block, of which ``{}`` numbers the parts."""
+
+
+def _ecapa_modules(column: int, prefix: str, block: str, first: int) -> Iterator[tuple[str, str]]:
+    """Of a column of the tables above; ``block`` is what the blocks are called there, counted from ``first``."""
+    yield from ((row[0], prefix + row[column]) for row in _ECAPA)
+    for index, part, row in product(range(3), range(7), _ECAPA_BLOCK):
+        there = f"{prefix}{block.format(first + index)}.{row[column]}"
+        yield f"blocks.{index}.{row[0].format(part)}", there.format(part)
+
+
+_taoruijie_modules = partial(_ecapa_modules, 1, "speaker_encoder.", "layer{}", 1)
+_wespeaker_modules = partial(_ecapa_modules, 2, "", "layer{}.se_res2block", 2)
+_speechbrain_modules = partial(_ecapa_modules, 3, "", "blocks.{}", 1)
+
+
+def _ecapa(variant: str, modules: Modules, shapes: Shapes) -> BackboneConfig:
+    """ECAPA-TDNN of a variant; the published one's sizes where the file does not say them."""
+    usual, names = EcapaTdnn.options(), dict(modules())
+
+    def _size(module: str, otherwise: int, axis: int = 0) -> int:
+        shape = shapes.get(f"{names[module]}.weight", ())
+        return shape[axis] if len(shape) > axis else otherwise
+
+    mfa_channels = _size("aggregate", usual["mfa_channels"])
+    options = {
+        "variant": variant,
+        "channels": max(8, _size("first.transform", usual["channels"]) // 8 * 8),
+        "se_channels": _size("blocks.0.excitation.squeeze", usual["se_channels"]),
+        "mfa_channels": mfa_channels,
+        "attention_channels": _size("pooling.hidden", usual["attention_channels"]),
+        "global_context": _size("pooling.hidden", 3 * mfa_channels, 1) == 3 * mfa_channels,
+    }
+    return BackboneConfig(EcapaTdnn.name, _size("embed", 192), options)
+
+
+def _mel_constants(frontend: Frontend) -> dict[str, Tensor]:
+    """Filter of the pre-emphasis, window and bands, as torchaudio's module keeps them."""
+    left, at = (frontend.fft_size - frontend.window_samples) // 2, "speaker_encoder.torchfbank"
+    return {
+        f"{at}.0.flipped_filter": torch.tensor([[[-PREEMPHASIS, 1.0]]]),
+        f"{at}.1.spectrogram.window": frontend.window[left : left + frontend.window_samples],
+        f"{at}.1.mel_scale.fb": frontend.bands[::2],
+    }
+
+
 _LAYOUTS = (
     Layout(
         "campplus",
@@ -105,6 +187,30 @@ _LAYOUTS = (
         _wespeaker_resnet34,
         _wespeaker_resnet34_modules,
         classifier="projection.",
+    ),
+    Layout(
+        "wespeaker_ecapa",
+        "wespeaker's ECAPA-TDNN",
+        FrontendConfig("kaldi_fbank", 80),
+        partial(_ecapa, "wespeaker", _wespeaker_modules),
+        _wespeaker_modules,
+        classifier="projection.",
+    ),
+    Layout(
+        "taoruijie_ecapa",
+        "TaoRuijie's ECAPA-TDNN",
+        FrontendConfig("mel", 80),
+        partial(_ecapa, "published", _taoruijie_modules),
+        _taoruijie_modules,
+        classifier="speaker_loss.",
+        constants=_mel_constants,
+    ),
+    Layout(
+        "speechbrain_ecapa",
+        "SpeechBrain's ECAPA-TDNN",
+        FrontendConfig("speechbrain_fbank", 80),
+        partial(_ecapa, "speechbrain", _speechbrain_modules),
+        _speechbrain_modules,
     ),
 )
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones import build
-from ham.backbones.ecapa_tdnn import EcapaTdnn, FrameConv, FrameLayer, SERes2Block
+from ham.backbones.ecapa_tdnn import VARIANTS, EcapaTdnn, FrameConv, FrameLayer, SERes2Block, reflected
 from ham.errors import ConfigError
 
 
@@ -40,6 +40,42 @@ def test_frame_conv_equals_conv1d(kernel: int, dilation: int) -> None:
     x = torch.randn(3, 11, 6).double()
     expected = F.conv1d(x.mT, conv.weight, conv.bias, padding=dilation * (kernel // 2), dilation=dilation).mT
     torch.testing.assert_close(conv(x), expected)
+
+
+@pytest.mark.parametrize("reach", [2, 4])
+def test_reflection_equals_torch_s_at_every_length(reach: int) -> None:
+    lengths = (11, 7, 5)
+    x = torch.randn(3, 11, 2)
+    padded = (torch.arange(11) >= torch.tensor(lengths)[:, None])[:, :, None]
+    expected = [F.pad(row[:n].mT, (reach, reach), mode="reflect").mT for row, n in zip(x, lengths, strict=True)]
+    found = reflected(x, padded, reach)
+    assert torch.equal(reflected(x[:1], None, reach)[0], expected[0])
+    for row, one, n in zip(found, expected, lengths, strict=True):
+        assert torch.equal(row[: n + 2 * reach], one)
+
+
+def test_reflection_of_few_frames_goes_to_and_fro() -> None:
+    x = torch.arange(3.0)[None, :, None]
+    assert reflected(x, None, 4).flatten().tolist() == [0, 1, 2, 1, 0, 1, 2, 1, 0, 1, 2]
+    assert reflected(x[:, 1:2], None, 2).flatten().tolist() == [1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("pooling", ["attentive", "factorised_attention"])
+def test_padding_changes_nothing_in_any_variant(variant: str, pooling: str) -> None:
+    torch.manual_seed(0)
+    options = {"scale": 4, "se_channels": 8, "mfa_channels": 24, "attention_channels": 8}
+    backbone = build("ecapa_tdnn", 10, 6, variant=variant, channels=16, pooling=pooling, **options)
+    backbone(torch.randn(6, 33, 10)).square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in backbone.parameters())
+    backbone.eval()
+    lengths = torch.tensor([1, 2, 3, 5, 8, 20])
+    batch = torch.full((6, 24, 10), float("nan"))
+    for row, length in zip(batch, lengths, strict=True):
+        row[:length] = torch.randn(length, 10)
+    found = backbone(batch, lengths)
+    for row, length, embedding in zip(batch, lengths, found, strict=True):
+        torch.testing.assert_close(embedding, backbone(row[None, :length])[0], rtol=1e-4, atol=1e-5)
 
 
 def layer(module: FrameLayer, x: Tensor) -> Tensor:
@@ -95,6 +131,9 @@ def test_forward_equals_the_published_wiring() -> None:
         ({"dilations": [2, 0]}, r"dilations\[1\]: expected a whole number of at least 1, found 0"),
         ({"mfa_channels": "384"}, "mfa_channels: expected a whole number of at least 1, found '384'"),
         ({"se_channels": True}, "se_channels: expected a whole number"),
+        ({"variant": "wespeeker"}, "variant: expected one of published, wespeaker, speechbrain, found 'wespeeker'"),
+        ({"pooling": "max"}, "pooling: expected one of mean, statistics, attentive, factorised_attention, found"),
+        ({"global_context": 1}, "global_context: expected true or false, found 1"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object], sentence: str) -> None:

@@ -76,7 +76,7 @@ class TestEveryFrontend:
             frontend(torch.zeros(1, 500, dtype=torch.int16))
 
     def test_wrong_requests_are_refused(self, name: str) -> None:
-        with pytest.raises(ConfigError, match=rf"frontend {name}: expected .*found 'no_such'"):
+        with pytest.raises(ConfigError, match=rf"frontend {name}: (expected|has no options).*found 'no_such'"):
             build(name, no_such=30)
         with pytest.raises(ConfigError, match="num_mel_bins: expected a whole number of at least 4, found '80'"):
             build(name, "80")  # type: ignore[arg-type]

@@ -30,12 +30,19 @@ DIM, BANDS = 16, 24
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "ecapa_tdnn": {"channels": 16, "scale": 4, "dilations": [2, 3], "mfa_channels": 32, "attention_channels": 8},
     "resnet18": {"width": 4, "pooling": "attentive"},
-    "resnet34": {"width": 4},
+    "resnet34": {"width": 4, "pooling": "factorised_attention"},
 }
 FRONTEND = {"ecapa_tdnn": "mel", "resnet18": "kaldi_fbank", "resnet34": "mel"}
 CASES = [
-    pytest.param(name, FRONTEND.get(name, "mel"), marks=[pytest.mark.long] if name != "ecapa_tdnn" else [])
+    pytest.param(name, FRONTEND.get(name, "mel"), {}, marks=[pytest.mark.long] if name != "ecapa_tdnn" else [])
     for name in BACKBONES
+]
+VARIANTS = [
+    pytest.param("ecapa_tdnn", frontend, {"variant": variant, **options}, marks=[pytest.mark.long])
+    for variant, frontend, options in (
+        ("wespeaker", "kaldi_fbank", {"global_context": False}),
+        ("speechbrain", "speechbrain_fbank", {}),
+    )
 ]
 
 
@@ -57,12 +64,12 @@ def converted(model_proto: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "to_onnx", lambda program: copy.deepcopy(model_proto))
 
 
-def build(tiny: SpeakerEncoder, backbone: str, frontend: str) -> SpeakerEncoder:
+def build(tiny: SpeakerEncoder, backbone: str, frontend: str, options: Mapping[str, Any]) -> SpeakerEncoder:
     """A system whose batch normalisations have seen something."""
     torch.manual_seed(2)
     network = Network(
         frontends.build(frontend, num_mel_bins=BANDS),
-        backbones.build(backbone, BANDS, DIM, **OPTIONS.get(backbone, {})),
+        backbones.build(backbone, BANDS, DIM, **OPTIONS.get(backbone, {}), **options),
     )
     with torch.no_grad():
         for seed in range(30):
@@ -82,11 +89,11 @@ def assert_equal(encoder: SpeakerEncoder, embed: export.Embed, shortest: int, le
             assert torch.cosine_similarity(found, expected).min() >= least, (num_samples, batch)
 
 
-@pytest.mark.parametrize(("backbone", "frontend"), CASES)
+@pytest.mark.parametrize(("backbone", "frontend", "options"), CASES + VARIANTS)
 def test_onnx_equals_the_network_at_lengths_that_were_not_traced(
-    tiny: SpeakerEncoder, tmp_path: Path, backbone: str, frontend: str
+    tiny: SpeakerEncoder, tmp_path: Path, backbone: str, frontend: str, options: Mapping[str, Any]
 ) -> None:
-    encoder = build(tiny, backbone, frontend)
+    encoder = build(tiny, backbone, frontend, options)
     worst = export_model(encoder, tmp_path / "new/model.onnx")
     assert worst.cosine > 0.99999
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["model.onnx"]

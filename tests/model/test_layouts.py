@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,10 +14,25 @@ from torch import Tensor
 from ham.model.build import build_backbone, build_frontend
 from ham.model.imported import compare, there
 from ham.model.layouts import LAYOUTS
-from tests.public_models import campplus, wespeaker_resnet34
+from tests.public_models import campplus, speechbrain_ecapa, taoruijie_ecapa, wespeaker_ecapa, wespeaker_resnet34
 
-FILES = {"campplus": campplus, "wespeaker_resnet34": wespeaker_resnet34}
-"""What makes a file of each layout."""
+FILES = {
+    "campplus": campplus,
+    "wespeaker_resnet34": wespeaker_resnet34,
+    "wespeaker_ecapa": partial(wespeaker_ecapa, 64, 96),
+    "taoruijie_ecapa": partial(taoruijie_ecapa, 64, 96),
+    "speechbrain_ecapa": partial(speechbrain_ecapa, 64, 96),
+}
+"""What makes a file of each layout, narrow where its width may be any."""
+
+LEFT_OUT = {
+    "projection.weight",
+    "speaker_loss.weight",
+    "speaker_encoder.torchfbank.0.flipped_filter",
+    "speaker_encoder.torchfbank.1.spectrogram.window",
+    "speaker_encoder.torchfbank.1.mel_scale.fb",
+}
+"""Classifiers and constants of front ends."""
 
 
 def test_every_layout_is_tested() -> None:
@@ -29,7 +46,7 @@ def test_every_tensor_has_its_place(name: str) -> None:
     assert found.whole, str(found)
     names = there(LAYOUTS[name], found.backbone)
     assert sorted([*names.values(), *found.left_out]) == sorted(tensors)
-    assert set(found.left_out) <= {"projection.weight"}
+    assert set(found.left_out) <= LEFT_OUT
     for own, value in found.backbone.items():
         assert torch.equal(value.flatten(), tensors[names[own]].flatten())
     backbone = build_backbone(found.config)
@@ -39,6 +56,41 @@ def test_every_tensor_has_its_place(name: str) -> None:
 def test_campplus_has_937_tensors_and_two_sizes() -> None:
     assert len(campplus()) == 937
     assert compare(LAYOUTS["campplus"], campplus(512)).config.backbone.embedding_dim == 512
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "number", "parameters"),
+    [
+        ("wespeaker_ecapa", wespeaker_ecapa, 221, 14_657_088),
+        ("wespeaker_ecapa", partial(wespeaker_ecapa, 512), 221, 6_190_720),
+        ("wespeaker_ecapa", partial(wespeaker_ecapa, 512, global_context=False), 221, 5_797_504),
+        ("taoruijie_ecapa", taoruijie_ecapa, 231, 15_444_544),
+        ("speechbrain_ecapa", speechbrain_ecapa, 231, 20_767_552),
+    ],
+)
+def test_public_files_of_ecapa_have_their_sizes(
+    name: str, make: Callable[[], dict[str, Tensor]], number: int, parameters: int
+) -> None:
+    found = compare(LAYOUTS[name], make())
+    assert found.whole, str(found)
+    assert len(found.backbone) == number
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build_backbone(found.config).parameters()) == parameters
+
+
+def test_a_width_that_cannot_be_is_told_as_a_shape() -> None:
+    tensors = {**wespeaker_ecapa(64, 96), "layer1.conv.weight": torch.ones(60, 80, 5), "conv.weight": torch.ones(3)}
+    found = compare(LAYOUTS["wespeaker_ecapa"], tensors)
+    assert found.config.backbone.options["channels"] == 56
+    assert "layer1.conv.weight: expected (56, 80, 5), found (60, 80, 5)" in found.reshaped
+
+
+def test_another_filterbank_in_the_file_is_told() -> None:
+    at = "speaker_encoder.torchfbank.1.mel_scale.fb"
+    tensors = taoruijie_ecapa(64, 96)
+    found = compare(LAYOUTS["taoruijie_ecapa"], {**tensors, at: tensors[at].roll(1, 0)})
+    assert not found.whole
+    assert str(found) == f"231 fit, 1 tensor of other values ({at})"
 
 
 def test_campplus_hears_kaldi_s_filterbank_of_samples_as_they_are() -> None:
@@ -122,4 +174,95 @@ def _forward_campplus(state: dict[str, Tensor], features: Tensor) -> Tensor:
     return _norm(state, "xvector.dense.nonlinear.batchnorm", x)[:, :, 0]
 
 
-FORWARD = {"campplus": _forward_campplus, "wespeaker_resnet34": _forward_resnet34}
+def _pad_zeros(x: Tensor, reach: int) -> Tensor:
+    return F.pad(x, (reach, reach))
+
+
+def _pad_mirrored(x: Tensor, reach: int) -> Tensor:
+    return F.pad(x, (reach, reach), mode="reflect")
+
+
+def _relu_norm(state: dict[str, Tensor], conv: str, norm: str, x: Tensor, **how: Any) -> Tensor:
+    return _norm(state, norm, _conv_of(state, conv, x, **how).relu())
+
+
+def _gate(state: dict[str, Tensor], names: tuple[str, str], y: Tensor) -> Tensor:
+    squeeze, excite = ((state[f"{name}.weight"].flatten(1), state[f"{name}.bias"]) for name in names)
+    return y * torch.sigmoid(F.linear(F.linear(y.mean(2), *squeeze).relu(), *excite))[:, :, None]
+
+
+def _moments(x: Tensor, weights: Tensor) -> list[Tensor]:
+    mean = (weights * x).sum(2, keepdim=True)
+    return [mean, (weights * (x - mean).square()).sum(2, keepdim=True)]
+
+
+def _forward_wespeaker_ecapa(state: dict[str, Tensor], features: Tensor) -> Tensor:
+    x, outputs = _relu_norm(state, "layer1.conv", "layer1.bn", _pad_zeros(features.mT, 2)), []
+    for number, dilation in ((2, 2), (3, 3), (4, 4)):
+        at = f"layer{number}.se_res2block"
+        parts = list(_relu_norm(state, f"{at}.0.conv", f"{at}.0.bn", x).chunk(8, 1))
+        for k in range(7):
+            y = _pad_zeros(parts[k] + parts[k - 1] if k else parts[k], dilation)
+            parts[k] = _relu_norm(state, f"{at}.1.convs.{k}", f"{at}.1.bns.{k}", y, dilation=dilation)
+        y = _relu_norm(state, f"{at}.2.conv", f"{at}.2.bn", torch.cat(parts, 1))
+        x = x + _gate(state, (f"{at}.3.linear1", f"{at}.3.linear2"), y)
+        outputs.append(x)
+    x = _conv_of(state, "conv", torch.cat(outputs, 1)).relu()
+    seen = [x, *(one[:, :, None].expand_as(x) for one in (x.mean(2), (x.var(2) + 1e-7).sqrt()))]
+    weights = _conv_of(state, "pool.linear2", _conv_of(state, "pool.linear1", torch.cat(seen, 1)).tanh()).softmax(2)
+    mean = (weights * x).sum(2)
+    deviation = ((weights * x * x).sum(2) - mean**2).clamp_min(1e-7).sqrt()
+    return F.linear(_norm(state, "bn", torch.cat([mean, deviation], 1)), state["linear.weight"], state["linear.bias"])
+
+
+def _forward_taoruijie_ecapa(state: dict[str, Tensor], features: Tensor) -> Tensor:
+    state = {name.removeprefix("speaker_encoder."): value for name, value in state.items()}
+    x, outputs = _relu_norm(state, "conv1", "bn1", _pad_zeros(features.mT, 2)), []
+    for number, dilation in ((1, 2), (2, 3), (3, 4)):
+        at, total = f"layer{number}", sum(outputs, x)
+        parts = list(_relu_norm(state, f"{at}.conv1", f"{at}.bn1", total).chunk(8, 1))
+        for k in range(7):
+            y = _pad_zeros(parts[k] + parts[k - 1] if k else parts[k], dilation)
+            parts[k] = _relu_norm(state, f"{at}.convs.{k}", f"{at}.bns.{k}", y, dilation=dilation)
+        y = _relu_norm(state, f"{at}.conv3", f"{at}.bn3", torch.cat(parts, 1))
+        outputs.append(total + _gate(state, (f"{at}.se.se.1", f"{at}.se.se.3"), y))
+    x = _conv_of(state, "layer4", torch.cat(outputs, 1)).relu()
+    seen = [x, *(one[:, :, None].expand_as(x) for one in (x.mean(2), x.var(2).clamp_min(1e-4).sqrt()))]
+    hidden = _relu_norm(state, "attention.0", "attention.2", torch.cat(seen, 1)).tanh()
+    weights = _conv_of(state, "attention.4", hidden).softmax(2)
+    mean = (weights * x).sum(2)
+    deviation = ((weights * x * x).sum(2) - mean**2).clamp_min(1e-4).sqrt()
+    pooled = _norm(state, "bn5", torch.cat([mean, deviation], 1))
+    return _norm(state, "bn6", F.linear(pooled, state["fc6.weight"], state["fc6.bias"]))
+
+
+def _forward_speechbrain_ecapa(state: dict[str, Tensor], features: Tensor) -> Tensor:
+    def _tdnn(at: str, x: Tensor, reach: int = 0, **how: Any) -> Tensor:
+        return _relu_norm(state, f"{at}.conv.conv", f"{at}.norm.norm", _pad_mirrored(x, reach), **how)
+
+    x, outputs = _tdnn("blocks.0", features.mT, 2), []
+    for number, dilation in ((1, 2), (2, 3), (3, 4)):
+        at = f"blocks.{number}"
+        parts = list(_tdnn(f"{at}.tdnn1", x).chunk(8, 1))
+        for k in range(1, 8):
+            y = parts[k] + parts[k - 1] if k > 1 else parts[k]
+            parts[k] = _tdnn(f"{at}.res2net_block.blocks.{k - 1}", y, dilation, dilation=dilation)
+        y = _tdnn(f"{at}.tdnn2", torch.cat(parts, 1))
+        x = x + _gate(state, (f"{at}.se_block.conv1.conv", f"{at}.se_block.conv2.conv"), y)
+        outputs.append(x)
+    x = _tdnn("mfa", torch.cat(outputs, 1))
+    mean, variance = _moments(x, torch.full_like(x, 1 / x.shape[2]))
+    seen = [x, mean.expand_as(x), variance.clamp_min(1e-12).sqrt().expand_as(x)]
+    weights = _conv_of(state, "asp.conv.conv", _tdnn("asp.tdnn", torch.cat(seen, 1)).tanh()).softmax(2)
+    mean, variance = _moments(x, weights)
+    pooled = _norm(state, "asp_bn.norm", torch.cat([mean, variance.clamp_min(1e-12).sqrt()], 1))
+    return _conv_of(state, "fc.conv", pooled)[:, :, 0]
+
+
+FORWARD = {
+    "campplus": _forward_campplus,
+    "wespeaker_resnet34": _forward_resnet34,
+    "wespeaker_ecapa": _forward_wespeaker_ecapa,
+    "taoruijie_ecapa": _forward_taoruijie_ecapa,
+    "speechbrain_ecapa": _forward_speechbrain_ecapa,
+}
