@@ -44,11 +44,11 @@ NUM_SPEAKERS = 64
 CROP_FRAMES, UTTERANCE_FRAMES, NUM_CROPS = 200, 300, 4
 """Of the networks alone: frames of a crop and of an utterance, and crops of a step."""
 
-NETWORKS: tuple[tuple[str, dict[str, Any]], ...] = (
-    *((name, {}) for name in BACKBONES if name != ReDimNet2.name),
-    *((ReDimNet2.name, {"size": size}) for size in SIZES),
+NETWORKS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    *((name, 80, {}) for name in BACKBONES if name != ReDimNet2.name),
+    *((ReDimNet2.name, 72, {"size": size}) for size in SIZES),
 )
-"""Every backbone of the table, and each size of those that come in several."""
+"""Every backbone of the table, each size of those that come in several, and its bands."""
 
 
 def make_store(folder: Path) -> ArrayStore:
@@ -123,14 +123,14 @@ def extraction(config: Config, store: ArrayStore, device: torch.device) -> dict[
     }
 
 
-def network_row(name: str, options: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
+def network_row(name: str, bands: int, options: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
     """Parameters, crops a second of a step, and seconds for an utterance."""
     torch.manual_seed(0)
     clock = time.process_time if device.type == "cpu" else time.perf_counter
-    backbone = backbones.build(name, 80, 192, **options).to(device)
-    crops = torch.randn(NUM_CROPS, CROP_FRAMES, 80, device=device)
+    backbone = backbones.build(name, bands, 192, **options).to(device)
+    crops = torch.randn(NUM_CROPS, CROP_FRAMES, bands, device=device)
     step_s = median_s(lambda: backbone(crops).square().mean().backward(), repeats, clock)
-    utterance = torch.randn(1, UTTERANCE_FRAMES, 80, device=device)
+    utterance = torch.randn(1, UTTERANCE_FRAMES, bands, device=device)
     backbone.eval()
     with torch.inference_mode():
         utterance_s = median_s(lambda: backbone(utterance), repeats, clock)
@@ -148,8 +148,8 @@ def networks(device: torch.device, repeats: int, out: Path) -> None:
     print(f"steps of {NUM_CROPS} crops, {device}\n")
     print("| backbone | parameters | crops/s | s for 3 s |\n|---|---:|---:|---:|")
     rows = []
-    for name, options in NETWORKS:
-        row = network_row(name, options, device, repeats)
+    for name, bands, options in NETWORKS:
+        row = network_row(name, bands, options, device, repeats)
         rows.append(row)
         millions = row["parameters"] / 1e6
         print(

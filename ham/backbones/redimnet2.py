@@ -95,8 +95,16 @@ class ImageConv(nn.Conv2d):
         return F.conv2d(x, weight, self.bias, stride, self.padding, groups=self.groups)
 
 
+class Mix(nn.Linear):
+    """Linear map of the channels of images ``(B, C, T, F)`` whose memory is that of a sequence: one matrix product."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map a batch."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 class ResidualBlock(nn.Module):
-    """Twice a 3x3 convolution within each channel and a 1x1 convolution over the channels; then the shortcut.
+    """Twice a 3x3 convolution within each channel and a linear map of the channels; then the shortcut.
 
     Args:
         channels: ``C``.
@@ -105,10 +113,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = ImageConv(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.mix1 = nn.Conv2d(channels, channels, 1)
+        self.mix1 = Mix(channels, channels)
         self.norm1 = nn.BatchNorm2d(channels)
         self.conv2 = ImageConv(channels, channels, 3, padding=1, groups=channels, bias=False)
-        self.mix2 = nn.Conv2d(channels, channels, 1)
+        self.mix2 = Mix(channels, channels)
         self.norm2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
@@ -190,11 +198,15 @@ class Context(nn.Module):
 
 
 class SequenceNorm(nn.GroupNorm):
-    """Group normalisation of sequences ``(B, T, F C)`` over the frames that count, ``C`` groups side by side."""
+    """Group normalisation of sequences ``(B, T, F C)`` over the frames that count, ``C`` groups side by side.
+
+    It is computed in float32 or wider, also under autocast.
+    """
 
     def forward(self, x: Tensor, padded: Tensor | None = None) -> Tensor:
         """Normalise a batch."""
-        groups = x.reshape(*x.shape[:2], self.num_groups, -1)
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        groups = wide.reshape(*x.shape[:2], self.num_groups, -1)
         centred = groups - masked_mean(groups.mean(3), padded)[:, None, :, None]
         variance = masked_mean(centred.square().mean(3), padded)[:, None, :, None]
         normalised = (centred * (variance + self.eps).rsqrt()).flatten(2)
@@ -227,7 +239,7 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(inside) for _ in range(num_blocks))
         self.last: nn.Module = nn.Identity()
         if expansion != 1:
-            self.last = nn.Sequential(nn.Conv2d(inside, out_channels, 1), nn.BatchNorm2d(out_channels, EPSILON))
+            self.last = nn.Sequential(Mix(inside, out_channels), nn.BatchNorm2d(out_channels, EPSILON))
         self.context = Context(channels * num_bands, hidden_dim)
         self.norm = norm
 

@@ -60,7 +60,7 @@ def test_published_shapes() -> None:
     assert shapes["blocks.1.first.weight"] == (256, 1, 2, 1)
     assert shapes["blocks.2.first.weight"] == (256, 1, 1, 2)
     assert shapes["blocks.4.first.weight"] == (192, 4, 1, 4)
-    assert shapes["blocks.4.last.0.weight"] == (256, 192, 1, 1)
+    assert shapes["blocks.4.last.0.weight"] == (256, 192)
     assert shapes["blocks.0.blocks.2.conv2.weight"] == (192, 1, 3, 3)
     assert shapes["blocks.5.context.convs.3.conv.weight"] == (192, 1, 59)
     assert "blocks.3.last.0.weight" not in shapes
