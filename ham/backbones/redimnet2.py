@@ -372,10 +372,9 @@ def whole_groups(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tenso
         return features[:, : num_frames // FRAMES * FRAMES], None
     if padded is None:
         padded = torch.zeros_like(features[:, :, :1], dtype=torch.bool)
-    # At least one more, and in groups: so a tracer has one case for all lengths and sees that it is a multiple.
-    missing = FRAMES - num_frames % FRAMES
-    features = F.pad(features, (0, 0, 0, missing))
-    features = features.reshape(features.shape[0], -1, FRAMES, features.shape[2]).flatten(1, 2)
+    # In groups, with at least one frame more: a tracer then has one case for all lengths, and sees a multiple.
+    groups = F.pad(features, (0, 0, 0, FRAMES)).unfold(1, FRAMES, FRAMES)
+    features = groups.transpose(2, 3).flatten(1, 2)
     kept = ((~padded).sum(1, keepdim=True) // FRAMES * FRAMES).clamp_min(FRAMES)
     padded = torch.arange(features.shape[1], device=features.device)[None, :, None] >= kept
     return features.masked_fill(padded, 0.0), padded

@@ -114,6 +114,18 @@ def test_long_padding_changes_nothing() -> None:
     torch.testing.assert_close(together, alone)
 
 
+def test_a_traced_graph_takes_other_lengths() -> None:
+    net, open_ended = small(), torch.export.Dim.DYNAMIC
+    with torch.no_grad():
+        program = torch.export.export(
+            net, (torch.randn(2, 99, 19).double(),), dynamic_shapes=({0: open_ended, 1: open_ended},), strict=False
+        )
+        graph = program.module(check_guards=False)
+        for num_frames in (9, 30, 101):
+            features = torch.randn(3, num_frames, 19).double()
+            torch.testing.assert_close(graph(features), net(features))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

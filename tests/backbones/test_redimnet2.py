@@ -183,6 +183,18 @@ def test_bands_are_filled_up_with_zeros() -> None:
     torch.testing.assert_close(odd(x), even(F.pad(x, (0, 4))))
 
 
+def test_a_traced_graph_takes_other_lengths() -> None:
+    net, open_ended = small(group_norm=True), torch.export.Dim.DYNAMIC
+    with torch.no_grad():
+        program = torch.export.export(
+            net, (torch.randn(2, 99, BANDS).double(),), dynamic_shapes=({0: open_ended, 1: open_ended},), strict=False
+        )
+        graph = program.module(check_guards=False)
+        for num_frames in (4, 30, 101):
+            features = torch.randn(3, num_frames, BANDS).double()
+            torch.testing.assert_close(graph(features), net(features))
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
