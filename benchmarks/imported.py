@@ -8,11 +8,13 @@ The last command runs in an environment of its own that has the other program; t
 recordings, evenly spread over the folders, are embedded whole, on one thread. It ends with 1 where a cosine is not
 above 0.999999. ``--layout`` says whose file it is:
 
-    campplus            the package speakerlab (0.0.6)
+    campplus, eres2netv2
+                        the package speakerlab (0.0.6)
     speechbrain_ecapa   the package speechbrain (1.1.2)
     wespeaker_ecapa, wespeaker_resnet34, taoruijie_ecapa
                         --code FOLDER: a clone of wenet-e2e/wespeaker or TaoRuijie/ECAPA-TDNN
                         --network NAME: wespeaker's name of the network, such as ECAPA_TDNN_c512
+    redimnet2           --code FOLDER: a clone of PalabraAI/redimnet2
 
 Where no weights are at hand, the other program makes a file of its layout, with random ones that saw the recordings:
 
@@ -55,9 +57,11 @@ def ours(model: Path) -> Embed:
 def speakerlab(options: argparse.Namespace) -> Peer:
     """3D-Speaker's own program, fed as its extraction of embeddings feeds it."""
     from speakerlab.models.campplus.DTDNN import CAMPPlus
+    from speakerlab.models.eres2net.ERes2NetV2 import ERes2NetV2
     from speakerlab.process.processor import FBank
 
-    network, features = CAMPPlus(80, options.dim or 192), FBank(80, 16000, mean_nor=True)
+    dim, features = options.dim or 192, FBank(80, 16000, mean_nor=True)
+    network = CAMPPlus(80, dim) if options.layout == "campplus" else ERes2NetV2(feat_dim=80, embedding_size=dim)
     return network, lambda samples: network(torch.stack([features(row) for row in samples]))
 
 
@@ -98,12 +102,23 @@ def taoruijie(options: argparse.Namespace) -> Peer:
     return torch.nn.ModuleDict({TAORUIJIE: encoder}), lambda samples: encoder(samples, False)
 
 
+def redimnet2(options: argparse.Namespace) -> Peer:
+    """ReDimNet2's, of the sizes that its files hold; without, of those that its code has by default, b3."""
+    sys.path.insert(0, str(options.code))
+    usual = {"feat_type": "tf", "return_2d_output": True, "causal": "none", "spec_params": {"norm_signal": True}}
+    state = torch.load(options.peer, weights_only=True) if options.peer else {}
+    network = importlib.import_module("redimnet2.redimnet2").ReDimNet2Wrap(**state.get("model_config", usual))
+    return network, network
+
+
 PEERS: dict[str, Callable[[argparse.Namespace], Peer]] = {
     "campplus": speakerlab,
     "speechbrain_ecapa": speechbrain,
     "wespeaker_ecapa": wespeaker,
     "wespeaker_resnet34": wespeaker,
     "taoruijie_ecapa": taoruijie,
+    "eres2netv2": speakerlab,
+    "redimnet2": redimnet2,
 }
 """The other program of each layout."""
 
@@ -118,6 +133,7 @@ def samples_of(path: Path) -> torch.Tensor:
 def theirs(options: argparse.Namespace) -> Embed:
     """What the other program makes of a recording."""
     state = torch.load(options.peer, weights_only=True)
+    state = state.get("state_dict", state)
     network, run = PEERS[options.layout](options)
     network.load_state_dict({name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)})
     network.eval()

@@ -3,6 +3,10 @@
 ``python -m benchmarks.training --config conf/mini.yaml`` prints two tables and writes JSON. Noise stands in for speech:
 its content does not change the work. Target: gathering the crops takes at most 3 % of a step, augmentation and features
 together at most 25 % of it.
+
+``python -m benchmarks.training --backbones`` measures the networks alone, at their published sizes, beside each other:
+parameters, crops of 2 s that forward and backward pass take in a second, and seconds for an utterance of 3 s. On a CPU
+all is processor time of one thread, which others on the machine hardly change.
 """
 
 from __future__ import annotations
@@ -16,11 +20,15 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from ham import backbones
 from ham.audio import SAMPLE_RATE
+from ham.backbones import BACKBONES
+from ham.backbones.redimnet2 import SIZES, ReDimNet2
 from ham.config import Config, load_config
 from ham.data.batches import CropBatches, training_set
 from ham.data.sampler import plan_epoch
@@ -32,6 +40,15 @@ from ham.train.augmentation import build_augmentation
 
 NUM_UTTS = 512
 NUM_SPEAKERS = 64
+
+CROP_FRAMES, UTTERANCE_FRAMES, NUM_CROPS = 200, 300, 4
+"""Of the networks alone: frames of a crop and of an utterance, and crops of a step."""
+
+NETWORKS: tuple[tuple[str, int, dict[str, Any]], ...] = (
+    *((name, 80, {}) for name in BACKBONES if name != ReDimNet2.name),
+    *((ReDimNet2.name, 72, {"size": size}) for size in SIZES),
+)
+"""Every backbone of the table, each size of those that come in several, and its bands."""
 
 
 def make_store(folder: Path) -> ArrayStore:
@@ -46,15 +63,15 @@ def make_store(folder: Path) -> ArrayStore:
     return ArrayStore(folder / "store")
 
 
-def median_s(work: Callable[[], object], repeats: int) -> float:
+def median_s(work: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
     """Median time of a call, after one that is not counted."""
     times = []
     for _ in range(repeats + 1):
-        started = time.perf_counter()
+        started = clock()
         work()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
+        times.append(clock() - started)
     return statistics.median(times[1:])
 
 
@@ -106,15 +123,57 @@ def extraction(config: Config, store: ArrayStore, device: torch.device) -> dict[
     }
 
 
+def network_row(name: str, bands: int, options: dict[str, Any], device: torch.device, repeats: int) -> dict[str, Any]:
+    """Parameters, crops a second of a step, and seconds for an utterance."""
+    torch.manual_seed(0)
+    clock = time.process_time if device.type == "cpu" else time.perf_counter
+    backbone = backbones.build(name, bands, 192, **options).to(device)
+    crops = torch.randn(NUM_CROPS, CROP_FRAMES, bands, device=device)
+    step_s = median_s(lambda: backbone(crops).square().mean().backward(), repeats, clock)
+    utterance = torch.randn(1, UTTERANCE_FRAMES, bands, device=device)
+    backbone.eval()
+    with torch.inference_mode():
+        utterance_s = median_s(lambda: backbone(utterance), repeats, clock)
+    return {
+        "backbone": " ".join((name, *map(str, options.values()))),
+        "parameters": sum(p.numel() for p in backbone.parameters()),
+        "crops_s": NUM_CROPS / step_s,
+        "utterance_s": utterance_s,
+    }
+
+
+def networks(device: torch.device, repeats: int, out: Path) -> None:
+    """Measure every network alone, print a table and write it."""
+    torch.set_num_threads(1)
+    print(f"steps of {NUM_CROPS} crops, {device}\n")
+    print("| backbone | parameters | crops/s | s for 3 s |\n|---|---:|---:|---:|")
+    rows = []
+    for name, bands, options in NETWORKS:
+        row = network_row(name, bands, options, device, repeats)
+        rows.append(row)
+        millions = row["parameters"] / 1e6
+        print(
+            f"| `{row['backbone']}` | {millions:.2f} M | {row['crops_s']:.1f} | {row['utterance_s']:.3f} |", flush=True
+        )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(
+        json.dumps({"device": str(device), "machine": platform.processor(), "networks": rows}, indent=1) + "\n"
+    )
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=Path, default=Path("conf/mini.yaml"))
+    parser.add_argument("--backbones", action="store_true", help="the networks alone, beside each other")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/training.json"))
     options = parser.parse_args()
     torch.set_flush_denormal(True)
+    if options.backbones:
+        networks(pick_device(options.device), options.repeats, options.out)
+        return
     config, device = load_config(options.config), pick_device(options.device)
     with tempfile.TemporaryDirectory() as folder:
         store = make_store(Path(folder))

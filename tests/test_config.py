@@ -61,6 +61,8 @@ def test_every_system_resolves_to_what_it_was(path: Path) -> None:
         ("resnet34", 6_634_336, 6.6),
         ("ecapa_c512_wespeaker", 6_190_720, 6.19),
         ("ecapa_c1024_wespeaker", 14_657_088, 14.65),  # 14.657 cut off
+        ("eres2netv2", 17_859_632, 17.86),
+        ("redimnet2", 12_454_688, 12.46),  # 64,512 of them for group normalisation, which 12.3 M have not
     ],
 )
 def test_published_systems_have_the_published_size(name: str, num_parameters: int, millions: float) -> None:
@@ -144,6 +146,29 @@ def test_wespeakers_recipe(name: str) -> None:
     assert (loss.name, loss.has_margin) == ("aam_softmax", True)
     assert config.loss.options["scale"] == 32
     assert config.loss.options["margin"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("name", "loss", "rates", "margin"),
+    [
+        ("eres2netv2", "aam_softmax", {0: 0, 2.5: 0.1, 70: 5e-5}, {20: 0, 50: 0.3}),
+        ("redimnet2", "sphereface2", {0: 0, 120: 6e-5 * 1120 / 64}, {19: 0, 39: 0.2}),
+    ],
+)
+def test_the_recipes_of_other_backbones(
+    name: str, loss: str, rates: dict[float, float], margin: dict[float, float]
+) -> None:
+    config = resolve(system(name))
+    rate = RATES[config.schedule.name](config.optimiser.options["lr"], config.train.epochs, **config.schedule.options)
+    for epoch, expected in rates.items():
+        assert rate(epoch) == pytest.approx(expected, rel=0.02, abs=1e-12)
+    own = build_loss(config, 3)
+    margins = MARGINS[config.margin.name](config.loss.options["margin"], **config.margin.options)
+    assert {epoch: pytest.approx(margins(epoch), abs=1e-9) for epoch in margin} == margin
+    assert (own.name, config.loss.options["scale"]) == (loss, 32)
+    assert (config.data.valid_speakers, config.data.speed_perturb) == (0, (0.9, 1.1))
+    weight = dict(zip(config.augment.options["kinds"], config.augment.options["weights"], strict=True))
+    assert weight["reverb"] == weight["noise"] + weight["music"] + weight["voice"]
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -13,6 +13,8 @@ from typing import Any
 from ham.backbones.base import Backbone
 from ham.backbones.campplus import CamPlusPlus
 from ham.backbones.ecapa_tdnn import EcapaTdnn
+from ham.backbones.eres2netv2 import ERes2NetV2
+from ham.backbones.redimnet2 import ReDimNet2
 from ham.backbones.resnet import ResNet18, ResNet34
 from ham.backbones.self_supervised import W2vBert, WavLm
 from ham.schema import check_options, choose
@@ -24,6 +26,8 @@ _CLASSES: tuple[type[Backbone], ...] = (
     ResNet18,
     ResNet34,
     CamPlusPlus,
+    ERes2NetV2,
+    ReDimNet2,
     W2vBert,
     WavLm,
 )

@@ -107,7 +107,7 @@ class ResNet(Backbone):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _embed(self, features: Tensor, padded: Tensor | None) -> Tensor:
-        features, padded = _lengthen(features, padded)
+        features, padded = lengthen(features, padded)
         x = features.transpose(1, 2).unsqueeze(1)
         if padded is not None:
             padded = padded.transpose(1, 2).unsqueeze(1)
@@ -133,8 +133,16 @@ class ResNet34(ResNet):
     num_blocks: ClassVar[tuple[int, int, int, int]] = (3, 4, 6, 3)
 
 
-def _lengthen(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Pad features to ``SHORTEST`` frames, with the mask that says so; what an export computes is the same without."""
+def lengthen(features: Tensor, padded: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Pad features to ``SHORTEST`` frames; what an export computes is the same without.
+
+    Args:
+        features: shape ``(B, T, F)``.
+        padded: mask.
+
+    Returns:
+        Features and the mask that says so; both as they are if there are as many frames.
+    """
     missing = 0 if torch.compiler.is_exporting() else SHORTEST - features.shape[1]
     if missing <= 0:
         return features, padded

@@ -21,6 +21,7 @@ from ham.frontends.kaldi_fbank import INT16_RANGE, WINDOW_TYPES, KaldiFbank
 from ham.frontends.mel import MelFrontend
 from ham.frontends.spec_augment import Spans, SpecAugment
 from ham.frontends.speechbrain_fbank import SpeechbrainFbank
+from ham.frontends.tf_mel import TfMelFrontend
 from ham.frontends.w2vbert_fbank import W2vBertFbank
 from ham.frontends.waveform import WaveformFrontend
 from ham.schema import check_options, choose
@@ -40,12 +41,20 @@ __all__ = [
     "Spans",
     "SpecAugment",
     "SpeechbrainFbank",
+    "TfMelFrontend",
     "W2vBertFbank",
     "WaveformFrontend",
     "build",
 ]
 
-_CLASSES: tuple[type[Frontend], ...] = (MelFrontend, KaldiFbank, SpeechbrainFbank, W2vBertFbank, WaveformFrontend)
+_CLASSES: tuple[type[Frontend], ...] = (
+    MelFrontend,
+    KaldiFbank,
+    SpeechbrainFbank,
+    TfMelFrontend,
+    W2vBertFbank,
+    WaveformFrontend,
+)
 
 FRONTENDS: Mapping[str, type[Frontend]] = MappingProxyType({cls.name: cls for cls in _CLASSES})
 """Every front end by its name."""

@@ -160,7 +160,7 @@ class Filterbank(Frontend):
         for the transform of 3 s and 1 ms for this product.
         """
         frames = self._signal(waveforms).unfold(1, self.window_samples, self.hop_samples)
-        return self._normalised(self._log((frames @ filters).square() @ self.bands))
+        return self._normalised(self._log(self._energies((frames @ filters).square())))
 
     def filters(self) -> Tensor:
         """From a frame to real and imaginary part of its spectrum, in turn, float32, ``(window_samples, 2 K)``."""
@@ -182,10 +182,16 @@ class Filterbank(Frontend):
     def _log(self, energies: Tensor) -> Tensor:
         """Logarithm of ``(B, T, F)`` energies with this front end's floor; may overwrite its argument."""
 
+    def _energies(self, squares: Tensor) -> Tensor:
+        """Energies ``(B, T, F)`` of the squares of real and imaginary parts in turn, ``(B, T, 2 K)``.
+
+        The two meet in the product with the bands, whose rows stand there twice.
+        """
+        return squares @ self.bands
+
     def _features(self, waveforms: Tensor) -> Tensor:
         spectrum = torch.view_as_real(torch.fft.rfft(self._frames(waveforms)))
-        # Real and imaginary squares meet in the product with the bands, whose rows stand there twice.
-        return self._normalised(self._log(spectrum.square_().flatten(-2) @ self.bands))
+        return self._normalised(self._log(self._energies(spectrum.square_().flatten(-2))))
 
     def _normalised(self, features: Tensor) -> Tensor:
         """Minus their mean over time; may overwrite its argument."""

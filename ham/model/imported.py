@@ -214,15 +214,14 @@ def compare(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     constants = layout.constants(build_frontend(config)) if layout.constants else {}
     changed = [name for name, value in constants.items() if name in tensors and not _alike(tensors[name], value)]
     further = sorted({*tensors} - {*names.values()} - {*changed})
-    of_classifier = layout.classifier or "\0"
-    left_out = [name for name in further if name in constants or name.startswith(of_classifier)]
+    left_out = [name for name in further if name in constants or name.startswith(layout.classifier)]
     unknown = [name for name in further if name not in left_out]
     return Fit(layout, config, found, missing, unknown, reshaped, changed, left_out)
 
 
 def there(layout: Layout, names: Mapping[str, Any]) -> dict[str, str]:
     """The name that each of our weights has in a layout."""
-    modules = dict(layout.modules())
+    modules = dict(layout.modules(names))
     found = {}
     for name in names:
         parts = name.split(".")

@@ -6,7 +6,7 @@ weight of either side has its counterpart or is told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ham.backbones.campplus import CamPlusPlus
 from ham.backbones.ecapa_tdnn import EcapaTdnn
+from ham.backbones.eres2netv2 import NUM_BLOCKS, ERes2NetV2
+from ham.backbones.redimnet2 import SIZES, ReDimNet2
 from ham.backbones.resnet import ResNet34
 from ham.config import BackboneConfig, FrontendConfig
 from ham.frontends import PREEMPHASIS, Frontend
@@ -24,8 +26,8 @@ from ham.frontends import PREEMPHASIS, Frontend
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of the tensors of a file, by their names there."""
 
-Modules = Callable[[], Iterator[tuple[str, str]]]
-"""Gives module here and module there, for every module of a network that has weights."""
+Modules = Callable[[Collection[str]], Iterator[tuple[str, str]]]
+"""Gives module here and module there, for every module of a network that has weights, from the names of these."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Layout:
         frontend: what the network was fed.
         backbone: the network, with the sizes that shapes tell; those of the published one where they do not.
         modules: what each module of the network is called there; more than it has do no harm.
-        classifier: beginning of the names of the training's classifier, which some files hold; it is left out.
+        classifier: beginnings of the names of the training's classifier, which some files hold, and of other tensors on
+            which no embedding depends; they are left out.
         constants: what some files hold of the front end, by its names there; it is compared and left out.
     """
 
@@ -47,7 +50,7 @@ class Layout:
     frontend: FrontendConfig
     backbone: Callable[[Shapes], BackboneConfig]
     modules: Modules
-    classifier: str | None = None
+    classifier: tuple[str, ...] = ()
     constants: Callable[[Frontend], Mapping[str, Tensor]] | None = None
 
 
@@ -70,7 +73,7 @@ def _residual(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, st
         yield f"{own}.shortcut", f"{there}.shortcut"
 
 
-def _campplus_modules() -> Iterator[tuple[str, str]]:
+def _campplus_modules(_: Collection[str]) -> Iterator[tuple[str, str]]:
     yield from _residual((2, 2), "head.")
     yield from (("head.last", "head.conv2"), ("head.last_norm", "head.bn2"))
     yield from (("first", "xvector.tdnn.linear"), ("first_norm", "xvector.tdnn.nonlinear.batchnorm"))
@@ -97,7 +100,7 @@ def _wespeaker_resnet34(shapes: Shapes) -> BackboneConfig:
     return BackboneConfig(ResNet34.name, dim, {"width": width, "least_variance": 1e-7})
 
 
-def _wespeaker_resnet34_modules() -> Iterator[tuple[str, str]]:
+def _wespeaker_resnet34_modules(_: Collection[str]) -> Iterator[tuple[str, str]]:
     yield from _residual(ResNet34.num_blocks)
     yield "embed", "seg_1"
 
@@ -129,7 +132,9 @@ _ECAPA_BLOCK = (
 """The same within a block, of which ``{}`` numbers the parts."""
 
 
-def _ecapa_modules(column: int, prefix: str, block: str, first: int) -> Iterator[tuple[str, str]]:
+def _ecapa_modules(
+    column: int, prefix: str, block: str, first: int, _: Collection[str]
+) -> Iterator[tuple[str, str]]:  # fmt: skip
     """Of a column of the tables above; ``block`` is what the blocks are called there, counted from ``first``."""
     yield from ((row[0], prefix + row[column]) for row in _ECAPA)
     for index, part, row in product(range(3), range(7), _ECAPA_BLOCK):
@@ -144,7 +149,7 @@ _speechbrain_modules = partial(_ecapa_modules, 3, "", "blocks.{}", 1)
 
 def _ecapa(variant: str, modules: Modules, shapes: Shapes) -> BackboneConfig:
     """ECAPA-TDNN of a variant; the published one's sizes where the file does not say them."""
-    usual, names = EcapaTdnn.options(), dict(modules())
+    usual, names = EcapaTdnn.options(), dict(modules(()))
 
     def _size(module: str, otherwise: int, axis: int = 0) -> int:
         shape = shapes.get(f"{names[module]}.weight", ())
@@ -173,6 +178,138 @@ def _mel_constants(frontend: Frontend) -> dict[str, Tensor]:
     }
 
 
+def _eres2netv2(shapes: Shapes) -> BackboneConfig:
+    """The sizes that the paper varies; the published ones where the file does not say them."""
+    width = shapes.get("conv1.weight", (64,))[0]
+    part, out = (
+        shapes.get(f"layer1.0.{name}.weight", (usual,))[0] for name, usual in (("convs.0", 26), ("conv3", 2 * width))
+    )
+    options = {
+        "width": width,
+        "base_width": -(-64 * part // width),
+        "scale": max(1, sum(name.startswith("layer1.0.convs.") for name in shapes)),
+        "expansion": max(1, out // width),
+    }
+    return BackboneConfig(ERes2NetV2.name, shapes.get("seg_1.weight", (192,))[0], options)
+
+
+def _fusion(own: str, there: str) -> Iterator[tuple[str, str]]:
+    names = ("squeeze", "squeeze_norm", "excite", "excite_norm")
+    yield from ((f"{own}.{name}", f"{there}.local_att.{at}") for name, at in zip(names, (0, 1, 3, 4), strict=True))
+
+
+_ERES2NETV2_BLOCK = (
+    ("first", "conv1"),
+    ("first_norm", "bn1"),
+    ("parts", "convs"),
+    ("part_norms", "bns"),
+    ("last", "conv3"),
+    ("last_norm", "bn3"),
+    ("shortcut", "shortcut"),
+)
+"""Modules of a block of ERes2NetV2, here and there."""
+
+
+def _eres2netv2_modules(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    yield from (("stem", "conv1"), ("stem_norm", "bn1"), ("reduce", "layer3_ds"), ("embed", "seg_1"))
+    yield from _fusion("fusion", "fuse34")
+    places = [(stage, block) for stage, number in enumerate(NUM_BLOCKS, 1) for block in range(number)]
+    for index, (stage, block) in enumerate(places):
+        own, there = f"blocks.{index}", f"layer{stage}.{block}"
+        yield from ((f"{own}.{name}", f"{there}.{other}") for name, other in _ERES2NETV2_BLOCK)
+        for number in range(_count(names, f"{own}.fusions.")):
+            yield from _fusion(f"{own}.fusions.{number}", f"{there}.fuse_models.{number}")
+
+
+def _count(names: Collection[str], beginning: str) -> int:
+    """How many numbered modules a list of modules has."""
+    return len({name.removeprefix(beginning).split(".")[0] for name in names if name.startswith(beginning)})
+
+
+def _redimnet2(shapes: Shapes) -> BackboneConfig:
+    """The size with as many channels, b6 where there is none such."""
+    channels = shapes.get("backbone.stem.0.weight", (0,))[0]
+    size = next((name for name, one in SIZES.items() if one.channels == channels), "b6")
+    options = {"size": size, "group_norm": "backbone.stem_gnorm.weight" in shapes}
+    return BackboneConfig(ReDimNet2.name, shapes.get("linear.weight", (192,))[0], options)
+
+
+_REDIMNET2 = (
+    ("stem", "backbone.stem.0"),
+    ("stem_norm", "backbone.stem.1"),
+    ("maps_norm", "backbone.stem_gnorm"),
+    ("head", "backbone.head"),
+    ("pooling.hidden", "pool.linear1"),
+    ("pooling.scores", "pool.linear2"),
+    ("pooled_norm", "bn"),
+    ("embed", "linear"),
+)
+"""Modules of ReDimNet2 outside its stages, here and there."""
+
+_REDIMNET2_BLOCK = (
+    ("conv1", "conv1"),
+    ("mix1", "conv1pw"),
+    ("norm1", "bn1"),
+    ("conv2", "conv2"),
+    ("mix2", "conv2pw"),
+    ("norm2", "bn2"),
+)
+"""Those of a residual block."""
+
+_REDIMNET2_CONTEXT = (
+    ("reduce", "red_dim_conv.0"),
+    ("norm", "red_dim_conv.1"),
+    *(
+        (f"convs.{at}.{name}", f"tcm.{at}.{other}")
+        for at in range(4)
+        for name, other in (("conv", "dwconvs.0"), ("norm", "norm"), ("mix", "pwconv1"))
+    ),
+    ("attention.query", "tcm.4.attention.q_proj"),
+    ("attention.key", "tcm.4.attention.k_proj"),
+    ("attention.value", "tcm.4.attention.v_proj"),
+    ("attention.merge", "tcm.4.attention.out_proj"),
+    ("attention.norm", "tcm.4.layer_norm"),
+    ("attention.hidden", "tcm.4.feed_forward.intermediate_dense"),
+    ("attention.out", "tcm.4.feed_forward.output_dense"),
+    ("attention.out_norm", "tcm.4.final_layer_norm"),
+    ("expand", "exp_dim_conv"),
+)
+"""Those of the sequence part of a stage."""
+
+
+def _redimnet2_modules(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """A stage is a row of numbered layers there, some without weights.
+
+    They are: sum of maps, image, first convolution, blocks, last convolution if there is one, sequence, context, all
+    frames again, group normalisation.
+    """
+    yield from _REDIMNET2
+    for index in range(_count(names, "blocks.")):
+        own, there = f"blocks.{index}", f"backbone.stage{index}"
+        num_blocks, has_last = _count(names, f"{own}.blocks."), _count(names, f"{own}.last.") > 0
+        context = 4 + num_blocks + has_last
+        yield from ((f"{own}.first", f"{there}.2"), (f"{own}.last", f"{there}.{3 + num_blocks}"))
+        for block, (name, other) in product(range(num_blocks), _REDIMNET2_BLOCK):
+            yield f"{own}.blocks.{block}.{name}", f"{there}.{3 + block}.conv_block.{other}"
+        for name, other in _REDIMNET2_CONTEXT:
+            yield f"{own}.context.{name}", f"{there}.{context}.{other}"
+        yield f"{own}.norm", f"{there}.{context + 2}"
+        last = f"sums.{_count(names, 'sums.') - 1}.weight"
+        yield from ((f"sums.{index}.weight", f"backbone.stage{index + 1}.0.w"), (last, "backbone.fin_wght1d.w"))
+
+
+def _tf_mel_constants(frontend: Frontend) -> dict[str, Tensor]:
+    """Filter of the pre-emphasis, two filters for each bin of the spectrum, bands, as ReDimNet2's module has them."""
+    waves = frontend.filters().view(frontend.window_samples, -1, 2)[:, :-1]
+    at = "spec.torchfbank"
+    return {
+        f"{at}.1.flipped_filter": torch.tensor([[[-PREEMPHASIS, 1.0]]]),
+        f"{at}.2.real_kernel_pt": waves[:, :, 0].T[:, None],
+        f"{at}.2.image_kernel_pt": -waves[:, :, 1].T[:, None],
+        f"{at}.2.melbanks_pt": frontend.get_buffer("bands")[:-2:2].T[:, :, None],
+    }
+
+
 _LAYOUTS = (
     Layout(
         "campplus",
@@ -187,7 +324,7 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80),
         _wespeaker_resnet34,
         _wespeaker_resnet34_modules,
-        classifier="projection.",
+        classifier=("projection.",),
     ),
     Layout(
         "wespeaker_ecapa",
@@ -195,7 +332,7 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80),
         partial(_ecapa, "wespeaker", _wespeaker_modules),
         _wespeaker_modules,
-        classifier="projection.",
+        classifier=("projection.",),
     ),
     Layout(
         "taoruijie_ecapa",
@@ -203,7 +340,7 @@ _LAYOUTS = (
         FrontendConfig("mel", 80),
         partial(_ecapa, "published", _taoruijie_modules),
         _taoruijie_modules,
-        classifier="speaker_loss.",
+        classifier=("speaker_loss.",),
         constants=_mel_constants,
     ),
     Layout(
@@ -212,6 +349,22 @@ _LAYOUTS = (
         FrontendConfig("speechbrain_fbank", 80),
         partial(_ecapa, "speechbrain", _speechbrain_modules),
         _speechbrain_modules,
+    ),
+    Layout(
+        "eres2netv2",
+        "3D-Speaker's ERes2NetV2",
+        FrontendConfig("kaldi_fbank", 80, {"window_type": "povey", "sample_scale": 1.0}),
+        _eres2netv2,
+        _eres2netv2_modules,
+    ),
+    Layout(
+        "redimnet2",
+        "ReDimNet2",
+        FrontendConfig("tf_mel", 72),
+        _redimnet2,
+        _redimnet2_modules,
+        classifier=("projection.", "backbone.stage0.0."),
+        constants=_tf_mel_constants,
     ),
 )
 

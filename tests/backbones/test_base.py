@@ -15,6 +15,8 @@ from tests.self_supervised import SMALL_ENCODERS, installed
 SMALL: dict[str, dict[str, Any]] = {
     "campplus": {"width": 4, "channels": 16, "layers": [2, 2, 2], "growth": 8, "bottleneck": 16},
     "ecapa_tdnn": {"channels": 32, "scale": 4, "se_channels": 8, "mfa_channels": 48, "attention_channels": 16},
+    "eres2netv2": {"width": 3, "base_width": 64, "expansion": 1},
+    "redimnet2": {"size": "b0", "group_norm": True},
     "resnet18": {"width": 4},
     "resnet34": {"width": 2, "pooling": "attentive"},
     **SMALL_ENCODERS,
@@ -140,9 +142,7 @@ class TestEveryBackbone:
 
 
 def test_misspelt_names_are_refused() -> None:
-    sentence = (
-        "expected one of ecapa_tdnn, resnet18, resnet34, campplus.*, found 'ecapa_tdn'; did you mean 'ecapa_tdnn'"
-    )
+    sentence = f"expected one of {', '.join(BACKBONES)}.*, found 'ecapa_tdn'; did you mean 'ecapa_tdnn'"
     with pytest.raises(ConfigError, match=sentence):
         build("ecapa_tdn", 80, 192)
     with pytest.raises(ConfigError, match=r"channels \(default 1024\), .*'chanels'; did you mean 'channels'"):

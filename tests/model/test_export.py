@@ -30,11 +30,13 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed (extra `ex
 DIM, BANDS = 16, 24
 OPTIONS: Mapping[str, dict[str, Any]] = {
     "ecapa_tdnn": {"channels": 16, "scale": 4, "dilations": [2, 3], "mfa_channels": 32, "attention_channels": 8},
+    "eres2netv2": {"width": 4},
+    "redimnet2": {"size": "b0"},
     "resnet18": {"width": 4, "pooling": "attentive"},
     "resnet34": {"width": 4, "pooling": "factorised_attention"},
     **SMALL_ENCODERS,
 }
-FRONTEND = {"resnet18": "kaldi_fbank", "w2v_bert": "w2vbert_fbank", "wavlm": "waveform"}
+FRONTEND = {"resnet18": "kaldi_fbank", "redimnet2": "tf_mel", "w2v_bert": "w2vbert_fbank", "wavlm": "waveform"}
 CASES = [
     pytest.param(
         name,
@@ -45,10 +47,11 @@ CASES = [
     for name in BACKBONES
 ]
 VARIANTS = [
-    pytest.param("ecapa_tdnn", frontend, {"variant": variant, **options}, marks=[pytest.mark.long])
-    for variant, frontend, options in (
-        ("wespeaker", "kaldi_fbank", {"global_context": False}),
-        ("speechbrain", "speechbrain_fbank", {}),
+    pytest.param(backbone, frontend, options, marks=[pytest.mark.long])
+    for backbone, frontend, options in (
+        ("ecapa_tdnn", "kaldi_fbank", {"variant": "wespeaker", "global_context": False}),
+        ("ecapa_tdnn", "speechbrain_fbank", {"variant": "speechbrain"}),
+        ("redimnet2", "kaldi_fbank", {"group_norm": True}),
     )
 ]
 

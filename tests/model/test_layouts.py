@@ -14,7 +14,15 @@ from torch import Tensor
 from ham.model.build import build_backbone, build_frontend
 from ham.model.imported import compare, there
 from ham.model.layouts import LAYOUTS
-from tests.public_models import campplus, speechbrain_ecapa, taoruijie_ecapa, wespeaker_ecapa, wespeaker_resnet34
+from tests.public_models import (
+    campplus,
+    eres2netv2,
+    redimnet2,
+    speechbrain_ecapa,
+    taoruijie_ecapa,
+    wespeaker_ecapa,
+    wespeaker_resnet34,
+)
 
 FILES = {
     "campplus": campplus,
@@ -22,6 +30,8 @@ FILES = {
     "wespeaker_ecapa": partial(wespeaker_ecapa, 64, 96),
     "taoruijie_ecapa": partial(taoruijie_ecapa, 64, 96),
     "speechbrain_ecapa": partial(speechbrain_ecapa, 64, 96),
+    "eres2netv2": partial(eres2netv2, 16, 8, 3),
+    "redimnet2": partial(redimnet2, group_norm=True),
 }
 """What makes a file of each layout, narrow where its width may be any."""
 
@@ -31,8 +41,13 @@ LEFT_OUT = {
     "speaker_encoder.torchfbank.0.flipped_filter",
     "speaker_encoder.torchfbank.1.spectrogram.window",
     "speaker_encoder.torchfbank.1.mel_scale.fb",
+    "spec.torchfbank.1.flipped_filter",
+    "spec.torchfbank.2.real_kernel_pt",
+    "spec.torchfbank.2.image_kernel_pt",
+    "spec.torchfbank.2.melbanks_pt",
+    "backbone.stage0.0.w",
 }
-"""Classifiers and constants of front ends."""
+"""Classifiers, constants of front ends, and the weight of a sum of one map."""
 
 
 def test_every_layout_is_tested() -> None:
@@ -78,6 +93,28 @@ def test_public_files_of_ecapa_have_their_sizes(
         assert sum(p.numel() for p in build_backbone(found.config).parameters()) == parameters
 
 
+def test_public_files_of_eres2netv2_have_their_sizes() -> None:
+    for make, parameters in ((eres2netv2, 17_859_632), (partial(eres2netv2, 64, 24, 4, 4), 53_513_632)):
+        found = compare(LAYOUTS["eres2netv2"], make())
+        assert found.whole, str(found)
+        assert sum(value.numel() for name, value in found.backbone.items() if _is_weight(name)) == parameters
+
+
+def test_the_public_file_of_redimnet2_b2_has_its_729_tensors() -> None:
+    tensors = redimnet2(20, (40, 30, 30, 20, 20, 10), 0, (1, 2, 1, 3, 1, 2))
+    assert len(tensors) == 729
+    found = compare(LAYOUTS["redimnet2"], tensors)
+    assert found.whole, str(found)
+    assert found.config.backbone.options == {"size": "b2", "group_norm": False}
+    assert sum(value.numel() for name, value in found.backbone.items() if _is_weight(name)) == 3_676_320
+    changed = compare(LAYOUTS["redimnet2"], {**tensors, "spec.torchfbank.1.flipped_filter": torch.ones(1, 1, 2)})
+    assert str(changed).endswith("1 tensor of other values (spec.torchfbank.1.flipped_filter)")
+
+
+def _is_weight(name: str) -> bool:
+    return not name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+
+
 def test_a_width_that_cannot_be_is_told_as_a_shape() -> None:
     tensors = {**wespeaker_ecapa(64, 96), "layer1.conv.weight": torch.ones(60, 80, 5), "conv.weight": torch.ones(3)}
     found = compare(LAYOUTS["wespeaker_ecapa"], tensors)
@@ -109,7 +146,7 @@ def test_the_network_computes_what_its_names_say(name: str) -> None:
     found = compare(LAYOUTS[name], state)
     backbone = build_backbone(found.config).eval()
     backbone.load_state_dict(dict(found.backbone))
-    features = torch.randn(2, 230, 80)
+    features = torch.randn(2, 230, found.config.frontend.num_mel_bins)
     with torch.no_grad():
         expected, embeddings = FORWARD[name](state, features), backbone(features)
     assert F.cosine_similarity(embeddings, expected).min() > 0.999999
@@ -259,10 +296,118 @@ def _forward_speechbrain_ecapa(state: dict[str, Tensor], features: Tensor) -> Te
     return _conv_of(state, "fc.conv", pooled)[:, :, 0]
 
 
+def _fused(state: dict[str, Tensor], at: str, x: Tensor, y: Tensor) -> Tensor:
+    """Two maps of ERes2NetV2 joined by attention."""
+    hidden = _norm(state, f"{at}.local_att.1", _conv_of(state, f"{at}.local_att.0", torch.cat([x, y], 1)))
+    weight = 1 + _norm(state, f"{at}.local_att.4", _conv_of(state, f"{at}.local_att.3", F.silu(hidden))).tanh()
+    return x * weight + y * (2 - weight)
+
+
+def _forward_eres2netv2(state: dict[str, Tensor], features: Tensor) -> Tensor:
+    def _layer(conv: str, norm: str, x: Tensor, **how: Any) -> Tensor:
+        return _norm(state, norm, _conv_of(state, conv, x, **how))
+
+    x, stages = _layer("conv1", "bn1", features.mT[:, None], padding=1).relu(), []
+    for stage, blocks in enumerate((3, 4, 6, 3), 1):
+        for block in range(blocks):
+            at, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            parts = _layer(f"{at}.conv1", f"{at}.bn1", x, stride=stride).clamp(0, 20).chunk(3, 1)
+            found: list[Tensor] = []
+            for index, part in enumerate(parts):
+                joined = part
+                if index:
+                    fusion = f"{at}.fuse_models.{index - 1}"
+                    joined = _fused(state, fusion, found[-1], part) if stage > 2 else found[-1] + part
+                found.append(_layer(f"{at}.convs.{index}", f"{at}.bns.{index}", joined, padding=1).clamp(0, 20))
+            y = _layer(f"{at}.conv3", f"{at}.bn3", torch.cat(found, 1))
+            if block == 0:
+                x = _layer(f"{at}.shortcut.0", f"{at}.shortcut.1", x, stride=stride)
+            x = (y + x).clamp(0, 20)
+        stages.append(x)
+    third = _conv_of(state, "layer3_ds", stages[2], stride=2, padding=1)
+    maps = _fused(state, "fuse34", stages[3], third).flatten(1, 2)
+    return _linear(state, "seg_1", torch.cat([maps.mean(2), (maps.var(2) + 1e-8).sqrt()], 1))
+
+
+def _linear(state: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+
+def _layer_normed(state: dict[str, Tensor], name: str, x: Tensor) -> Tensor:
+    """Over the second dimension."""
+    weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
+    return F.layer_norm(x.transpose(1, -1), weight.shape, weight, bias, 1e-6).transpose(1, -1)
+
+
+def _context(state: dict[str, Tensor], at: str, x: Tensor) -> Tensor:
+    """The part over time of a stage of ReDimNet2, on (B, C, T)."""
+    y = _layer_normed(state, f"{at}.red_dim_conv.1", _conv_of(state, f"{at}.red_dim_conv.0", x))
+    for number, reach in enumerate((3, 9, 15, 29)):
+        name = f"{at}.tcm.{number}"
+        z = _norm(state, f"{name}.norm", _conv_of(state, f"{name}.dwconvs.0", y, padding=reach, groups=y.shape[1]))
+        y = y + _conv_of(state, f"{name}.pwconv1", F.gelu(z))
+    at4, y = f"{at}.tcm.4", y.mT
+    query, key, value = (
+        _linear(state, f"{at4}.attention.{name}_proj", y).unflatten(2, (4, -1)).transpose(1, 2) for name in "qkv"
+    )
+    heads = (query @ key.mT / query.shape[3] ** 0.5).softmax(3) @ value
+    y = y + _linear(state, f"{at4}.attention.out_proj", heads.transpose(1, 2).flatten(2))
+    y = _layer_normed(state, f"{at4}.layer_norm", y.mT).mT
+    hidden = F.gelu(_linear(state, f"{at4}.feed_forward.intermediate_dense", y), approximate="tanh")
+    y = _layer_normed(
+        state, f"{at4}.final_layer_norm", (y + _linear(state, f"{at4}.feed_forward.output_dense", hidden)).mT
+    )
+    return x + _conv_of(state, f"{at}.exp_dim_conv", y)
+
+
+def _forward_redimnet2(state: dict[str, Tensor], features: Tensor) -> Tensor:
+    """ReDimNet2-B0 with group normalisation."""
+
+    def _grouped(name: str, x: Tensor) -> Tensor:
+        return F.group_norm(x, 12, state[f"{name}.weight"], state[f"{name}.bias"])
+
+    def _sum(name: str, maps: list[Tensor]) -> Tensor:
+        return (state[name].softmax(1) * torch.stack(maps, 1)).sum(1)
+
+    x = _conv_of(state, "backbone.stem.0", features.mT[:, None, :, : features.shape[1] // 4 * 4], padding=1)
+    maps = [_grouped("backbone.stem_gnorm", _layer_normed(state, "backbone.stem.1", x).transpose(1, 2).flatten(1, 2))]
+    channels, every = 12, 1
+    strides = ((1, 1), (2, 1), (1, 2), (2, 1), (1, 2), (2, 1))
+    for index, (blocks, stride) in enumerate(zip((2, 3, 4, 5, 4, 3), strides, strict=True)):
+        at, every = f"backbone.stage{index}", every * stride[1]
+        x = _sum(f"{at}.0.w", maps).unflatten(1, (-1, channels)).transpose(1, 2)
+        x = _conv_of(state, f"{at}.2", x, stride=(stride[0], every), groups=channels)
+        for block in range(3, 3 + blocks):
+            name, y = f"{at}.{block}.conv_block", x
+            for number in (1, 2):
+                y = _conv_of(state, f"{name}.conv{number}", y, padding=1, groups=y.shape[1])
+                y = _conv_of(state, f"{name}.conv{number}pw", y)
+                y = _norm(state, f"{name}.bn{number}", y.relu() if number == 1 else y)
+            x = (x + y).relu()
+        context = 4 + blocks
+        if index == 0:
+            mean, var = (state[f"{at}.5.1.running_{which}"] for which in ("mean", "var"))
+            x = _conv_of(state, f"{at}.5.0", x)
+            x = F.batch_norm(x, mean, var, state[f"{at}.5.1.weight"], state[f"{at}.5.1.bias"], eps=1e-6)
+            context += 1
+        x = _context(state, f"{at}.{context}", x.transpose(1, 2).flatten(1, 2))
+        maps.append(_grouped(f"{at}.{context + 2}", x.repeat_interleave(every, 2)))
+        channels *= stride[0]
+    x = _sum("backbone.fin_wght1d.w", maps).unflatten(1, (-1, channels)).transpose(1, 2)
+    x = _conv_of(state, "backbone.head", x).flatten(1, 2)
+    seen = [x, x.mean(2, keepdim=True).expand_as(x), (x.var(2, keepdim=True) + 1e-7).sqrt().expand_as(x)]
+    weights = _conv_of(state, "pool.linear2", _conv_of(state, "pool.linear1", torch.cat(seen, 1)).tanh()).softmax(2)
+    mean, variance = _moments(x, weights)
+    pooled = torch.cat([mean, variance.clamp_min(1e-7).sqrt()], 1)[:, :, 0]
+    return _linear(state, "linear", _norm(state, "bn", pooled))
+
+
 FORWARD = {
     "campplus": _forward_campplus,
     "wespeaker_resnet34": _forward_resnet34,
     "wespeaker_ecapa": _forward_wespeaker_ecapa,
     "taoruijie_ecapa": _forward_taoruijie_ecapa,
     "speechbrain_ecapa": _forward_speechbrain_ecapa,
+    "eres2netv2": _forward_eres2netv2,
+    "redimnet2": _forward_redimnet2,
 }
