@@ -92,7 +92,8 @@ def test_fine_tunings_of_a_model_stand_beside_it(sweep: Sweep, tmp_path: Path) -
         "--loss": "softmax", "--stage": "4", "--resume": "true",
         "--set": "train.keep=best margin.name=constant train.epochs=2",
     }  # fmt: skip
-    assert values(tuple(sweep.preparation(place)))["--set"] == "train.keep=best train.epochs=2"
+    prepared = values(tuple(sweep.preparation(place)))
+    assert (prepared["--loss"], prepared["--set"]) == ("am_softmax", "train.keep=best train.epochs=2")
     command, exp = sweep.comparison(place), sweep.exp_root
     assert command[command.index("--systems") + 1 : command.index("--title")] == [
         f"big={exp}/big", f"am_softmax={exp}/big_am_softmax,{exp}/big_am_softmax_seed7",
