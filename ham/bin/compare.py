@@ -40,7 +40,9 @@ def main(argv: Sequence[str]) -> None:
     published = _read_published(options, folders)
     lists = rated_lists(options.data_dir or _data_beside(folders), options.test_sets)
     systems = read_systems(folders)
-    tables, repeated = without_repeats(build_tables(systems, lists, options.backends, published, reference))
+    tables, repeated = without_repeats(
+        build_tables(systems, lists, options.backends, published, reference, options.reference_backends)
+    )
     comparison = Comparison(
         title=options.title,
         tables=tables,
@@ -67,6 +69,10 @@ def _parser() -> Parser:
         "--data_dir", type=Path, help="its test/<root>/<list> are shown; else data beside the experiments' folder"
     )
     parser.add_argument("--reference", default="", help="system that the others are compared with; else the first")
+    parser.add_argument(
+        "--reference_backends", nargs="+", default=[],
+        help="compare every table with the reference scored by each of these as well",
+    )  # fmt: skip
     parser.add_argument("--test_sets", nargs="+", default=["all"], help="lists (<root>/<list>), roots, or all")
     parser.add_argument(
         "--backends", nargs="+", default=["cosine"],

@@ -29,10 +29,11 @@ from ham.errors import ConfigError, DataError
 from ham.files import write_text
 from ham.losses import LOSSES
 from ham.model.build import pick_device
+from ham.model.directory import MODEL
 from ham.score.backends import parse_backends, possible_backends
 from ham.sweep.commands import Sweep
 from ham.sweep.jobs import choose_gpus, environment, run_rows, say
-from ham.sweep.tables import Table, read_tables
+from ham.sweep.tables import OF_MODEL, Table, read_tables
 from ham.train.estimate import Estimate, estimate, read_sizes
 from ham.train.finetune import large_margin
 
@@ -83,6 +84,9 @@ def _parser() -> Parser:
         help="true: fine-tune the rows whose loss has a margin as well (stage 8), as rows <loss>_lm",
     )  # fmt: skip
     parser.add_argument("--lm_set", help="changes of the fine-tunings, likewise as run.sh takes them")
+    parser.add_argument(
+        "--model", type=Path, help="model directory that the rows of a table of fine-tunings start from"
+    )
     parser.add_argument("--set", help="changes of every row, as run.sh takes them")
     parser.add_argument("--data_dir", help="folder of the data; default: egs/<corpus>/data")
     parser.add_argument("--exp_root", help="folder of the experiments; default: egs/<corpus>/exp")
@@ -128,9 +132,22 @@ def _request(options: Any, handed_on: Iterable[str]) -> tuple[Sweep, list[Table]
         changes=options.set or "",
         handed_on=(*handed_on, *(word for name in ("exp_root", "device", "lm_set") for word in _given(options, name))),
         finetuned=options.finetuned,
+        model=options.model,
     )
     chosen = [tables[name] for name in names] or [table for table in tables.values() if not table.on_request]
+    _check_model(options.model, chosen)
     return sweep, [_changed(table, losses, options) for table in chosen]
+
+
+def _check_model(model: Path | None, tables: Iterable[Table]) -> None:
+    """A table of fine-tunings needs a model, and no other table takes one."""
+    if model is not None and not (model / MODEL).is_file():
+        raise ConfigError(f"--model {model}: expected a model directory, found no {MODEL} there")
+    for table in tables:
+        if (table.config == OF_MODEL) != (model is not None):
+            found = f"found {'none' if model is None else model}"
+            needed = "a model directory, which its rows start from" if model is None else "no model to start from"
+            raise ConfigError(f"--model: table {table.name}: expected {needed}, {found}")
 
 
 def _given(options: Any, name: str) -> list[str]:
@@ -174,7 +191,7 @@ def _make(sweep: Sweep, tables: Iterable[Table], gpus: Sequence[str]) -> None:
     all_done = True
     for table in tables:
         _call(sweep.preparation(table))
-        status = run_rows(sweep.rows(table), gpus)
+        status = run_rows([*sweep.baseline(table), *sweep.rows(table)], gpus)
         if status > 1:
             sys.exit(status)
         all_done &= status == 0 and _compare(sweep, table)
@@ -214,7 +231,8 @@ def _show_plan(sweep: Sweep, tables: Iterable[Table], options: Any, num_at_once:
             print(f"# {found.words}")
         if parts:
             print("# stages 1 to 3 and 5 to 7 come on top")
-        print(shlex.join(sweep.preparation(table)))
+        for command in (sweep.preparation(table), *(row.command for row in sweep.baseline(table))):
+            print(shlex.join(command))
         for row in sweep.rows(table):
             own = parts[: 1 + row.finetuned]
             row_seconds, row_bytes = sum(one.seconds for one in own), sum(one.num_bytes for one in own)

@@ -91,9 +91,11 @@ def cells_of(table: Table, reference: str) -> dict[str, Cells]:
         Title to head and rows; the comparison is left out where there is nothing to compare.
     """
     parts = {"EER %": eer_table(table)}
-    differences = difference_table(table)
-    if differences is not None:
-        parts[f"EER minus that of {reference}, points"] = differences
+    crossed = dict.fromkeys(backend for entry in table.entries for backend in entry.crossed)
+    for backend in ("", *crossed):
+        if (differences := difference_table(table, backend)) is not None:
+            by = f" by {backend}" if backend else ""
+            parts[f"EER minus that of {reference}{by}, points"] = differences
     return {**parts, "Detection costs": cost_table(table)}
 
 

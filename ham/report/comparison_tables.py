@@ -6,13 +6,14 @@ Everything here is text and numbers; :mod:`ham.report.comparison` and :mod:`ham.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeAlias
 
 from ham.report.published import Published
 from ham.report.text_tables import PUBLISHED_RULE
 from ham.score.results import ListResult, decimals, per_cent
-from ham.score.seeds import SeedSummary
+from ham.score.seeds import Difference, SeedSummary
 
 Cells: TypeAlias = tuple[list[str], list[list[str]]]
 """Heads of the columns, and the rows; the first column names the system."""
@@ -29,11 +30,13 @@ class Entry:
         summary: EER over its trainings, its interval, its difference to the reference.
         results: the numbers of each training.
         published: what others reported for it; None where there is nothing.
+        crossed: difference to the reference scored by other back-ends, by their names.
     """
 
     summary: SeedSummary
     results: tuple[ListResult, ...]
     published: Published | None = None
+    crossed: Mapping[str, Difference] = field(default_factory=dict)
 
     @property
     def eer_published(self) -> float | None:
@@ -165,22 +168,23 @@ def _minus_published(entry: Entry) -> str:
     return decimals(100 * (ours - entry.published.eer), 2, "+")
 
 
-def difference_table(table: Table) -> Cells | None:
+def difference_table(table: Table, backend: str = "") -> Cells | None:
     """EER of each system minus that of the reference, in points: ``+0.40 [+0.10, +0.71]``.
 
     Args:
         table: what to show.
+        backend: of the reference's scores, one of ``crossed``; empty for the table's own.
 
     Returns:
         Head and rows, the reference without one; None where there is nothing to compare.
     """
-    head, rows = _assemble(table, {"": _difference_cell}, {})
+    head, rows = _assemble(table, {"": partial(_difference_cell, backend=backend)}, {})
     rows = [row for row in rows if any(cell != "-" for cell in row[1:])]
     return (head, rows) if rows else None
 
 
-def _difference_cell(entry: Entry) -> str:
-    difference = entry.summary.difference
+def _difference_cell(entry: Entry, backend: str) -> str:
+    difference = entry.crossed.get(backend) if backend else entry.summary.difference
     if difference is None:
         return "-"
     low, high = (decimals(100 * end, 2, "+") for end in difference.interval)

@@ -19,9 +19,10 @@ from ham.report.comparison_tables import Column, Entry, Table
 from ham.report.experiment import Experiment, read_experiment
 from ham.report.published import Published
 from ham.score.backends import parse_backend
+from ham.score.metrics import Numbers
 from ham.score.results import ListResult, per_cent
 from ham.score.score_file import read_scores
-from ham.score.seeds import summarise_seeds
+from ham.score.seeds import Difference, SeedSummary, summarise_seeds
 from ham.score.trial_lists import TrialList
 
 PROTOCOL = "published"
@@ -57,6 +58,7 @@ def build_tables(
     backends: Sequence[str],
     published: Sequence[Published],
     reference: str,
+    reference_backends: Sequence[str] = (),
 ) -> tuple[Table, ...]:
     """Make a table for each back-end.
 
@@ -66,6 +68,7 @@ def build_tables(
         backends: names of back-ends, ``all`` for those of the experiments, :data:`PROTOCOL`.
         published: numbers to show beside; their lists come first, in their order.
         reference: the system that the others are compared with.
+        reference_backends: further back-ends of the reference that every table compares with, named as ``backends``.
 
     Returns:
         The tables, in the order of ``backends``; a back-end that nothing was scored by is left out, and that is said.
@@ -76,7 +79,9 @@ def build_tables(
     """
     order = list(dict.fromkeys(entry.trial_list for entry in published))
     lists = sorted(lists, key=lambda one: order.index(one.name) if one.name in order else len(order))
-    plans = _plans(backends, [one.name for one in lists], published, systems)
+    names = [one.name for one in lists]
+    plans = _plans(backends, names, published, systems)
+    against = _plans(reference_backends, names, published, systems) if reference_backends else {}
     _check_settings(systems)
     for trainings in systems.values():
         for folder, experiment in trainings.items():
@@ -86,7 +91,7 @@ def build_tables(
         for title, plan in plans.items():
             columns = []
             for one in lists:
-                columns.append(_column(systems, one, plan[one.name], published, reference))
+                columns.append(_column(systems, one, plan[one.name], published, reference, against))
                 progress.update()
             tables.append(_table(title, reference, columns))
     return tuple(tables)
@@ -158,27 +163,48 @@ def _table(title: str, reference: str, columns: Sequence[Column]) -> Table:
 
 
 def _column(
-    systems: Mapping[str, Trainings], one: TrialList, backend: str, published: Sequence[Published], reference: str
+    systems: Mapping[str, Trainings],
+    one: TrialList,
+    backend: str,
+    published: Sequence[Published],
+    reference: str,
+    against: Mapping[str, Mapping[str, str]],
 ) -> Column:
     """All systems on one list; empty if none was scored there by the back-end."""
     results = {name: found for name in systems if (found := _results(name, systems[name], one.name, backend))}
     if not results:
         return Column(one.name, backend, {})
-    trials = one.trials
-    summaries = summarise_seeds(
-        {name: [_scores(folder, one, backend) for folder in found] for name, found in results.items()},
-        trials.labels,
-        one.speakers(trials.enrol),
-        one.speakers(trials.test),
-        reference=reference,
-    )
+    scores = {name: [_scores(folder, one, backend) for folder in found] for name, found in results.items()}
+    summaries = _summarise(one, scores, reference)
+    crossed = {
+        title: _crossed(systems[reference], one, plan[one.name], reference, scores)
+        for title, plan in against.items()
+        if plan[one.name] != backend
+    }
     others = {entry.system: entry for entry in published if (entry.trial_list, entry.backend) == (one.name, backend)}
     entries = {}
     for summary in summaries:
         found = results[summary.system]
         _check_eers(summary.eers, found)
-        entries[summary.system] = Entry(summary, tuple(found.values()), others.get(summary.system))
+        own = {title: rows[summary.system] for title, rows in crossed.items() if rows}
+        entries[summary.system] = Entry(summary, tuple(found.values()), others.get(summary.system), own)
     return Column(one.name, backend, entries)
+
+
+def _crossed(
+    trainings: Trainings, one: TrialList, backend: str, reference: str, scores: Mapping[str, Sequence[Numbers]]
+) -> dict[str, Difference]:
+    """Differences of all systems to the reference as another back-end scores it; none without such scores."""
+    beside = [_scores(folder, one, backend) for folder in _results(reference, trainings, one.name, backend)]
+    found = _summarise(one, {**scores, "": beside}, "") if beside else []
+    return {summary.system: summary.difference for summary in found if summary.difference}
+
+
+def _summarise(one: TrialList, scores: Mapping[str, Sequence[Numbers]], reference: str) -> list[SeedSummary]:
+    """All systems on one list, one score a trial for each training."""
+    trials = one.trials
+    speakers = one.speakers(trials.enrol), one.speakers(trials.test)
+    return summarise_seeds(scores, trials.labels, *speakers, reference=reference)
 
 
 def _results(system: str, trainings: Trainings, trial_list: str, backend: str) -> dict[Path, ListResult]:

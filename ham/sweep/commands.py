@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ham.losses import LOSSES
-from ham.sweep.tables import Table
+from ham.model.directory import SUMS
+from ham.sweep.tables import OF_MODEL, Table
 from ham.train.experiment_name import FINETUNED, default_name
 
 
@@ -48,6 +49,7 @@ class Sweep:
         changes: of every row's configuration, as ``--set`` takes them; a system's own come first.
         handed_on: further options of ``run.sh``, and their values.
         finetuned: whether rows whose loss has a margin are fine-tuned as well (stage 8), and stand beside.
+        model: model directory that the rows of a table of :data:`~ham.sweep.tables.OF_MODEL` start from.
     """
 
     top: Path
@@ -57,14 +59,25 @@ class Sweep:
     changes: str = ""
     handed_on: tuple[str, ...] = ()
     finetuned: bool = False
+    model: Path | None = None
+
+    def start(self, table: Table) -> Path | None:
+        """The model that a table's rows start from; None where they start from nothing."""
+        return self.model if table.config == OF_MODEL else None
 
     def config(self, table: Table) -> Path:
         """The file of a table's configuration."""
-        return self.top / "conf" / f"{table.config}.yaml"
+        start = self.start(table)
+        return start / "config.yaml" if start else self.top / "conf" / f"{table.config}.yaml"
+
+    def name(self, table: Table, row: str, seed: int) -> str:
+        """The name of an experiment."""
+        start = self.start(table)
+        return default_name(start.resolve().name if start else table.config, row, seed)
 
     def changes_of(self, table: Table, row: str) -> str:
         """All changes of a row's configuration."""
-        return f"{table.system(row).changes} {self.changes}".strip()
+        return " ".join(filter(None, (table.changes, table.system(row).changes, self.changes)))
 
     def is_finetuned(self, table: Table, row: str) -> bool:
         """Whether a row is fine-tuned as well."""
@@ -76,27 +89,50 @@ class Sweep:
 
     def preparation(self, table: Table) -> list[str]:
         """The command of stages 1 to 3."""
-        options = ["--corpus", self.corpus, "--config", table.config, "--stop_stage", "3"]
-        return self._run(*options, "--data_dir", table.data_dir, *self._further(table, self.changes))
+        options = ["--corpus", self.corpus, *self._system(table), "--stop_stage", "3"]
+        options += (
+            ["--loss", table.system(table.losses[0]).loss] if self.start(table) else []
+        )  # an imported one has none
+        changes = f"{table.changes} {self.changes}".strip()
+        return self._run(*options, "--data_dir", table.data_dir, *self._further(table, changes))
+
+    def _system(self, table: Table) -> list[str]:
+        return ["--config", str(self.config(table)) if self.start(table) else table.config]
+
+    def baseline(self, table: Table) -> list[Row]:
+        """The model that the rows start from, measured as it is, as an experiment of its name; none without one."""
+        start = self.start(table)
+        if start is None:
+            return []
+        name = start.resolve().name
+        options = ["--corpus", self.corpus, "--stage", "5", "--model", str(start), "--exp_name", name]
+        options += ["--backends", table.backends, "--data_dir", table.data_dir, *self._further(table, "")]
+        return [Row(name, self.exp_root / name, tuple(self._run(*options)), self._sources(table))]
 
     def rows(self, table: Table) -> list[Row]:
         """The experiments, all rows with the first seed before those with the second."""
         return [self._row(table, row, seed) for seed in self.seeds for row in table.losses]
 
     def _row(self, table: Table, row: str, seed: int) -> Row:
-        name, loss = default_name(table.config, row, seed), table.system(row).loss
-        options = ["--corpus", self.corpus, "--config", table.config, "--loss", loss, "--seed", str(seed)]
-        options += ["--exp_name", name] if row != loss else []
+        name, loss, start = self.name(table, row, seed), table.system(row).loss, self.start(table)
+        options = ["--corpus", self.corpus, *self._system(table), "--loss", loss, "--seed", str(seed)]
+        options += ["--init_from", str(start)] if start else []
+        options += ["--exp_name", name] if start or row != loss else []
         options += ["--stop_stage", "8"] if self.is_finetuned(table, row) else []
         options += ["--stage", "4", "--resume", "true", "--backends", table.backends, "--data_dir", table.data_dir]
-        metas = sorted(Path(table.data_dir).glob("store/*/meta.json"))
         return Row(
             name=name,
             folder=self.exp_root / name,
             command=tuple(self._run(*options, *self._further(table, self.changes_of(table, row)))),
-            sources=(self.config(table), self.top / "egs" / self.corpus / "conf" / "corpus.sh", *metas),
+            sources=self._sources(table),
             finetuned=self.is_finetuned(table, row),
         )
+
+    def _sources(self, table: Table) -> tuple[Path, ...]:
+        """Configuration, corpus and data, and the checksums of the model that the rows start from."""
+        start, metas = self.start(table), sorted(Path(table.data_dir).glob("store/*/meta.json"))
+        own = [start / SUMS] if start else []
+        return self.config(table), self.top / "egs" / self.corpus / "conf" / "corpus.sh", *metas, *own
 
     def _run(self, *options: str) -> list[str]:
         return [str(self.top / "run.sh"), *options]
@@ -108,22 +144,26 @@ class Sweep:
 
     def out(self, table: Table) -> Path:
         """The folder of a finished table."""
-        return self.exp_root / "tables" / table.name
+        start = self.start(table)
+        return self.exp_root / "tables" / (f"{start.resolve().name}_{table.name}" if start else table.name)
 
     def comparison(self, table: Table) -> list[str]:
         """The command that puts the finished rows side by side, with published numbers where the corpus has some."""
         ends = [(row, end) for row in table.losses for end in ["", *[FINETUNED] * self.is_finetuned(table, row)]]
-        systems = [
-            f"{row}{end}="
-            + ",".join(f"{self.exp_root / default_name(table.config, row, seed)}{end}" for seed in self.seeds)
+        baseline = self.baseline(table)
+        systems = [f"{row.name}={row.folder}" for row in baseline]
+        systems += [
+            f"{row}{end}=" + ",".join(f"{self.exp_root / self.name(table, row, seed)}{end}" for seed in self.seeds)
             for row, end in ends
         ]
         published = self.top / "egs" / self.corpus / "conf" / "published.yaml"
         beside = ["published", "--published", str(published), "--published_config", table.config]
+        against = ["--reference", baseline[0].name, "--reference_backends", table.backends] if baseline else []
         return [
             *("python", "-m", "ham.bin.compare", "--data_dir", table.data_dir, "--systems", *systems),
-            *("--reference", table.reference, "--backends", table.backends, *(beside if published.exists() else [])),
-            *("--title", f"{self.corpus}, {table.name}", "--out", str(self.out(table))),
+            *(against or ("--reference", table.reference)),
+            *("--backends", table.backends, *(beside if published.exists() else [])),
+            *("--title", f"{self.corpus}, {self.out(table).name}", "--out", str(self.out(table))),
         ]
 
     def hierarchy(self, table: Table) -> list[str]:

@@ -15,6 +15,9 @@ from ham.yaml_core import read_yaml
 
 _KINDS: dict[type, str] = {str: "words", list: "a list", dict: "a block of keys", bool: "true or false"}
 _SIZES = ("num_utts", "num_speakers", "num_test_utts", "num_trials")
+OF_MODEL = "model"
+"""In place of a configuration: that of the model directory whose fine-tunings the table compares with it."""
+
 _Kind = TypeVar("_Kind", str, list[Any], dict[str, Any], bool)
 
 
@@ -37,7 +40,7 @@ class Table:
 
     Attributes:
         name: of the table.
-        config: the configuration, a file of ``conf/`` without its ending.
+        config: the configuration, a file of ``conf/`` without its ending, or :data:`OF_MODEL`.
         losses: the rows: names of losses, or of ``systems``.
         backends: ways of scoring, words in one line.
         reference: the row that the others are compared with.
@@ -47,6 +50,7 @@ class Table:
         systems: rows that are more than the loss of their name.
         hierarchy: whether the measures of hierarchy are wanted too.
         on_request: whether it is made only where it is asked for by name.
+        changes: of every row's configuration, as ``--set`` takes them.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Table:
     systems: Mapping[str, System] = field(default_factory=dict)
     hierarchy: bool = False
     on_request: bool = False
+    changes: str = ""
 
     def system(self, row: str) -> System:
         """What a row trains.
@@ -94,7 +99,7 @@ def read_tables(path: Path, data_dir: str) -> tuple[tuple[int, ...], dict[str, T
 
 def _table(place: str, name: str, tree: object, data_dir: str) -> Table:
     keys = ("config", "losses", "backends", "reference", "data_dir", "options", "sizes", "systems", "hierarchy")
-    block = _block(place, tree, (*keys, "on_request"))
+    block = _block(place, tree, (*keys, "on_request", "set"))
     losses = tuple(map(str, _get(place, block, "losses", list)))
     if not losses:
         raise ConfigError(f"{place}: losses: expected some, found none")
@@ -116,6 +121,7 @@ def _table(place: str, name: str, tree: object, data_dir: str) -> Table:
         systems={row: _system(f"{place}: systems: {row}", row, found) for row, found in systems.items()},
         hierarchy=_get(place, block, "hierarchy", bool, False),
         on_request=_get(place, block, "on_request", bool, False),
+        changes=_get(place, block, "set", str, ""),
     )
 
 

@@ -59,6 +59,28 @@ def test_published_numbers_after_fine_tuning_stand_beside_fine_tuned_systems(
     assert all(row.startswith("a_lm") for row in rows if "0.777" in row)
 
 
+def test_the_reference_by_other_back_ends(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = arguments(folder, "--reference", "a", "--reference_backends", "cosine hyperbolic", published="")
+    assert run(compare.main, words) == 0
+    printed = capsys.readouterr().out
+    parts = dict(part.split("\n", 1) for part in printed.split("\n\n") if part.startswith("cosine: EER minus"))
+    assert [*parts] == ["cosine: EER minus that of a, points", "cosine: EER minus that of a by hyperbolic, points"]
+
+    def mean(system: str, backend: str) -> float:
+        return float(np.mean([eer(scores_of(system, n, "x/all", backend), trials().labels) for n in (1, 2)]))
+
+    beside = mean("a", "hyperbolic")
+    rows = {
+        line.split()[0]: line.split()[1]
+        for line in parts["cosine: EER minus that of a by hyperbolic, points"].splitlines()
+    }
+    expected = {name: f"{100 * (mean(name, 'cosine') - beside):+.2f}" for name in ("a", "b")}
+    assert {name: rows[name] for name in expected} == expected
+    assert "### EER minus that of a by hyperbolic, points" in (folder / "out/RESULTS.md").read_text()
+    assert run(compare.main, arguments(folder, "--reference_backends", "hyperbolic", published="")) == 0  # b has none
+    assert "by hyperbolic" not in capsys.readouterr().out
+
+
 def test_folders_alone_are_systems_of_their_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "exp").mkdir()
     for name in ("a1", "b2"):

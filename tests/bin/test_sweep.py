@@ -198,6 +198,35 @@ def test_rows_with_a_margin_are_fine_tuned_on_request(top: Path, capsys: pytest.
     assert f"am_softmax_lm={top}/exp/tiny_am_softmax_lm" in comparison
 
 
+def test_fine_tunings_need_a_model_and_other_tables_none(top: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    tables = "  tuned: {config: model, losses: [softmax], backends: cosine, on_request: true, set: train.epochs=2}\n"
+    (top / "egs/x/conf/tables.yaml").write_text(TABLES + tables)
+    model = top / "big"
+    model.mkdir()
+    (model / "config.yaml").write_text((top / "conf/tiny.yaml").read_text())
+    refused = [
+        (["--configs", "tuned"], "table tuned: expected a model directory, which its rows start from, found none")
+    ]
+    refused += [
+        (["--configs", "tuned", "--model", str(model)], f"{model}: expected a model directory, found no model.json")
+    ]
+    for options, words in refused:
+        assert run(sweep.main, arguments(top, *options)) == 2
+        assert words in capfd.readouterr().err
+    (model / "model.json").touch()
+    assert run(sweep.main, arguments(top, "--model", str(model))) == 2
+    assert f"--model: table tiny: expected no model to start from, found {model}" in capfd.readouterr().err
+    assert (
+        run(sweep.main, arguments(top, "--configs", "tuned", "--model", str(model), "--seeds", "1", "--dry_run")) == 0
+    )
+    lines = [line for line in capfd.readouterr().out.splitlines() if not line.startswith("#")]
+    _, baseline, row, comparison = map(shlex.split, lines)
+    assert baseline[baseline.index("--stage") + 1] == "5"
+    assert row[row.index("--init_from") + 1] == str(model)
+    assert f"big={top}/exp/big" in comparison
+    assert calls(top) == []
+
+
 def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     options = ["voxceleb", "--configs", "ecapa_c512_wespeaker", "--losses", "softmax ham_softmax", "--seeds=1 7"]
     options += ["--set", SMALL, "--data-dir", f"{tmp_path}/a b", "--exp_root", f"{tmp_path}/exp", "--dry-run"]

@@ -6,9 +6,13 @@ import json
 import os
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
+
+from ham.model.directory import pack
+from tests.speaking import write_system, write_voice
 
 pytestmark = pytest.mark.recipe
 
@@ -20,9 +24,9 @@ TINY = (
 )
 
 
-def call(corpus: str, *options: str | Path) -> subprocess.CompletedProcess[str]:
+def call(corpus: str, *options: str | Path, door: str = "tables.sh") -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [TOP / f"egs/{corpus}/tables.sh", *map(str, options)],
+        [TOP / "egs" / corpus / door, *map(str, options)],
         env={**os.environ, "HAM_VENV": sys.prefix, "OMP_NUM_THREADS": "2"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -37,6 +41,43 @@ def test_the_door_of_a_corpus_leads_to_its_tables(path: Path) -> None:
     assert done.returncode == 2
     tables = {"mini": "mini losses", "folder": "small", "cnceleb": "ecapa_tdnn_cnceleb"}.get(path.parts[-2], "ecapa")
     assert done.stderr.startswith(f"error: --configs: unknown table 'none'; choose from: {tables}")
+
+
+def test_fine_tunings_need_a_model() -> None:
+    done = call("folder", "--dry_run", door="finetuned.sh")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --model: table finetuned: expected a model directory, which its rows start")
+
+
+@pytest.mark.long
+def test_a_model_and_its_fine_tunings(tmp_path: Path) -> None:
+    pack(write_system(tmp_path / "own"), tmp_path / "voices")
+    for part, num_speakers in (("train", 10), ("test", 4)):
+        for spk, session, number in product(range(num_speakers), (1, 2), (1, 2)):
+            path = tmp_path / part / f"wav/{part}{spk}/{session}/{number}.wav"
+            write_voice(path, 2 + 0.1 * session + 0.01 * number, 90 + 13 * spk)
+    where = ("--data_dir", tmp_path / "data", "--exp_root", tmp_path / "exp")
+    words = [
+        *("--model", tmp_path / "voices", "--losses", "ham_softmax", "--seeds", "2", "--top_n", "3", *where),
+        *("--train_roots", tmp_path / "train", "--test_roots", tmp_path / "test", "--device", "cpu"),
+        *("--set", "train.freeze=[] train.epochs=2 data.valid_speakers=2 data.batch_size=8", "--geometry", "false"),
+    ]
+    done = call("folder", *words, door="finetuned.sh")
+    assert done.returncode == 0, done.stderr[-3000:]
+    names = ["voices", "voices_ham_softmax_seed2"]
+    assert all((tmp_path / "exp" / name / ".row").exists() for name in names)
+    config = (tmp_path / "exp/voices_ham_softmax_seed2/config.yaml").read_text()
+    assert all(key in config for key in ("init_centres: class_means", "interpolate: 0.5", "name: resnet18"))
+    assert (tmp_path / "exp/voices_ham_softmax_seed2/start.pt").exists()
+    table = (tmp_path / "exp/tables/voices_finetuned/RESULTS.md").read_text()
+    for title in (
+        "that of voices, points",
+        "that of voices by cosine+as_norm, points",
+        "that of voices by cosine, points",
+    ):
+        assert f"### EER minus {title}" in table
+    again = call("folder", *words, door="finetuned.sh")
+    assert [f"row {name}: done" in again.stderr for name in names] == [True] * 2
 
 
 @pytest.mark.long

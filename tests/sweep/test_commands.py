@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ham.sweep.commands import Sweep
-from ham.sweep.tables import System, Table
+from ham.sweep.tables import OF_MODEL, System, Table
 
 
 @pytest.fixture
@@ -77,6 +77,35 @@ def test_preparation_and_comparison(sweep: Sweep) -> None:
         "--published", str(sweep.top / "egs/x/conf/published.yaml"), "--published_config", "small",
     ]  # fmt: skip
     assert sweep.hierarchy(table())[-4:] == [str(row.folder) for row in sweep.rows(table())]
+
+
+def test_fine_tunings_of_a_model_stand_beside_it(sweep: Sweep, tmp_path: Path) -> None:
+    sweep, model = replace(sweep, model=tmp_path / "big"), str(tmp_path / "big")
+    place = replace(table(changes="train.keep=best"), config=OF_MODEL, backends="cosine cosine+as_norm")
+    (baseline,), rows = sweep.baseline(place), sweep.rows(place)
+    common = {"--corpus": "x", "--backends": place.backends, "--data_dir": "d", "--csv": "c", "--top_n": "5"}
+    assert (baseline.name, baseline.folder) == ("big", sweep.exp_root / "big")
+    assert values(baseline.command) == {**common, "--stage": "5", "--model": model, "--exp_name": "big"}
+    assert [row.name for row in rows] == ["big_am_softmax", "big_b", "big_am_softmax_seed7", "big_b_seed7"]
+    assert values(rows[3].command) == {
+        **common, "--config": f"{model}/config.yaml", "--init_from": model, "--exp_name": "big_b_seed7", "--seed": "7",
+        "--loss": "softmax", "--stage": "4", "--resume": "true",
+        "--set": "train.keep=best margin.name=constant train.epochs=2",
+    }  # fmt: skip
+    prepared = values(tuple(sweep.preparation(place)))
+    assert (prepared["--loss"], prepared["--set"]) == ("am_softmax", "train.keep=best train.epochs=2")
+    command, exp = sweep.comparison(place), sweep.exp_root
+    assert command[command.index("--systems") + 1 : command.index("--title")] == [
+        f"big={exp}/big", f"am_softmax={exp}/big_am_softmax,{exp}/big_am_softmax_seed7",
+        f"b={exp}/big_b,{exp}/big_b_seed7",
+        "--reference", "big", "--reference_backends", place.backends, "--backends", place.backends,
+    ]  # fmt: skip
+    assert command[-1] == f"{exp}/tables/big_t"
+    before = baseline.checksum(), rows[0].checksum()
+    (tmp_path / "big").mkdir()
+    (tmp_path / "big/SHA256SUMS").write_text("another model\n")
+    assert before != (baseline.checksum(), rows[0].checksum())
+    assert replace(sweep, model=None).baseline(table()) == []
 
 
 def test_the_checksum_sees_configuration_corpus_and_data(sweep: Sweep, tmp_path: Path) -> None:

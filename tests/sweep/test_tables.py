@@ -11,7 +11,7 @@ from ham.config import load_config
 from ham.errors import ConfigError
 from ham.losses import LOSSES
 from ham.score.backends import parse_backends
-from ham.sweep.tables import System, read_tables
+from ham.sweep.tables import OF_MODEL, System, read_tables
 from ham.train.estimate import Sizes
 
 TOP = Path(__file__).parents[2]
@@ -32,9 +32,9 @@ def test_what_a_table_names_is_there(path: Path) -> None:
         for row in {*table.losses, *table.systems}:
             system = table.system(row)
             assert system.loss in LOSSES
-            load_config(
-                TOP / f"conf/{table.config}.yaml", CHANGE.split(system.changes)[: len(system.changes)], system.loss
-            )
+            changes = [change for change in CHANGE.split(f"{table.changes} {system.changes}".strip()) if change]
+            config = "small" if table.config == OF_MODEL else table.config
+            load_config(TOP / f"conf/{config}.yaml", changes, system.loss)
 
 
 def write(folder: Path, text: str) -> Path:
@@ -58,6 +58,7 @@ tables:
     options: {archives: "{data_dir}/archives", chunk_s: 2.5}
     sizes: {num_utts: 5, num_speakers: 2, num_test_utts: 3, num_trials: 4}
     on_request: true
+    set: train.epochs=2 loss.scale=20
 """,
     )
     seeds, tables = read_tables(path, "/d")
@@ -68,6 +69,7 @@ tables:
     )  # fmt: skip
     assert small.system("big_margin") == System("am_softmax", "loss.margin=1")
     assert small.system("softmax") == System("softmax")
+    assert (small.changes, other.changes) == ("", "train.epochs=2 loss.scale=20")
     assert other.options == ("--archives", "/d/archives", "--chunk_s", "2.5")
     assert (other.config, other.data_dir, other.sizes, other.on_request) == ("small", "/d_2", Sizes(5, 2, 3, 4), True)
 
