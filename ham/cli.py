@@ -226,19 +226,22 @@ def run(
     return status or 0
 
 
-def leave(status: int, *, at_once: bool) -> NoReturn:
-    """End the program with an exit status.
+def leave(status: int, *, at_once: bool) -> int:
+    """Hand a program's exit status on to ``sys.exit``, or end the program here.
 
     Args:
         status: the status.
-        at_once: whatever threads of libraries still do. Those of gloo and autograd, where processes work together, have
-            aborted a process in the interpreter's own end, after its last line of work.
+        at_once: end it, whatever threads of libraries still do. Those of gloo and autograd, where processes work
+            together, have aborted a process in the interpreter's own end, after its last line of work.
+
+    Returns:
+        The status.
     """
     if at_once:
         with suppress(OSError):  # run() has told it
             sys.stdout.flush()
         os._exit(status)
-    sys.exit(status)
+    return status
 
 
 def _open_streams() -> None:

@@ -322,4 +322,4 @@ def test_durations(data_dir: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    leave(run(main), at_once=distributed.launched())
+    sys.exit(leave(run(main), at_once=distributed.launched()))

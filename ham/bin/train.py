@@ -147,4 +147,4 @@ def _check_backends(options: Any, aside: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(run(main), at_once=distributed.launched())
+    sys.exit(leave(run(main), at_once=distributed.launched()))

@@ -201,11 +201,11 @@ def _eer(one: TrialList, folders: Mapping[str, Sequence[Path]]) -> Measure:
     trials = one.trials
     sides = one.speakers(trials.enrol), one.speakers(trials.test)
 
-    def rate(folder: Path) -> Influences:
+    def _rate(folder: Path) -> Influences:
         path = folder / "scores" / f"{one.name}.{BACKEND}"
         return influences(read_scores(path).join(trials.enrol, trials.test, str(path)), trials.labels, *sides)
 
-    rates = {name: [rate(folder) for folder in members] for name, members in folders.items()}
+    rates = {name: [_rate(folder) for folder in members] for name, members in folders.items()}
     return Measure(f"EER % {one.name}", PER_CENT, rates)
 
 

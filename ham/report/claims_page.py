@@ -51,12 +51,12 @@ def render(claims: Claims, command: str, figures: str) -> Page:
     """
     drawn: dict[str, bytes] = {}
 
-    def picture(name: str, title: str, content: bytes) -> list[str]:
+    def _picture(name: str, title: str, content: bytes) -> list[str]:
         drawn[name] = content
         return [f"![{title}]({figures}/{name})", ""]
 
     parts = (_runs, _rates, _tree, _convergence, _radii)
-    body = [line for part in parts for line in part(claims, picture)]
+    body = [line for part in parts for line in part(claims, _picture)]
     text = [HEADING, "", f"Written by `{command}`.", "", *body, *_not_run(claims)]
     return Page("\n".join(text).rstrip() + "\n", drawn)
 
@@ -246,12 +246,12 @@ def _radii(claims: Claims, _: _Picture) -> Iterator[str]:
 
 
 def _radius(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
-    def medians(kind: str) -> str:
+    def _medians(kind: str) -> str:
         return ", ".join(
             f"{v:.2f}" for v in np.mean([list(one["norm"][kind]["median"].values()) for one in found], axis=0)
         )
 
-    def rho(*keys: str) -> str:
+    def _rho(*keys: str) -> str:
         values = [
             one[keys[0]] if len(keys) == 1 else (one[keys[0]] or {}).get(keys[1], {}).get("correlation")
             for one in found
@@ -259,10 +259,10 @@ def _radius(name: str, found: Sequence[Mapping[str, Any]]) -> list[str]:
         known = [value for value in values if value is not None]
         return decimals(float(np.mean(known)), 2, "+") if known else "-"
 
-    hyperbolic = f"{rho('hyperbolic_radius', 'duration')}, {rho('hyperbolic_radius', 'snr')}"
+    hyperbolic = f"{_rho('hyperbolic_radius', 'duration')}, {_rho('hyperbolic_radius', 'snr')}"
     return [
-        name, str(len(found)), medians("duration"), rho("norm", "duration"), medians("snr"), rho("norm", "snr"),
-        hyperbolic, rho("heard"),
+        name, str(len(found)), _medians("duration"), _rho("norm", "duration"), _medians("snr"), _rho("norm", "snr"),
+        hyperbolic, _rho("heard"),
     ]  # fmt: skip
 
 

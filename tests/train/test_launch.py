@@ -31,7 +31,7 @@ def main(argv):
         if distributed.rank() == 1:
             {trouble}
         dist.all_reduce(torch.ones(1))  # waits for the one that will not come
-leave(run(main, []), at_once=distributed.launched())
+sys.exit(leave(run(main, []), at_once=distributed.launched()))
 """
 
 
