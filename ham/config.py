@@ -158,13 +158,14 @@ class DistillConfig:
         distance: cosine: 1 minus the cosine. hyperbolic: the square of the distance in the space of a hyperbolic loss,
             the teacher's embedding as far out as one can be.
         hears: what the teacher embeds. clean: the crop at its speed before any augmentation. same: what the network
-            gets, but for the masks over the features.
+            gets, but for the masks over the features. recording: the whole recording at the crop's speed, up to 20 s,
+            embedded once before the first step and kept in the experiment's folder.
     """
 
     teacher: str = ""
     weight: Positive = 1.0
     distance: Literal["cosine", "hyperbolic"] = "cosine"
-    hears: Literal["clean", "same"] = "clean"
+    hears: Literal["clean", "same", "recording"] = "clean"
 
 
 @dataclass(frozen=True)
@@ -413,9 +414,10 @@ def _check_sense(config: Config, where: str) -> None:
             f"{where}: features: stored filterbanks cannot be augmented as waveforms; set augment.mode: off and "
             "data.speed_perturb: [], or features: computed"
         )
-    if config.features == "stored" and config.distill.teacher:
+    if config.features == "stored" and config.distill.teacher and config.distill.hears != "recording":
         raise ConfigError(
-            f"{where}: distill.teacher: it hears waveforms, found features: stored; set features: computed"
+            f"{where}: distill.hears: expected recording where features: stored leave no waveforms in a step, found "
+            f"{config.distill.hears}"
         )
     if config.data.batch_size % config.train.accumulate or 2 * config.train.accumulate > config.data.batch_size:
         raise ConfigError(

@@ -47,7 +47,7 @@ def speed_input_samples(num_samples: int, speed: float) -> int:
     return math.ceil(num_samples * _fraction(speed))
 
 
-def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
+def speed_perturb(waveforms: Tensor, speed: float, num_samples: int | None = None) -> Tensor:
     """Play waveforms at another speed by resampling: a tone of ``f`` Hz becomes one of ``f * speed`` Hz.
 
     The meaning of sox's and Kaldi's ``speed``. The result begins where the input begins.
@@ -55,7 +55,7 @@ def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
     Args:
         waveforms: shape ``(B, M)`` with M at least ``speed_input_samples(num_samples, speed)``; the rest is unused.
         speed: 1.1 is faster, 0.9 slower; taken to the nearest ratio of integers up to a denominator of 100.
-        num_samples: length N of the result.
+        num_samples: length N of the result; None for all that the input gives, ``floor(M / speed)``.
 
     Returns:
         Shape ``(B, N)``.
@@ -65,6 +65,8 @@ def speed_perturb(waveforms: Tensor, speed: float, num_samples: int) -> Tensor:
         ValueError: if ``waveforms`` is too short.
     """
     ratio = _fraction(speed)
+    if num_samples is None:
+        num_samples = math.floor(waveforms.shape[1] / ratio)
     needed = speed_input_samples(num_samples, speed)
     if waveforms.shape[1] < needed:
         raise ValueError(f"speed {speed:g}: expected at least {needed} samples, found {waveforms.shape[1]}")

@@ -28,7 +28,6 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -54,6 +53,11 @@ class Teacher:
     network: Network
     embedding_dim: int
     digest: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where it embeds."""
+        return next(self.network.parameters()).device
 
     @torch.no_grad()
     def embed(self, waveforms: Tensor, *, precision: torch.dtype | None = None, parts: int = 1) -> Tensor:
@@ -85,13 +89,16 @@ class Distillation(nn.Module):
 
     Attributes:
         projection: the matrix P, ``(E, D)``, or nothing.
+        recordings: where ``hears`` is ``recording``, the teacher's embedding of each of N training recordings at each
+            of S speeds, ``(N, S, E)`` on the device; to be set before the first step.
     """
 
     def __init__(self, teacher: Teacher, loss: SpeakerLoss, block: DistillConfig) -> None:
         super().__init__()
         self.teacher = teacher
         self.weight = block.weight
-        self.hears: Literal["clean", "same"] = block.hears
+        self.hears = block.hears
+        self.recordings: Tensor | None = None
         self._to_shell = loss.distance_to_shell if block.distance == "hyperbolic" else None
         self.projection: nn.Module = nn.Identity()
         if loss.embedding_dim != teacher.embedding_dim:

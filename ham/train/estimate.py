@@ -66,7 +66,8 @@ class Estimate:
     """What an experiment costs.
 
     Attributes:
-        seconds: of its training; validation, averaging and scoring come on top.
+        seconds: of its training; validation, averaging and scoring come on top, and a teacher's pass over whole
+            recordings.
         num_bytes: of its folder.
         words: what the seconds were computed from.
     """
@@ -126,6 +127,9 @@ def estimate(
     """
     speed, num_classes = build_speed(config, sizes.num_speakers)
     step = build_step(config, num_classes, speed, device, teacher=read_teacher(config.distill, device))
+    if step.distillation is not None and config.distill.hears == "recording":
+        shape = config.data.batch_size, 1 + len(config.data.speed_perturb), step.distillation.teacher.embedding_dim
+        step.distillation.recordings = torch.ones(shape, device=device)
     source = "--crops_per_s"
     if crops_per_s is None:
         timing = time_steps(step, config, num_classes, device)

@@ -29,6 +29,7 @@ from ham.train.distill import Distillation, Teacher
 from ham.train.initial import Initial, classes, seen_in_validation, start_from
 from ham.train.loop import Loop
 from ham.train.optimisers import build_optimiser
+from ham.train.recording_targets import recording_targets
 from ham.train.schedules import build_schedules
 from ham.train.step import TrainingStep
 from ham.train.trainable import WeightAverage, freeze, split_rates
@@ -188,6 +189,11 @@ def build_loop(
         _start(initial, prepared, config, step)
         if config.train.init_centres == "class_means":
             start_at_class_means(step, crops)
+    if step.distillation is not None and config.distill.hears == "recording":
+        speeds, indices = speed.speeds if speed else (1.0,), prepared.data.indices
+        step.distillation.recordings = recording_targets(
+            step.distillation.teacher, prepared.store, indices, speeds, folder
+        )
     frozen = freeze(step.backbone, config.train.freeze)  # before the processes agree on what is trained
     step.distribute(sync_batchnorm=config.train.sync_batchnorm, shard_loss=config.train.shard_loss)
     optimiser = _optimiser(config, step)

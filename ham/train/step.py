@@ -233,7 +233,7 @@ class TrainingStep:
         self._distances.clear()
         rows, drawn = batch.rows, batch.drawn
         clean, waveforms = self._waveforms(batch, drawn) if rows.ndim == 2 else (rows, [rows])
-        targets = self._targets(clean, waveforms)
+        targets = self._targets(batch, clean, waveforms)
         self.enter("features")
         passes = []
         for one, masks, target in zip(waveforms, drawn.masks, targets, strict=True):
@@ -242,7 +242,7 @@ class TrainingStep:
             passes.append(Inputs(self.mask.apply(features, masks), labels, target))
         return passes
 
-    def _targets(self, clean: Tensor, waveforms: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    def _targets(self, batch: Batch, clean: Tensor, waveforms: Sequence[Tensor]) -> Sequence[Tensor | None]:
         """The teacher's embeddings for each forward pass; None where nobody teaches."""
         if self.distillation is None:
             return [None] * len(waveforms)
@@ -251,8 +251,14 @@ class TrainingStep:
         embed = partial(teacher.embed, precision=self.precision, parts=self.accumulate)
         if self.distillation.hears == "same":
             return [embed(one) for one in waveforms]
-        heard = embed(clean)
+        heard = self._recalled(batch, table) if (table := self.distillation.recordings) is not None else embed(clean)
         return [heard.repeat(len(one) // len(clean), 1) for one in waveforms]
+
+    def _recalled(self, batch: Batch, table: Tensor) -> Tensor:
+        """What the teacher said of the recordings at their speeds; the copy of their numbers waits for nobody."""
+        entries = torch.from_numpy(batch.entries).to(table.device, non_blocking=True)
+        version = batch.labels // self.speed.num_speakers if self.speed else 0
+        return table[entries[batch.drawn.present[batch.drawn.own]], version]
 
     def _waveforms(self, batch: Batch, drawn: Drawn) -> tuple[Tensor, list[Tensor]]:
         """The clean waveforms, and those of each forward pass, made of all rows that are there."""

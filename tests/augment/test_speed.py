@@ -53,6 +53,13 @@ def test_the_samples_asked_for_suffice(num_samples: int, speed: float) -> None:
     assert needed < num_samples * speed + 1
 
 
+@pytest.mark.parametrize(("speed", "length"), [(1.1, 110), (0.9, 99), (0.333, 100), (1.0, 57)])
+def test_without_a_length_all_is_played(speed: float, length: int) -> None:
+    wave = torch.randn(1, length, generator=seeded())
+    exact = {1.1: 100, 0.9: 110, 0.333: 300, 1.0: 57}[speed]
+    assert torch.equal(speed_perturb(wave, speed), speed_perturb(wave, speed, exact))
+
+
 def test_too_short_an_input_is_an_error() -> None:
     with pytest.raises(ValueError, match="110 samples, found 109"):
         speed_perturb(torch.zeros(1, 109), 1.1, 100)

@@ -38,6 +38,7 @@ from ham.train.finetune import large_margin
 from ham.train.loop import Loop
 from ham.train.monitor import Monitor
 from ham.train.profile import profile
+from ham.train.recording_targets import recording_targets
 from ham.train.step import TrainingStep
 from tests.model.test_directory import sum_again
 from tests.processes import together
@@ -381,7 +382,7 @@ def system(**distill: Any) -> Config:
     [
         ({"weight": 0}, "distill.weight: expected a number above 0, found 0"),
         ({"teacher": "x", "distance": "euclidean"}, "expected one of cosine, hyperbolic, found 'euclidean'"),
-        ({"teacher": "x", "hears": "all"}, "distill.hears: expected one of clean, same"),
+        ({"teacher": "x", "hears": "all"}, "distill.hears: expected one of clean, same, recording, found"),
         ({"teacher": "x", "distance": "hyperbolic"}, "expected a hyperbolic loss.* found am_softmax; set distill.dist"),
         ({"techer": "x"}, r"unknown key 'distill.techer'; did you mean 'distill.teacher'\?"),
     ],
@@ -391,10 +392,12 @@ def test_a_block_without_sense_is_refused(distill: dict[str, Any], said: str) ->
         resolve(system(**distill))
 
 
-def test_stored_features_are_not_heard() -> None:
-    tree = {"features": "stored", "augment": {"mode": "off"}, "distill": {"teacher": "x"}}
-    with pytest.raises(ConfigError, match=r"distill.teacher: it hears waveforms, found features: stored"):
+def test_stored_features_are_not_heard_but_their_recordings_are() -> None:
+    tree: dict[str, Any] = {"features": "stored", "augment": {"mode": "off"}, "distill": {"teacher": "x"}}
+    with pytest.raises(ConfigError, match=r"distill.hears: expected recording where features: stored .* found clean$"):
         from_dict(tree)
+    tree["distill"]["hears"] = "recording"
+    assert from_dict(tree).features == "stored"
 
 
 def test_without_a_teacher_the_block_means_nothing() -> None:
@@ -418,6 +421,11 @@ def first_gradients(folder: Path, hears: str, geometry: str) -> dict[str, Tensor
         crop_samples=NUM_SAMPLES,
         distillation=lessons(loss, 6, distance="hyperbolic", hears=hears),
     )
+    if hears == "recording":
+        store = make_store(folder / "store")
+        step.distillation.recordings = recording_targets(
+            step.distillation.teacher, store, np.arange(30), speed.speeds, folder / f"of {distributed.world_size()}"
+        )
     step.distribute(sync_batchnorm=False, shard_loss=False)
     out = step.backward(next(make_loop(folder / "a", step).crops.batches(1)))
     value, accuracy, distance = distributed.mean_of_all(*out, *step.distances)
@@ -427,7 +435,7 @@ def first_gradients(folder: Path, hears: str, geometry: str) -> dict[str, Tensor
 
 
 def all_steps(folder: Path) -> dict[str, dict[str, Any]]:
-    cases = (("clean", "published"), ("same", "published"), ("clean", "lorentz"))
+    cases = (("clean", "published"), ("same", "published"), ("clean", "lorentz"), ("recording", "published"))
     return {f"{hears} {geometry}": first_gradients(folder, hears, geometry) for hears, geometry in cases}
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import torch
 
 from ham.config import from_dict
 from ham.model.build import build_backbone, build_loss
-from ham.train.estimate import SCORE_BYTES, Sizes, disk_bytes, epoch_steps
+from ham.train.estimate import SCORE_BYTES, Sizes, disk_bytes, epoch_steps, estimate
+from tests.tiny_system import write_model
 
 TINY = {
     "backbone": {"name": "ecapa_tdnn", "embedding_dim": 8, "channels": 16, "mfa_channels": 24, "scale": 4},
@@ -42,3 +46,10 @@ def test_disk_is_that_of_the_checkpoints(optimiser: str, copies: int) -> None:
     assert disk_bytes(config, parts, some, 2) - disk_bytes(config, parts, none, 2) == (  # type: ignore[arg-type]
         10 * 8 * 4 + 50 * 2 * SCORE_BYTES
     )
+
+
+@pytest.mark.parametrize("hears", ["clean", "recording"])
+def test_a_step_is_timed_with_its_teacher(hears: str, tmp_path: Path) -> None:
+    write_model(tmp_path / "teacher", "am_softmax")
+    config = from_dict({**TINY, "distill": {"teacher": str(tmp_path / "teacher"), "hears": hears}})
+    assert estimate(config, Sizes(4, 2, 0, 0), torch.device("cpu")).seconds > 0
