@@ -10,16 +10,17 @@ here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 variant='' rows_only=false given=()
 while [ $# -gt 0 ]; do
+  [[ $1 != --*=* ]] || set -- "${1%%=*}" "${1#*=}" "${@:2}"
   case $1 in
     -h | --help)
       sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit 0
       ;;
     --variant)
-      variant=${2:-}
-      shift
+      variant=${2:-nothing}
+      [ $# -eq 1 ] || shift
       ;;
-    --losses | --dry_run)
+    --losses | --dry_run | --dry-run)
       rows_only=true
       given+=("$1")
       ;;

@@ -264,7 +264,7 @@ def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp
         (["--loss", "softmax"], "--loss: set by each row; the options are --configs"),
         (["--corpus", "mini"], "--corpus: set by each row"),
         (["--exp-name=x"], "--exp_name: set by each row"),
-        (["--dry_run", "--losses", "softmx"], "--loss softmx: no such loss; choose one of softmax, "),
+        (["--dry_run", "--losses", "softmx"], "--losses: table tiny: expected one of softmax, "),
         (["--losses", "ham_softmax am_softmax", "--backends", "hyperbolic"], "am_softmax has no distance; add cosine"),
         (["--backends", "cosin"], "unknown back-end 'cosin'"),
         (["--set", "train.epoch=3"], "unknown key 'train.epoch'; did you mean 'train.epochs'"),
