@@ -149,7 +149,7 @@ done
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
 processes=(--num_gpus "$num_gpus" --nnodes "$nnodes" --rdzv "$rdzv")
-checked=() # before stage 4: whether its batch divides, and what it starts from
+checked=() # before stage 4: whether its batch divides, what it starts from, its teacher
 [ "$stage" -gt 4 ] || checked=("${processes[@]}")
 [ "$stage" -gt 4 ] || [ "$stop_stage" -lt 4 ] || checked+=(--init_from "$init_from")
 system=(--config "$config" --loss "$loss" --set "$set")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The two claims on `mini` (docs/claims.md): trains every row of the tables `claims` and `longer` that is not trained
 # yet, then writes the page's results and figures. Call it again after a stop. Options:
-#   --losses "ROW ROW" --seeds "1 2"   only these rows: one row with one seed takes 5 minutes on two cores
+#   --losses "ROW ROW" --seeds "1 2"   only these rows of `claims`: one row with one seed takes 5 minutes on two cores
 #   --variant large                    on the large preset; unequal: speakers heard unequally often; large_unequal:
 #                                      both. The page is then exp/<variant>/claims.md
 #   others go to tables.sh, for example --gpus 2 or --dry_run

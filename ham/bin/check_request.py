@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="checked here, likewise")
     parser.add_argument("--durations", nargs="*", default=[], metavar="SECONDS", help="checked here, likewise")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="checked here: it may need a package")
-    parser.add_argument("--init_from", help="checked here, likewise; empty: a training from the beginning")
+    parser.add_argument("--init_from", help="given where a training is asked for; checked here, and the teacher")
     add_processes(parser)
     add_config(parser)
     options = parser.parse_args(argv)
@@ -37,8 +37,8 @@ def main(argv: Sequence[str]) -> None:
     parse_durations(options.durations)
     check_format(Path(f"/embeddings.{options.format}"))  # in whatever folder
     config = read_config(options)
-    check_teacher(config.distill)
     if options.init_from is not None:
+        check_teacher(config.distill)
         check_initial(Path(options.init_from) if options.init_from else None, config.train)
     possible_backends(backends, LOSSES[config.loss.name])
     pick_device(options.device)

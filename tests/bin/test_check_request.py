@@ -45,3 +45,11 @@ def test_what_a_training_starts_from_is_looked_for_first(tmp_path: Path, capsys:
     (tmp_path / "average.pt").touch()
     check_request.main([*request, str(tmp_path)])
     assert capsys.readouterr().out == "mini_ham_softmax\n"
+
+
+def test_a_teacher_is_needed_by_a_training_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    request = ["--config", str(TOP / "conf/mini.yaml"), "--set", "distill.teacher=gone"]
+    with pytest.raises(ConfigError, match=r"^distill\.teacher: model gone: expected"):
+        check_request.main([*request, "--init_from", ""])
+    check_request.main(request)
+    assert capsys.readouterr().out == "mini_ham_softmax\n"

@@ -285,7 +285,7 @@ def test_a_wrong_request_is_one_line(
 
 def test_run_sh_refuses_what_it_does_not_know(top: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run(sweep.main, arguments(top, "--losses", "softmx", "--bogus", "1"))
+        run(sweep.main, arguments(top, "--bogus", "1"))
     assert ended.value.code == 2
     assert capfd.readouterr().err == "error: run.sh: unknown option --bogus\n"
 
