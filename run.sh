@@ -149,8 +149,9 @@ done
 [ -t 2 ] || export TQDM_MININTERVAL=20 # a log file holds few lines of progress
 
 processes=(--num_gpus "$num_gpus" --nnodes "$nnodes" --rdzv "$rdzv")
-checked=() # before stage 4: whether its batch divides
+checked=() # before stage 4: whether its batch divides, what it starts from, its teacher
 [ "$stage" -gt 4 ] || checked=("${processes[@]}")
+[ "$stage" -gt 4 ] || [ "$stop_stage" -lt 4 ] || checked+=(--init_from "$init_from")
 system=(--config "$config" --loss "$loss" --set "$set")
 # One process loads the libraries and runs every command of ham/bin in a fork of itself, see ham/bin/commands.py; a
 # folder ham/ where the user stands is not meant.

@@ -186,6 +186,8 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     paths = sorted(path for folder in options.corpora for path in folder.rglob("*") if path.suffix in SOUNDS)
+    if not paths:
+        parser.error(f"--corpora: expected folders with recordings, found none below {options.corpora[0]}")
     chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, NUM_RECORDINGS).round().astype(int)]
     if options.make:
         make(options, chosen)

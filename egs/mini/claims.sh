@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The two claims on `mini` (docs/claims.md): trains every row of the tables `claims` and `longer` that is not trained
 # yet, then writes the page's results and figures. Call it again after a stop. Options:
-#   --losses "ROW ROW" --seeds "1 2"   only these rows: one row with one seed takes 5 minutes on two cores
+#   --losses "ROW ROW" --seeds "1 2"   only these rows of `claims`: one row with one seed takes 5 minutes on two cores
 #   --variant large                    on the large preset; unequal: speakers heard unequally often; large_unequal:
 #                                      both. The page is then exp/<variant>/claims.md
 #   others go to tables.sh, for example --gpus 2 or --dry_run
@@ -10,16 +10,17 @@ here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd)
 top=$(cd "$here/../.." && pwd)
 variant='' rows_only=false given=()
 while [ $# -gt 0 ]; do
+  [[ $1 != --*=* ]] || set -- "${1%%=*}" "${1#*=}" "${@:2}"
   case $1 in
     -h | --help)
       sed -n '2,/^set/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
       exit 0
       ;;
     --variant)
-      variant=${2:-}
-      shift
+      variant=${2:-nothing}
+      [ $# -eq 1 ] || shift
       ;;
-    --losses | --dry_run)
+    --losses | --dry_run | --dry-run)
       rows_only=true
       given+=("$1")
       ;;

@@ -16,6 +16,7 @@ from ham.score.durations import parse_durations
 from ham.train.distill import check_teacher
 from ham.train.distributed import check_batch
 from ham.train.experiment_name import check_name, default_name
+from ham.train.initial import check_initial
 from ham.train.launch import num_processes
 
 
@@ -28,6 +29,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--backends", nargs="+", default=[*DEFAULT], help="checked here, likewise")
     parser.add_argument("--durations", nargs="*", default=[], metavar="SECONDS", help="checked here, likewise")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="checked here: it may need a package")
+    parser.add_argument("--init_from", help="given where a training is asked for; checked here, and the teacher")
     add_processes(parser)
     add_config(parser)
     options = parser.parse_args(argv)
@@ -35,7 +37,9 @@ def main(argv: Sequence[str]) -> None:
     parse_durations(options.durations)
     check_format(Path(f"/embeddings.{options.format}"))  # in whatever folder
     config = read_config(options)
-    check_teacher(config.distill)
+    if options.init_from is not None:
+        check_teacher(config.distill)
+        check_initial(Path(options.init_from) if options.init_from else None, config.train)
     possible_backends(backends, LOSSES[config.loss.name])
     pick_device(options.device)
     processes = num_processes(options.num_gpus, options.device) * options.nnodes

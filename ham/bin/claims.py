@@ -18,10 +18,14 @@ from ham.files import replacing, write_text
 from ham.report.claims import Claims, measure_claims, read_comparisons
 from ham.report.claims_page import HEADING, render
 from ham.report.text_tables import text_table
+from ham.schema import choose
 from ham.score.results import decimals
 from ham.score.trial_lists import rated_lists
 from ham.sweep.tables import read_tables
 from ham.train.experiment_name import default_name
+
+USUAL = ("claims", "longer")
+"""The tables whose rows are shown, those of them that there are."""
 
 
 def main(argv: Sequence[str]) -> None:
@@ -59,7 +63,9 @@ def _folders(options: Any) -> dict[str, list[Path]]:
     """By row of the table, the experiments that have been scored, each seed once."""
     seeds, tables = read_tables(options.tables, str(options.data_dir))
     found: dict[str, list[Path]] = {}
-    for table in (tables[name] for name in options.table if name in tables):
+    for name in options.table:
+        choose("--table", name, tables)
+    for table in (tables[name] for name in options.table or USUAL if name in tables):
         for row in table.losses:
             names = [default_name(table.config, row, seed) for seed in options.seeds or seeds]
             places = [
@@ -87,7 +93,7 @@ def _parser() -> Parser:
     parser.add_argument("--data_dir", type=Path, required=True, help="egs/<corpus>/data, with <root>/speakers.tsv")
     parser.add_argument("--exp_roots", type=Path, nargs="+", required=True, help="folders of the experiments")
     parser.add_argument("--tables", type=Path, required=True, help="egs/<corpus>/conf/tables.yaml")
-    parser.add_argument("--table", nargs="+", default=["claims", "longer"], help="tables whose rows are shown")
+    parser.add_argument("--table", nargs="+", default=[], help="tables whose rows are shown; default: claims longer")
     parser.add_argument("--comparisons", type=Path, required=True, help="egs/<corpus>/conf/claims.yaml")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4, 5], help="seeds that are shown")
     parser.add_argument("--root", default="mini", help="corpus whose tree is known")

@@ -30,6 +30,7 @@ from ham.files import write_text
 from ham.losses import LOSSES
 from ham.model.build import pick_device
 from ham.model.directory import MODEL
+from ham.schema import choose
 from ham.score.backends import parse_backends, possible_backends
 from ham.sweep.commands import Sweep
 from ham.sweep.jobs import choose_gpus, environment, run_rows, say
@@ -156,6 +157,8 @@ def _given(options: Any, name: str) -> list[str]:
 
 
 def _changed(table: Table, losses: tuple[str, ...], options: Any) -> Table:
+    for row in losses:
+        choose(f"--losses: table {table.name}", row, dict.fromkeys((*LOSSES, *table.systems)))
     losses = losses or table.losses
     reference = options.reference or (table.reference if table.reference in losses else losses[0])
     if reference not in losses:

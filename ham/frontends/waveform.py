@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ham.audio import SAMPLE_RATE
 from ham.frontends.base import Frontend
+from ham.schema import accept
 
 
 class WaveformFrontend(Frontend):
@@ -27,7 +28,7 @@ class WaveformFrontend(Frontend):
 
     def __init__(self, num_mel_bins: int = 80, sample_rate: int = SAMPLE_RATE, *, unit_variance: bool = False) -> None:
         super().__init__(num_mel_bins, sample_rate)
-        self.unit_variance = unit_variance
+        self.unit_variance = accept(f"frontend {self.name}: unit_variance", unit_variance, bool)
         self.min_samples = max(self.min_samples, self.num_mel_bins)
 
     def by_product(self, waveforms: Tensor, filters: Tensor) -> Tensor:  # noqa: ARG002

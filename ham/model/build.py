@@ -73,7 +73,9 @@ def _buildable(kind: str, block: Any) -> Iterator[None]:
     """Turn what torch says of impossible sizes into a sentence."""
     try:
         yield
-    except (RuntimeError, OverflowError, MemoryError) as error:
+    except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
+        if isinstance(error, TypeError) and "Overflow" not in str(error):  # torch's for a size beyond 64 bits
+            raise
         reason = str(error).partition("\n")[0] or "no memory"
         options = ", ".join(f"{name}: {quote(value)}" for name, value in block.options.items()) or "its defaults"
         raise ConfigError(f"{kind} {block.name}: cannot be built with {options} ({reason})") from None

@@ -37,6 +37,9 @@ PARALLEL = "module."
 
 AGAIN = "fetch it again"
 
+MOST = 65536
+"""The largest size that a network may have; tensors without a size, or with another one, tell none."""
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -133,7 +136,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     where = f"alone or under {' or '.join(repr(key) for key in NESTED)}"
     expected = f"{file}: expected a state dict, names and tensors, {where}"
     if not isinstance(content, dict) or not content:
-        raise ConfigError(f"{expected}, found {type(content).__name__}")
+        raise ConfigError(f"{expected}, found {'none' if content == {} else type(content).__name__}")
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, Tensor):
             raise ConfigError(f"{expected}, found {clip(repr(key))}: {type(value).__name__}")
@@ -198,7 +201,8 @@ def compare(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     A map of single frames is a convolution over one frame there: dimensions of 1 at the end make no difference.
     """
     shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    config = Config(frontend=layout.frontend, backbone=layout.backbone(shapes), loss=LossConfig(NoLoss.name))
+    sizes = {name: shape for name, shape in shapes.items() if shape and all(1 <= size <= MOST for size in shape)}
+    config = Config(frontend=layout.frontend, backbone=layout.backbone(sizes), loss=LossConfig(NoLoss.name))
     with torch.device("meta"):
         own = build_backbone(config).state_dict()
     names = there(layout, own)

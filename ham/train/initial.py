@@ -66,12 +66,27 @@ def asked_for(path: Path | None, training: TrainConfig) -> Initial | None:
         ConfigError: if it is empty and a key of the training has no meaning without; else as :func:`read_initial`.
         CheckpointError: as :func:`read_initial`.
     """
+    check_initial(path, training)
+    return None if path is None else read_initial(path)
+
+
+def check_initial(path: Path | None, training: TrainConfig) -> None:
+    """Refuse an ``--init_from`` that cannot be read, before any work is done.
+
+    Args:
+        path: as of :func:`read_initial`; None where the option is empty.
+        training: whose keys may need it.
+
+    Raises:
+        ConfigError: if there is nothing of the kind, or it is empty and a key of the training has no meaning without.
+    """
     if path is not None:
-        return read_initial(path)
+        if find_pretrained(path) is None and not (path / MODEL).is_file():
+            _find_state(path)
+        return
     needing = {"init_centres: class_means": training.init_centres != "loaded", "interpolate": training.interpolate > 0}
     for key in (key for key, needs in needing.items() if needs):
         raise ConfigError(f"train.{key}: expected a trained model that the training starts from, found no --init_from")
-    return None
 
 
 def read_initial(path: Path) -> Initial:
@@ -104,13 +119,19 @@ def _read_state(path: Path) -> tuple[Path, Mapping[str, Any]]:
     """The file to name, and what a checkpoint or a model directory holds."""
     if (path / MODEL).is_file():
         return path / MODEL, read_directory(path).state
+    place = _find_state(path)
+    return place, checkpoint.load(place)
+
+
+def _find_state(path: Path) -> Path:
+    """The checkpoint that is meant."""
     place = path / "average.pt" if path.is_dir() else path
     if not place.is_file():
         raise ConfigError(
             f"--init_from {path}: expected an experiment with average.pt, which stage 5 makes, a checkpoint, a model "
             f"directory or a self-supervised encoder; found no {place}"
         )
-    return place, checkpoint.load(place)
+    return place
 
 
 def classes(speakers: Sequence[str], config: Config) -> dict[tuple[str, float], int]:

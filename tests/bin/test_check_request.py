@@ -34,3 +34,22 @@ def test_what_stage_5_would_refuse_is_refused_before_the_training(monkeypatch: p
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ConfigError, match="Parquet needs pyarrow: pip install pyarrow"):
         check_request.main([*request, "--format", "parquet"])
+
+
+def test_what_a_training_starts_from_is_looked_for_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = ["--config", str(TOP / "conf/mini.yaml"), "--init_from"]
+    with pytest.raises(ConfigError, match=f"^--init_from {tmp_path}/x: expected an experiment with average.pt"):
+        check_request.main([*request, str(tmp_path / "x")])
+    with pytest.raises(ConfigError, match=r"^train\.interpolate: .*found no --init_from"):
+        check_request.main([*request, "", "--set", "train.interpolate=0.5"])
+    (tmp_path / "average.pt").touch()
+    check_request.main([*request, str(tmp_path)])
+    assert capsys.readouterr().out == "mini_ham_softmax\n"
+
+
+def test_a_teacher_is_needed_by_a_training_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    request = ["--config", str(TOP / "conf/mini.yaml"), "--set", "distill.teacher=gone"]
+    with pytest.raises(ConfigError, match=r"^distill\.teacher: model gone: expected"):
+        check_request.main([*request, "--init_from", ""])
+    check_request.main(request)
+    assert capsys.readouterr().out == "mini_ham_softmax\n"

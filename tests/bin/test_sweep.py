@@ -264,7 +264,7 @@ def test_options_of_the_command_line_win(capsys: pytest.CaptureFixture[str], tmp
         (["--loss", "softmax"], "--loss: set by each row; the options are --configs"),
         (["--corpus", "mini"], "--corpus: set by each row"),
         (["--exp-name=x"], "--exp_name: set by each row"),
-        (["--dry_run", "--losses", "softmx"], "--loss softmx: no such loss; choose one of softmax, "),
+        (["--dry_run", "--losses", "softmx"], "--losses: table tiny: expected one of softmax, "),
         (["--losses", "ham_softmax am_softmax", "--backends", "hyperbolic"], "am_softmax has no distance; add cosine"),
         (["--backends", "cosin"], "unknown back-end 'cosin'"),
         (["--set", "train.epoch=3"], "unknown key 'train.epoch'; did you mean 'train.epochs'"),
@@ -285,7 +285,7 @@ def test_a_wrong_request_is_one_line(
 
 def test_run_sh_refuses_what_it_does_not_know(top: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        run(sweep.main, arguments(top, "--losses", "softmx", "--bogus", "1"))
+        run(sweep.main, arguments(top, "--bogus", "1"))
     assert ended.value.code == 2
     assert capfd.readouterr().err == "error: run.sh: unknown option --bogus\n"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ham.errors import DataError
+from ham.errors import ConfigError, DataError
 from ham.frontends import build
 from tests.frontends.signals import waveforms
 from tests.self_supervised import needs_transformers
@@ -35,3 +35,8 @@ def test_rows_longer_than_a_frame_need_as_many_samples() -> None:
     assert frontend(torch.zeros(1, 500)).shape == (1, 1, 500)
     with pytest.raises(DataError, match="at least 500 samples"):
         frontend(torch.zeros(1, 499))
+
+
+def test_unit_variance_is_true_or_false() -> None:
+    with pytest.raises(ConfigError, match=r"^frontend waveform: unit_variance: expected true or false, found 'maybe'$"):
+        build("waveform", unit_variance="maybe")

@@ -93,7 +93,11 @@ def _changed(name: str, value: Callable[[torch.Tensor], Any]) -> Callable[[dict[
         (_changed("head.bn1.bias", lambda x: x * np.nan), "NaN or infinity in head.bn1.bias; fetch it again"),
         (_changed("head.bn1.bias", lambda x: Code()), "other objects than tensors, which can run code"),
         (lambda state: torch.ones(3), "expected a state dict, .*found Tensor"),
-        (lambda state: {}, "expected a state dict, .*found dict"),
+        (lambda state: {}, "expected a state dict, .*found none"),
+        (_changed("xvector.dense.linear.weight", lambda x: x.sum()), r"another shape \(xvector.*found \(\)\)"),
+        (_changed("xvector.dense.linear.weight", lambda x: x[:0]), r"another shape \(xvector.*found \(0, 1024, 1\)\)"),
+        (lambda state: {"conv1.weight": torch.ones(())}, r"nearest is campplus: 0 fit, .*unknown \(conv1.weight\)"),
+        (lambda state: {"conv1.weight": torch.ones(1).expand(10**9)}, r"nearest is campplus: 0 fit, .*unknown"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_said(

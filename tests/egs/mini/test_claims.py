@@ -43,10 +43,13 @@ def test_one_row_is_one_training(tmp_path: Path) -> None:
     assert trained[0].split("  #")[0].endswith("--set loss.margin=0")
 
 
-def test_an_unknown_variant_is_one_line() -> None:
-    done = call("--variant", "huge")
+@pytest.mark.parametrize(
+    ("options", "found"), [(["--variant", "huge"], "huge"), (["--variant=huge"], "huge"), (["--variant"], "nothing")]
+)
+def test_an_unknown_variant_is_one_line(options: list[str], found: str) -> None:
+    done = call(*options)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: claims.sh: --variant: expected large, unequal or large_unequal, found 'huge'\n"
+    assert done.stderr == f"error: claims.sh: --variant: expected large, unequal or large_unequal, found '{found}'\n"
 
 
 @pytest.mark.parametrize("option", ["--help", "-h"])
