@@ -34,15 +34,13 @@ def musan(tmp_path: Path) -> ArrayStore:
     return ArrayStore(tmp_path / "musan")
 
 
-def test_weights_stay_with_their_kinds(musan: ArrayStore, caplog: pytest.LogCaptureFixture) -> None:
+def test_weights_stay_with_their_kinds(musan: ArrayStore) -> None:
     whole = augmenter_of(WESPEAKER, musan)
     assert whole is not None
     assert dict(zip(whole.names, whole.weights, strict=True)) == dict(zip(KINDS, WEIGHTS, strict=True))
     assert (whole.probability, whole.peak_normalise) == (0.6, True)
-    with caplog.at_level("INFO"):
-        without = augmenter_of(WESPEAKER)
+    without = augmenter_of(WESPEAKER)
     assert without is not None
-    assert "no music" in caplog.text
     assert dict(zip(without.names, without.weights, strict=True)) == {"reverb": 2016, "noise": 930, "voice": 426}
 
 
