@@ -112,6 +112,7 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
             name = signal.Signals(error.sigval).name
             raise ProcessError(f"stopped by {name}; {cure}", 128 + error.sigval) from None
         finally:
+            del os.environ[WORDS]
             for number, handler in handlers.items():  # the agent leaves its own
                 signal.signal(number, handler)
 
