@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ham.bin.front import main
+from ham.bin.front import start
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(start())

@@ -231,8 +231,8 @@ def leave(status: int, *, at_once: bool) -> int:
 
     Args:
         status: the status.
-        at_once: end it, whatever threads of libraries still do. Those of gloo and autograd, where processes work
-            together, have aborted a process in the interpreter's own end, after its last line of work.
+        at_once: end it, whatever threads still do. Those of gloo and autograd, where processes work together, and those
+            that serve the demo have aborted a process in the interpreter's own end, after its last line of work.
 
     Returns:
         The status.

@@ -88,6 +88,6 @@ def test_a_wheel_is_built_without_network(tmp_path: Path) -> None:
         names = {name for name in archive.namelist() if not name.partition("/")[0].endswith(".dist-info")}
         archive.extractall(tmp_path / "site")
         (scripts,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
-        assert "ham = ham.bin.front:main" in archive.read(scripts).decode()
+        assert "ham = ham.bin.front:start" in archive.read(scripts).decode()
     assert names == package_files()
     check_installed(tmp_path / "site", tmp_path)

@@ -15,7 +15,7 @@ from ham.bin._use_options import add_model, answer, load_model
 from ham.cli import Parser, at_least
 from ham.demo.answers import Answers
 from ham.demo.page import render
-from ham.demo.server import Server
+from ham.demo.server import POLL_S, Server
 from ham.errors import ConfigError
 
 LAST_PORT = 65535
@@ -35,10 +35,12 @@ def main(argv: Sequence[str]) -> None:
         database = options.db or Path(folder) / "speakers.db"
         keeps = f"in the file {options.db.name}" if options.db else "until this demo ends"
         with Server(options.host, options.port, Answers(encoder, database), render(encoder, keeps)) as server:
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # or the temporary database would stay behind
+            for number in (signal.SIGINT, signal.SIGTERM):  # or the temporary database would stay behind
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    signal.signal(number, server.end)
             answer(options, {"url": server.url}, f"{server.url} (Ctrl-C ends it)")
             sys.stdout.flush()  # whoever reads it through a pipe waits for it
-            server.serve_forever()
+            server.serve_forever(POLL_S)
 
 
 def _parser() -> Parser:

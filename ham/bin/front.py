@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import threading
 from collections.abc import Sequence
 
-from ham.cli import REFUSED, run
+from ham.cli import REFUSED, leave, run
 from ham.errors import ConfigError
 from ham.words import clip
 
@@ -41,6 +42,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     return run(_command, argv, REFUSED)
+
+
+def start() -> int:
+    """Run the command that the program's arguments name.
+
+    Threads that serve the demo may still compute then, and would abort the interpreter's own end.
+
+    Returns:
+        The exit status.
+    """
+    return leave(main(), at_once=any(thread.daemon for thread in threading.enumerate()))
 
 
 def _command(argv: Sequence[str]) -> int | None:

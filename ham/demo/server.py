@@ -47,6 +47,9 @@ MOST_CONNECTIONS = 64
 IDLE_S, WHOLE_S = 10.0, 60.0
 """Seconds without a byte, and of a whole request, after which a client is given up."""
 
+POLL_S = 0.1
+"""Seconds after which Ctrl-C is heeded at the latest."""
+
 RETRY_S = 2
 """Seconds after which one who was told that the demo is busy may ask again."""
 
@@ -105,6 +108,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.questions = threading.BoundedSemaphore(MOST_QUESTIONS)
         self.model = threading.Lock()
         self._connections = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._ending = False
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
             super().__init__((host, port), Handler)
@@ -129,9 +133,22 @@ class Server(socketserver.ThreadingTCPServer):
             return True
         return not _is_loopback(self.host) and (name == socket.gethostname().lower() or _is_number(name))
 
+    def end(self, *_: Any) -> None:
+        """Have :meth:`serve_forever` raise KeyboardInterrupt between two connections; a handler of signals.
+
+        Raised wherever the signal comes, it would take a connection away from the thread that has just begun with it.
+        """
+        self._ending = True
+
+    def service_actions(self) -> None:
+        """What is done between two connections."""
+        if self._ending:
+            raise KeyboardInterrupt
+
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give a connection a thread, as soon as there is one."""
-        self._connections.acquire()
+        while not self._connections.acquire(timeout=POLL_S):
+            self.service_actions()
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:

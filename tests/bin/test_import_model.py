@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ham.__main__ import main
+from ham.bin.front import main
 from ham.model.directory import FILES
 from tests.public_models import campplus
 
