@@ -20,8 +20,8 @@ from typing import Protocol
 
 TOP = Path(__file__).parents[1]
 KILLS = 10
-TRIES = 4
-"""Moments that are tried for one kill; a moment is too late when the command was done before."""
+TRIES = 20
+"""Moments that are tried for one kill; a moment is too late when the command was done before, as on a busy machine."""
 
 
 def command(name: str, *arguments: object) -> list[str]:
