@@ -17,9 +17,9 @@ from ham.embeddings.table import read_embeddings
 from ham.errors import ConfigError
 from ham.report.experiment import Experiment, read_experiment
 from ham.report.history import read_if_there
-from ham.score.intervals import Influences, Interval, influences
-from ham.score.score_file import read_scores
-from ham.score.seeds import SeedSummary, summarise
+from ham.report.systems import training_rates
+from ham.score.intervals import Influences, Interval
+from ham.score.seeds import Difference, SeedSummary, summarise
 from ham.score.significance import holm, least_seen, wald_p
 from ham.score.trial_lists import TrialList
 from ham.words import quote
@@ -198,14 +198,7 @@ def measure_claims(
 
 def _eer(one: TrialList, folders: Mapping[str, Sequence[Path]]) -> Measure:
     """The EER of every training on one list."""
-    trials = one.trials
-    sides = one.speakers(trials.enrol), one.speakers(trials.test)
-
-    def _rate(folder: Path) -> Influences:
-        path = folder / "scores" / f"{one.name}.{BACKEND}"
-        return influences(read_scores(path).join(trials.enrol, trials.test, str(path)), trials.labels, *sides)
-
-    rates = {name: [_rate(folder) for folder in members] for name, members in folders.items()}
+    rates = {name: training_rates(members, one, BACKEND) for name, members in folders.items()}
     return Measure(f"EER % {one.name}", PER_CENT, rates)
 
 
@@ -246,16 +239,15 @@ def _effect(measure: Measure, comparison: Comparison) -> Effect:
     difference = system.difference
     if difference is None:
         raise ConfigError(f"comparisons: expected two systems, found {quote(comparison.system)} twice")
-    factor = measure.scale.factor
-    ends = sorted(factor * end for end in difference.interval)
+    value, low, high = shown_difference(measure.scale, difference)
     return Effect(
         comparison=comparison,
         measure=measure.name,
-        value=factor * difference.value,
-        interval=Interval(*ends),
+        value=value,
+        interval=Interval(low, high),
         p=wald_p(difference.value, difference.estimate),
         adjusted=None,
-        least=abs(factor) * least_seen(difference.estimate),
+        least=abs(measure.scale.factor) * least_seen(difference.estimate),
         trainings=(len(system.eers), len(control.eers)),
     )
 
@@ -272,6 +264,20 @@ def shown(scale: Scale, summary: SeedSummary) -> tuple[float, float, float]:
     """
     low, high = sorted(scale.offset + scale.factor * end for end in summary.interval)
     return scale.offset + scale.factor * summary.mean, low, high
+
+
+def shown_difference(scale: Scale, difference: Difference) -> tuple[float, float, float]:
+    """A difference of two systems and the ends of its interval, as they are shown.
+
+    Args:
+        scale: of the measure.
+        difference: of its rates.
+
+    Returns:
+        Value, low and high end.
+    """
+    low, high = sorted(scale.factor * end for end in difference.interval)
+    return scale.factor * difference.value, low, high
 
 
 def worst_p(trained: Trained, level: str) -> tuple[float, float]:
