@@ -249,14 +249,14 @@ def _share_reaching(values: Row) -> float:
 
 
 def _influences(families: Sequence[_Family], speakers: Numbers, num_speakers: int) -> Influences:
-    wrong, cases = _totals(families)
-    rate = wrong / cases
+    compared = [_comparisons(family.distances, family.shared) for family in families]
+    wrong, cases = (sum(float(part.sum()) for part in parts) / 2 for parts in zip(*compared, strict=True))
+    rate = wrong / cases  # each comparison was seen from both of its pairs
     less_wrong, less_cases = np.zeros((2, num_speakers))
     pairs = np.zeros((num_speakers, num_speakers))
-    for family in families:
+    for family, (errors, chances) in zip(families, compared, strict=True):
         who = speakers[family.members]
         sides = np.sort(np.stack([who[family.first], who[family.second]]), axis=0)
-        errors, chances = _comparisons(family.distances, family.shared)
         across = sides[0] != sides[1]
         np.add.at(pairs, tuple(sides[:, across]), (errors - rate * chances)[across])
         for speaker in np.unique(sides):
@@ -267,14 +267,6 @@ def _influences(families: Sequence[_Family], speakers: Numbers, num_speakers: in
     left = np.maximum(cases - less_cases, 1.0)
     parts = (less_wrong - rate * less_cases) / left
     return Influences(rate, parts, pairs[np.triu_indices(num_speakers, 1)] / cases, 0.5 / cases)
-
-
-def _totals(families: Sequence[_Family]) -> tuple[float, float]:
-    """Comparisons the wrong way round, and all of them; each is seen from both of its pairs."""
-    found = np.zeros(2)
-    for family in families:
-        found += [part.sum() / 2 for part in _comparisons(family.distances, family.shared)]
-    return float(found[0]), float(found[1])
 
 
 def _comparisons(distances: Row, shared: NDArray[np.bool_]) -> tuple[Row, Row]:
