@@ -14,7 +14,7 @@ from ham.analysis.labels import read_leaves
 from ham.analysis.levels import Level, effective_rank, level_errors, measure_levels
 from ham.analysis.tree import Leaf
 from ham.embeddings.table import read_embeddings
-from ham.errors import ConfigError
+from ham.errors import ConfigError, DataError
 from ham.report.experiment import Experiment, read_experiment
 from ham.report.history import read_if_there
 from ham.report.systems import training_rates
@@ -28,6 +28,9 @@ from ham.yaml_core import read_yaml
 BACKEND = "cosine"
 
 KEYS = ("system", "control", "factor")
+
+RADII = ("norm", "hyperbolic_radius", "heard")
+"""What is taken from ``hierarchy.json``."""
 
 
 class Comparison(NamedTuple):
@@ -102,7 +105,7 @@ class Trained:
         experiments: by folder.
         levels: what the embeddings of each show of the tree.
         effective_ranks: of each.
-        radii: ``hierarchy.json`` of those that have one.
+        radii: :data:`RADII` of those that have been measured.
     """
 
     experiments: Mapping[Path, Experiment]
@@ -216,12 +219,23 @@ def _trees(
             experiments={folder: read_experiment(folder) for folder in members},
             levels=[measure_levels(one, hanging) for one in found],
             effective_ranks=[effective_rank(one) for one in found],
-            radii=[json.loads(text) for folder in members if (text := read_if_there(folder / "hierarchy.json"))],
+            radii=[measured for folder in members if (measured := _read_radii(folder / "hierarchy.json"))],
         )
         for embeddings in found:
             for level, rate in level_errors(embeddings, hanging).items():
                 rates.setdefault(level, {}).setdefault(name, []).append(rate)
     return trained, [Measure(f"rank correlation {level}", CORRELATION, of) for level, of in rates.items()]
+
+
+def _read_radii(path: Path) -> dict[str, Any]:
+    """What a radius carries in one experiment; empty where it has not been measured."""
+    text = read_if_there(path)
+    try:
+        found = json.loads(text or "{}")
+        return {name: found[name] for name in RADII} if found else {}
+    except (ValueError, KeyError, TypeError) as error:
+        cure = "measure it again (python -m ham.bin.hierarchy)"
+        raise DataError(f"{path}: expected {', '.join(RADII)}, found something else ({error}); {cure}") from error
 
 
 def _effects(measures: Sequence[Measure], comparisons: Sequence[Comparison], planned: int) -> dict[str, list[Effect]]:
