@@ -50,5 +50,5 @@ place=(--data_dir "$data" --exp_root "$exp")
 . "$top/path.sh"
 [ -z "$variant" ] || printf '# The two claims, %s\n\n## Results\n' "$variant" >"$page"
 cd "$top"
-PYTHONSAFEPATH=1 exec python -m ham.bin.claims --data_dir "$data" --exp_roots "$exp" --tables "$here/conf/tables.yaml" \
-  --comparisons "$here/conf/claims.yaml" --page "$page"
+PYTHONSAFEPATH=1 exec python -m ham.bin.claims --data_dir "${data#"$top/"}" --exp_roots "${exp#"$top/"}" \
+  --tables egs/mini/conf/tables.yaml --comparisons egs/mini/conf/claims.yaml --page "${page#"$top/"}"

@@ -28,8 +28,8 @@ def read_leaves(data_dir: Path, root: str) -> dict[str, Leaf]:
         DataError: if the tables are missing, or do not name a speaker or session.
     """
     utt2spk = read_utterances(data_dir, root)
-    speakers = {row["speaker"]: row for row in _read_tsv(data_dir / root / "speakers.tsv", ("sex", "accent"))}
-    sessions = {(row["speaker"], row["session"]) for row in _read_tsv(data_dir / root / "sessions.tsv", ("session",))}
+    speakers = {row["speaker"]: row for row in read_tsv(data_dir / root / "speakers.tsv", ("sex", "accent"))}
+    sessions = {(row["speaker"], row["session"]) for row in read_tsv(data_dir / root / "sessions.tsv", ("session",))}
     leaves = {}
     for utt, spk in sorted(utt2spk.items()):
         name, session = spk.removeprefix(f"{root}-"), utt.removeprefix(f"{spk}-").split("-")[0]
@@ -78,8 +78,19 @@ def read_counts(data_dir: Path) -> dict[str, int]:
     return {spk: len(utts) for spk, utts in read_data_dir(folder).spk2utt.items()} if folder.is_dir() else {}
 
 
-def _read_tsv(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
-    """The lines of a table, by the names in its head; ``speaker`` and the wanted columns are there and filled."""
+def read_tsv(path: Path, wanted: Sequence[str]) -> list[dict[str, str]]:
+    """Read a table that says where speakers or sessions hang in the tree.
+
+    Args:
+        path: columns separated by tabs, below a head of their names.
+        wanted: columns beside ``speaker`` that every line must fill.
+
+    Returns:
+        The lines, by the names in the head.
+
+    Raises:
+        DataError: if the file is missing, or a line lacks a wanted value.
+    """
     if not path.exists():
         cure = "the hierarchy is measured only where the tree is known, as in the corpus mini"
         raise DataError(f"{path}: expected the table that says the tree, found no such file; {cure}")

@@ -106,7 +106,8 @@ def level_errors(embeddings: NDArray[np.float32], leaves: Sequence[Leaf]) -> dic
     .. math:: e = D / C = (1 - r) / 2
 
     with the rank correlation r, over C comparisons of a pair that shares the label with one that does not, D of
-    them the wrong way round. A speaker's part is exactly e less what is left without the speaker.
+    them the wrong way round. A speaker's part is exactly e less what is left without the speaker. Half an error is that
+    of a pair, as of a trial in :func:`ham.score.intervals.influences`: comparisons are many, and their pairs few.
 
     Args:
         embeddings: as for :func:`measure_levels`.
@@ -249,32 +250,27 @@ def _share_reaching(values: Row) -> float:
 
 
 def _influences(families: Sequence[_Family], speakers: Numbers, num_speakers: int) -> Influences:
-    wrong, cases = _totals(families)
-    rate = wrong / cases
+    compared = [_comparisons(family.distances, family.shared) for family in families]
+    wrong, cases = (sum(float(part.sum()) for part in parts) / 2 for parts in zip(*compared, strict=True))
+    rate = wrong / cases  # each comparison was seen from both of its pairs
+    kinds = [family.shared for family in families]
     less_wrong, less_cases = np.zeros((2, num_speakers))
     pairs = np.zeros((num_speakers, num_speakers))
-    for family in families:
+    for family, shared, (errors, chances) in zip(families, kinds, compared, strict=True):
         who = speakers[family.members]
         sides = np.sort(np.stack([who[family.first], who[family.second]]), axis=0)
-        errors, chances = _comparisons(family.distances, family.shared)
         across = sides[0] != sides[1]
         np.add.at(pairs, tuple(sides[:, across]), (errors - rate * chances)[across])
         for speaker in np.unique(sides):
             mine = (sides == speaker).any(axis=0)
-            within = _comparisons(family.distances[mine], family.shared[mine])
+            within = _comparisons(family.distances[mine], shared[mine])
             less_wrong[speaker] += errors[mine].sum() - within[0].sum() / 2  # what two of the pairs made counts once
             less_cases[speaker] += chances[mine].sum() - within[1].sum() / 2
     left = np.maximum(cases - less_cases, 1.0)
     parts = (less_wrong - rate * less_cases) / left
-    return Influences(rate, parts, pairs[np.triu_indices(num_speakers, 1)] / cases, 0.5 / cases)
-
-
-def _totals(families: Sequence[_Family]) -> tuple[float, float]:
-    """Comparisons the wrong way round, and all of them; each is seen from both of its pairs."""
-    found = np.zeros(2)
-    for family in families:
-        found += [part.sum() / 2 for part in _comparisons(family.distances, family.shared)]
-    return float(found[0]), float(found[1])
+    num_shared, num_others = (sum(int(kind.sum()) for kind in of) for of in (kinds, [~kind for kind in kinds]))
+    half_error = 0.125 * (1 / num_shared + 1 / num_others)
+    return Influences(rate, parts, pairs[np.triu_indices(num_speakers, 1)] / cases, half_error)
 
 
 def _comparisons(distances: Row, shared: NDArray[np.bool_]) -> tuple[Row, Row]:

@@ -164,7 +164,8 @@ def heard_correlation(encoder: SpeakerEncoder, counts: Mapping[str, int]) -> flo
         counts: training utterances of each speaker.
 
     Returns:
-        Spearman's correlation; None where all were heard equally often, or a centre is not a known speaker's.
+        Spearman's correlation over the speakers that were counted; None where there are none, where all were heard
+        equally often, or where speakers have several centres.
     """
     radii = encoder.loss.centre_radii().detach().double().numpy().round(RADIUS_DECIMALS)
     known = [at for at, speaker in enumerate(encoder.speakers) if speaker in counts]

@@ -61,21 +61,20 @@ def _printed(claims: Claims) -> tuple[list[str], list[list[str]]]:
 
 def _folders(options: Any) -> dict[str, list[Path]]:
     """By row of the table, the experiments that have been scored, each seed once."""
-    seeds, tables = read_tables(options.tables, str(options.data_dir))
+    _, tables = read_tables(options.tables, str(options.data_dir))
     found: dict[str, list[Path]] = {}
     for name in options.table:
         choose("--table", name, tables)
     for table in (tables[name] for name in options.table or USUAL if name in tables):
         for row in table.losses:
-            names = [default_name(table.config, row, seed) for seed in options.seeds or seeds]
+            names = [default_name(table.config, row, seed) for seed in options.seeds]
             places = [
                 [root / name for root in options.exp_roots if (root / name / "results.json").exists()] for name in names
             ]
             found[row] = [there[0] for there in places if there]
     if not any(found.values()):
-        raise DataError(
-            f"{options.exp_roots[0]}: expected experiments of the table, found none; run egs/mini/claims.sh"
-        )
+        roots = ", ".join(map(str, options.exp_roots))
+        raise DataError(f"{roots}: expected scored experiments of the table, found none; run egs/mini/claims.sh")
     return found
 
 

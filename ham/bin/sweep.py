@@ -160,6 +160,9 @@ def _changed(table: Table, losses: tuple[str, ...], options: Any) -> Table:
     for row in losses:
         choose(f"--losses: table {table.name}", row, dict.fromkeys((*LOSSES, *table.systems)))
     losses = losses or table.losses
+    if options.reference and table.config == OF_MODEL:
+        found = f"found '{options.reference}'"
+        raise ConfigError(f"--reference: table {table.name}: expected none, rows are compared with the model, {found}")
     reference = options.reference or (table.reference if table.reference in losses else losses[0])
     if reference not in losses:
         raise ConfigError(f"--reference: expected one of {' '.join(losses)}, found '{reference}'")

@@ -14,12 +14,12 @@ from ham.analysis.labels import read_leaves
 from ham.analysis.levels import Level, effective_rank, level_errors, measure_levels
 from ham.analysis.tree import Leaf
 from ham.embeddings.table import read_embeddings
-from ham.errors import ConfigError
+from ham.errors import ConfigError, DataError
 from ham.report.experiment import Experiment, read_experiment
 from ham.report.history import read_if_there
-from ham.score.intervals import Influences, Interval, influences
-from ham.score.score_file import read_scores
-from ham.score.seeds import SeedSummary, summarise
+from ham.report.systems import training_rates
+from ham.score.intervals import Influences, Interval
+from ham.score.seeds import Difference, SeedSummary, summarise
 from ham.score.significance import holm, least_seen, wald_p
 from ham.score.trial_lists import TrialList
 from ham.words import quote
@@ -28,6 +28,9 @@ from ham.yaml_core import read_yaml
 BACKEND = "cosine"
 
 KEYS = ("system", "control", "factor")
+
+RADII = ("norm", "hyperbolic_radius", "heard")
+"""What is taken from ``hierarchy.json``."""
 
 
 class Comparison(NamedTuple):
@@ -102,7 +105,7 @@ class Trained:
         experiments: by folder.
         levels: what the embeddings of each show of the tree.
         effective_ranks: of each.
-        radii: ``hierarchy.json`` of those that have one.
+        radii: :data:`RADII` of those that have been measured.
     """
 
     experiments: Mapping[Path, Experiment]
@@ -198,14 +201,7 @@ def measure_claims(
 
 def _eer(one: TrialList, folders: Mapping[str, Sequence[Path]]) -> Measure:
     """The EER of every training on one list."""
-    trials = one.trials
-    sides = one.speakers(trials.enrol), one.speakers(trials.test)
-
-    def _rate(folder: Path) -> Influences:
-        path = folder / "scores" / f"{one.name}.{BACKEND}"
-        return influences(read_scores(path).join(trials.enrol, trials.test, str(path)), trials.labels, *sides)
-
-    rates = {name: [_rate(folder) for folder in members] for name, members in folders.items()}
+    rates = {name: training_rates(members, one, BACKEND) for name, members in folders.items()}
     return Measure(f"EER % {one.name}", PER_CENT, rates)
 
 
@@ -223,12 +219,23 @@ def _trees(
             experiments={folder: read_experiment(folder) for folder in members},
             levels=[measure_levels(one, hanging) for one in found],
             effective_ranks=[effective_rank(one) for one in found],
-            radii=[json.loads(text) for folder in members if (text := read_if_there(folder / "hierarchy.json"))],
+            radii=[measured for folder in members if (measured := _read_radii(folder / "hierarchy.json"))],
         )
         for embeddings in found:
             for level, rate in level_errors(embeddings, hanging).items():
                 rates.setdefault(level, {}).setdefault(name, []).append(rate)
     return trained, [Measure(f"rank correlation {level}", CORRELATION, of) for level, of in rates.items()]
+
+
+def _read_radii(path: Path) -> dict[str, Any]:
+    """What a radius carries in one experiment; empty where it has not been measured."""
+    text = read_if_there(path)
+    try:
+        found = json.loads(text or "{}")
+        return {name: found[name] for name in RADII} if found else {}
+    except (ValueError, KeyError, TypeError) as error:
+        cure = "measure it again (python -m ham.bin.hierarchy)"
+        raise DataError(f"{path}: expected {', '.join(RADII)}, found something else ({error}); {cure}") from error
 
 
 def _effects(measures: Sequence[Measure], comparisons: Sequence[Comparison], planned: int) -> dict[str, list[Effect]]:
@@ -246,16 +253,15 @@ def _effect(measure: Measure, comparison: Comparison) -> Effect:
     difference = system.difference
     if difference is None:
         raise ConfigError(f"comparisons: expected two systems, found {quote(comparison.system)} twice")
-    factor = measure.scale.factor
-    ends = sorted(factor * end for end in difference.interval)
+    value, low, high = shown_difference(measure.scale, difference)
     return Effect(
         comparison=comparison,
         measure=measure.name,
-        value=factor * difference.value,
-        interval=Interval(*ends),
+        value=value,
+        interval=Interval(low, high),
         p=wald_p(difference.value, difference.estimate),
         adjusted=None,
-        least=abs(factor) * least_seen(difference.estimate),
+        least=abs(measure.scale.factor) * least_seen(difference.estimate),
         trainings=(len(system.eers), len(control.eers)),
     )
 
@@ -272,6 +278,20 @@ def shown(scale: Scale, summary: SeedSummary) -> tuple[float, float, float]:
     """
     low, high = sorted(scale.offset + scale.factor * end for end in summary.interval)
     return scale.offset + scale.factor * summary.mean, low, high
+
+
+def shown_difference(scale: Scale, difference: Difference) -> tuple[float, float, float]:
+    """A difference of two systems and the ends of its interval, as they are shown.
+
+    Args:
+        scale: of the measure.
+        difference: of its rates.
+
+    Returns:
+        Value, low and high end.
+    """
+    low, high = sorted(scale.factor * end for end in difference.interval)
+    return scale.factor * difference.value, low, high
 
 
 def worst_p(trained: Trained, level: str) -> tuple[float, float]:

@@ -14,6 +14,7 @@ from ham.report.claims import Claims, Effect, Measure, Trained, shown, worst_p
 from ham.report.claims_figures import Dots, dots, effects
 from ham.report.figures import Line, lines
 from ham.score.results import decimals
+from ham.score.seeds import SeedSummary
 
 HEADING = "## Results"
 """What the page's generated part begins with; all above it is kept."""
@@ -115,7 +116,7 @@ def _single(found: Sequence[Effect]) -> list[str]:
 
 def _tree(claims: Claims, picture: _Picture) -> Iterator[str]:
     yield from ("### Hierarchy", "", "Rank correlation of each level alone [95 %]; chance is 0:", "")
-    levels = [measure.name.split()[-1] for measure in claims.levels]
+    levels = [_level(measure) for measure in claims.levels]
     yield from [*markdown_table(["row", *levels], _by_system(claims.levels)), ""]
     yield from picture("claims_tree.svg", "Rank correlation by level", _drawn_levels(claims.levels))
     yield from (
@@ -127,10 +128,16 @@ def _tree(claims: Claims, picture: _Picture) -> Iterator[str]:
     yield from [*markdown_table(head, rows), ""]
     for measure in claims.levels[:2]:
         if found := claims.effects[measure.name]:
-            name, title = measure.name.split()[-1], f"Differences of the rank correlation of {measure.name.split()[-1]}"
-            yield from picture(f"claims_{name}.svg", title, effects(found, "rank correlation", measure.scale.decimals))
+            drawing = effects(found, "rank correlation", measure.scale.decimals)
+            level = _level(measure)
+            yield from picture(f"claims_{level}.svg", f"Differences of the rank correlation of {level}", drawing)
     for measure in claims.levels:
         yield from _differences(measure, claims.effects[measure.name])
+
+
+def _level(measure: Measure) -> str:
+    """The level whose rank correlation a measure is."""
+    return measure.name.split()[-1]
 
 
 def _by_system(measures: Sequence[Measure], *, spread: bool = False) -> list[list[str]]:
@@ -141,7 +148,7 @@ def _by_system(measures: Sequence[Measure], *, spread: bool = False) -> list[lis
     ]
 
 
-def _cell(measure: Measure, summary: Any, spread: bool) -> str:
+def _cell(measure: Measure, summary: SeedSummary, spread: bool) -> str:
     digits = measure.scale.decimals
     value, low, high = (decimals(number, digits) for number in shown(measure.scale, summary))
     ends = sorted(measure.scale.offset + measure.scale.factor * rate for rate in summary.eers)
@@ -185,13 +192,12 @@ def _worst(trained: Trained, levels: Sequence[str]) -> list[str]:
 
 def _drawn_levels(measures: Sequence[Measure]) -> bytes:
     summaries = [measure.summaries() for measure in measures]
-    names = [measure.name.split()[-1] for measure in measures]
     return dots(
         [
             Dots(system, [shown(measure.scale, of[system]) for measure, of in zip(measures, summaries, strict=True)])
             for system in summaries[0]
         ],
-        names,
+        [_level(measure) for measure in measures],
         "rank correlation",
     )
 

@@ -19,10 +19,10 @@ from ham.report.comparison_tables import Column, Entry, Table
 from ham.report.experiment import Experiment, read_experiment
 from ham.report.published import Published
 from ham.score.backends import parse_backend
-from ham.score.metrics import Numbers
+from ham.score.intervals import Influences, influences
 from ham.score.results import ListResult, per_cent
 from ham.score.score_file import read_scores
-from ham.score.seeds import Difference, SeedSummary, summarise_seeds
+from ham.score.seeds import Difference, summarise
 from ham.score.trial_lists import TrialList
 
 PROTOCOL = "published"
@@ -174,10 +174,10 @@ def _column(
     results = {name: found for name in systems if (found := _results(name, systems[name], one.name, backend))}
     if not results:
         return Column(one.name, backend, {})
-    scores = {name: [_scores(folder, one, backend) for folder in found] for name, found in results.items()}
-    summaries = _summarise(one, scores, reference)
+    rates = {name: training_rates(found, one, backend) for name, found in results.items()}
+    summaries = summarise(rates, reference)
     crossed = {
-        title: _crossed(systems[reference], one, plan[one.name], reference, scores)
+        title: _crossed(systems[reference], one, plan[one.name], reference, rates)
         for title, plan in against.items()
         if plan[one.name] != backend
     }
@@ -192,19 +192,31 @@ def _column(
 
 
 def _crossed(
-    trainings: Trainings, one: TrialList, backend: str, reference: str, scores: Mapping[str, Sequence[Numbers]]
+    trainings: Trainings, one: TrialList, backend: str, reference: str, rates: Mapping[str, Sequence[Influences]]
 ) -> dict[str, Difference]:
     """Differences of all systems to the reference as another back-end scores it; none without such scores."""
-    beside = [_scores(folder, one, backend) for folder in _results(reference, trainings, one.name, backend)]
-    found = _summarise(one, {**scores, "": beside}, "") if beside else []
+    beside = training_rates(_results(reference, trainings, one.name, backend), one, backend)
+    found = summarise({**rates, "": beside}, "") if beside else []
     return {summary.system: summary.difference for summary in found if summary.difference}
 
 
-def _summarise(one: TrialList, scores: Mapping[str, Sequence[Numbers]], reference: str) -> list[SeedSummary]:
-    """All systems on one list, one score a trial for each training."""
+def training_rates(folders: Iterable[Path], one: TrialList, backend: str) -> list[Influences]:
+    """The EER of each training on a list, and what each speaker contributes to it.
+
+    Args:
+        folders: the experiments.
+        one: the list.
+        backend: whose scores are read, ``scores/<list>.<backend>``.
+
+    Returns:
+        One a training, in their order.
+
+    Raises:
+        DataError: if scores are missing, damaged, or not those of the list's trials.
+    """
     trials = one.trials
-    speakers = one.speakers(trials.enrol), one.speakers(trials.test)
-    return summarise_seeds(scores, trials.labels, *speakers, reference=reference)
+    sides = one.speakers(trials.enrol), one.speakers(trials.test)
+    return [influences(_scores(folder, one, backend), trials.labels, *sides) for folder in folders]
 
 
 def _results(system: str, trainings: Trainings, trial_list: str, backend: str) -> dict[Path, ListResult]:

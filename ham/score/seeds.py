@@ -82,8 +82,8 @@ def summarise_seeds(
     those of Welch and Satterthwaite, V^2 / (V_S^2 / f_S + (V - V_S)^2 / f) with f_S of
     :func:`ham.score.intervals.speaker_freedom` (for a difference S - 1) and f = sum (K - 1) over the systems. A
     difference of two systems has the speakers' variance of the difference, in which what a hard speaker does to both
-    cancels, and the trainings' variances of both. With one training of each nothing is known of further ones, and the
-    interval holds the training fixed.
+    cancels, and the trainings' variances of both. A system that was trained once is taken as it is: the interval holds
+    that training fixed.
 
     Args:
         systems: by name, for each training one score a trial.

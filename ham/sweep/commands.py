@@ -90,9 +90,8 @@ class Sweep:
     def preparation(self, table: Table) -> list[str]:
         """The command of stages 1 to 3."""
         options = ["--corpus", self.corpus, *self._system(table), "--stop_stage", "3"]
-        options += (
-            ["--loss", table.system(table.losses[0]).loss] if self.start(table) else []
-        )  # an imported one has none
+        if self.start(table):  # the configuration of an imported model names no loss
+            options += ["--loss", table.system(table.losses[0]).loss]
         changes = f"{table.changes} {self.changes}".strip()
         return self._run(*options, "--data_dir", table.data_dir, *self._further(table, changes))
 

@@ -15,6 +15,7 @@ from ham.analysis.tree import Leaf
 from ham.embeddings.directions import unit_rows
 from ham.errors import DataError
 from ham.score.intervals import speaker_variance
+from ham.score.seeds import summarise
 from tests.analysis.test_tree import balanced
 
 NAMES = ("sex", "accent", "speaker", "session")
@@ -96,6 +97,17 @@ def test_the_rate_and_each_speakers_part_are_their_definitions(depth: int) -> No
         left = [number for number, leaf in enumerate(leaves) if leaf.speaker != speaker]
         fewer, less = naive(embeddings[left], [leaves[number] for number in left], depth)
         assert found.speakers[at] == pytest.approx(found.eer - less / fewer, abs=1e-12)
+
+
+def test_a_level_without_an_error_is_as_uncertain_as_its_few_pairs() -> None:
+    leaves = balanced(num_accents=2, num_speakers=3, num_sessions=2, num_utts=2)
+    found = {"a": [level_errors(grow(leaves, 0, 2, step=100.0), leaves)["speaker"]]}
+    num_shared, num_others = 4 * 3 * 4, 4 * 3 * 16  # of four cells with three speakers, each with two sessions of two
+    assert found["a"][0].eer == 0
+    assert found["a"][0].half_error == pytest.approx(0.125 * (1 / num_shared + 1 / num_others))
+    (summary,) = summarise(found, None)
+    assert summary.interval.low == 0
+    assert 1 / num_shared < summary.interval.high < 10 / num_shared
 
 
 def test_the_rank_correlation_is_somers_d() -> None:

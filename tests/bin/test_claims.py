@@ -66,6 +66,6 @@ def test_wrong_requests_are_one_line(made: Path, tmp_path: Path, capsys: pytest.
     assert "expected a page with the line ## Results" in capsys.readouterr().err
     assert page.read_text() == "# Nothing\n"
     assert call(made, "--seeds", "9") == 1
-    assert "expected experiments of the table, found none" in capsys.readouterr().err
+    assert "expected scored experiments of the table, found none" in capsys.readouterr().err
     assert call(made, "--table", "claim") == 2
     assert "--table: expected one of claims, found 'claim'; did you mean 'claims'?" in capsys.readouterr().err

@@ -214,6 +214,8 @@ def test_fine_tunings_need_a_model_and_other_tables_none(top: Path, capfd: pytes
         assert run(sweep.main, arguments(top, *options)) == 2
         assert words in capfd.readouterr().err
     (model / "model.json").touch()
+    assert run(sweep.main, arguments(top, "--configs", "tuned", "--model", str(model), "--reference", "softmax")) == 2
+    assert "--reference: table tuned: expected none, rows are compared with the model, found" in capfd.readouterr().err
     assert run(sweep.main, arguments(top, "--model", str(model))) == 2
     assert f"--model: table tiny: expected no model to start from, found {model}" in capfd.readouterr().err
     assert (

@@ -13,7 +13,7 @@ from ham.analysis.levels import level_errors
 from ham.analysis.tree import Leaf
 from ham.data.kaldi_dir import Trials, write_data_dir
 from ham.embeddings.table import write_embeddings
-from ham.errors import ConfigError
+from ham.errors import ConfigError, DataError
 from ham.report.claims import Claims, Comparison, measure_claims, read_comparisons, shown, worst_p
 from ham.score.metrics import eer
 from ham.score.results import Results, evaluate, write_results
@@ -142,6 +142,17 @@ def test_the_tested_levels_are_one_family_as_large_as_planned(claims: Claims) ->
 def test_the_worst_p_is_the_largest_of_the_trainings(claims: Claims) -> None:
     trained = claims.trained["strong"]
     assert worst_p(trained, "accent")[0] == max(levels["accent"].correlation.p for levels in trained.levels)
+
+
+@pytest.mark.parametrize("text", ['{"norm": {}', '{"norm": {}}', "[1]"])
+def test_damaged_measures_of_radii_are_refused(made: Path, text: str) -> None:
+    path = made / "exp/strong1/hierarchy.json"
+    path.write_text(text)
+    try:
+        with pytest.raises(DataError, match=r"strong1/hierarchy\.json: expected norm, hyperbolic_radius, heard, found"):
+            measure_claims({"strong": [path.parent]}, [], [], made / "data", "tree")
+    finally:
+        path.unlink()
 
 
 def test_comparisons_of_unknown_systems_are_refused(made: Path) -> None:

@@ -8,18 +8,17 @@ from its microphones. Definitions: docs/claims.md.
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ham.analysis.labels import read_tsv
 from ham.analysis.levels import level_errors, measure_levels
 from ham.analysis.tree import Leaf
 from ham.cli import Parser, run
-from ham.data.text_lines import read_lines
 from ham.embeddings.table import read_embeddings
 from ham.errors import DataError
-from ham.report.claims import CORRELATION, shown
+from ham.report.claims import CORRELATION, shown, shown_difference
 from ham.report.text_tables import text_table
 from ham.score.seeds import summarise
 
@@ -48,8 +47,7 @@ def main(argv: Sequence[str]) -> None:
             value, low, high = shown(CORRELATION, one)
             minus = "-"
             if one.difference is not None:
-                least, most = (-2 * end for end in reversed(one.difference.interval))
-                minus = f"{-2 * one.difference.value:+.3f} [{least:+.3f}, {most:+.3f}]"
+                minus = "{:+.3f} [{:+.3f}, {:+.3f}]".format(*shown_difference(CORRELATION, one.difference))
             cells = [f"{value:.3f} [{low:.3f}, {high:.3f}]", f"{found.correlation.p:.3f}"]
             cells += [f"{found.purity.value:.3f} ({found.purity.chance:.3f})", f"{found.purity.p:.3f}", minus]
             rows.append([level.replace("accent", "language"), one.system, *cells])
@@ -66,14 +64,14 @@ def read_speakers(root: Path) -> dict[str, tuple[str, str]]:
         By ``<root>-<speaker>``.
 
     Raises:
-        DataError: if a column is missing.
+        DataError: if the file is missing, or a speaker's sex or language.
     """
     path = root / "speakers.tsv"
     found = {}
-    for row in csv.DictReader(read_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE):
+    for number, row in enumerate(read_tsv(path, ["language"]), 2):
         sex = next((row[name] for name in SEXES if row.get(name)), None)
-        if not row.get("speaker") or not row.get("language") or sex is None:
-            raise DataError(f"{path}: expected the columns speaker, language and sex, found {', '.join(row)}")
+        if sex is None:
+            raise DataError(f"{path}:{number}: expected a value for {' or '.join(SEXES)}, found none")
         found[f"{root.name}-{row['speaker']}"] = (sex, row["language"])
     return found
 

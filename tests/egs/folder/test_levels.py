@@ -48,9 +48,14 @@ def test_every_level_has_a_row_an_experiment(made: Path, capsys: pytest.CaptureF
     assert rows[0][-1] == "-"
 
 
-def test_a_speaker_of_no_root_and_a_table_without_language(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_speaker_of_no_root_and_tables_without_language_or_sex(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert call(made, "one") == 1
     assert "expected the speaker of two-p0-s1-1 in a speakers.tsv" in capsys.readouterr().err
     (made / "two/speakers.tsv").write_text("speaker\tsex\np0\tf\n")
     assert call(made, "one", "two") == 1
-    assert "expected the columns speaker, language and sex, found speaker, sex" in capsys.readouterr().err
+    assert "two/speakers.tsv:2: expected a value for language, found none" in capsys.readouterr().err
+    (made / "two/speakers.tsv").write_text("speaker\tlanguage\np0\ttwoish\n")
+    assert call(made, "one", "two") == 1
+    assert "two/speakers.tsv:2: expected a value for sex or sex_estimated, found none" in capsys.readouterr().err
