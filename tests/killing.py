@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -116,6 +117,10 @@ def started(**further: str) -> Start:
     )
 
 
+_ONE_AT_A_TIME = threading.Lock()
+"""Whoever starts a process asks after all others too, and of two threads that ask after one, one is told 255."""
+
+
 class Forked:
     """A command in a fork of a process that has loaded it before: for commands that take seconds to load."""
 
@@ -124,17 +129,20 @@ class Forked:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([name, "torch._dynamo"])  # which a configuration's losses load late
         self._process = context.Process(target=_main, args=(name, list(arguments[3:])))
-        self._process.start()
+        with _ONE_AT_A_TIME:
+            self._process.start()
         self.pid = self._process.pid or 0
 
     def poll(self) -> int | None:
         """Its status, if it has ended."""
-        return self._process.exitcode
+        with _ONE_AT_A_TIME:
+            return self._process.exitcode
 
     def wait(self) -> int:
         """Its status, once it has ended."""
-        self._process.join()
-        return self._process.exitcode or 0
+        while (status := self.poll()) is None:
+            time.sleep(0.001)
+        return status
 
 
 def _main(name: str, arguments: list[str]) -> None:

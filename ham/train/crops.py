@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from multiprocessing.connection import wait
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,21 @@ class TrainingCrops:
         except HamError as error:  # from a worker it brings a traceback, whose last line counts
             *trace, last = str(error).strip().splitlines()
             raise type(error)(last.partition(": ")[2] if trace else last) from None
+        except (OSError, EOFError) as error:
+            dead = self._dead_worker()
+            if dead is None:
+                raise
+            raise RuntimeError(f"{dead} was killed") from error
+
+    def _dead_worker(self, seconds: float = 5.0) -> str | None:
+        """The worker that has ended, in torch's words; None if all still live after a while.
+
+        One that is killed while it hands a batch over is a broken connection before the system tells that it is dead.
+        """
+        workers = getattr(self._loader._iterator, "_workers", [])  # none where this process gathers
+        ended = wait([worker.sentinel for worker in workers], seconds if workers else 0)
+        dead = [worker for worker in workers if worker.sentinel in ended]
+        return f"DataLoader worker (pid {dead[0].pid})" if dead else None
 
     def close(self) -> None:
         """End the processes that gather; until then they stay, also when a training has failed."""

@@ -6,17 +6,19 @@ import multiprocessing
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from threading import Timer
 from types import SimpleNamespace
+from typing import NoReturn
 
 import numpy as np
 import pytest
 import torch
 
 from ham.errors import ConfigError, HamError
-from ham.train import distributed
+from ham.train import crops, distributed
 from ham.train.loop import Loop
 from ham.train.memory import check_shared_memory, told_in_words
 from ham.train.step import TrainingStep
@@ -102,6 +104,38 @@ def test_a_killed_worker_is_a_sentence_that_names_memory(make_step: Make, make_l
 
 
 @pytest.mark.parametrize(
+    ("error", "dies"),
+    [(ConnectionResetError(104, "Connection reset by peer"), True), (EOFError(), True), (OSError("half"), False)],
+)
+def test_a_worker_killed_while_it_hands_a_batch_over_is_the_same_sentence(
+    error: Exception,
+    dies: bool,
+    make_step: Make,
+    make_loop: Callable[..., Loop],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the connection says comes before the system tells that a worker is dead; without a death it stays."""
+    loop = make_loop(make_step(), num_workers=2)
+
+    def broken(loaded: Iterable[object], *_: object) -> NoReturn:
+        next(iter(loaded))
+        worker = multiprocessing.active_children()[0].pid
+        assert worker is not None
+        if dies:  # after a while, and without torch's own notice, which would come first
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            Timer(0.2, os.kill, (worker, signal.SIGKILL)).start()
+        raise error
+
+    monkeypatch.setattr(crops, "cross", broken)
+    handler = signal.getsignal(signal.SIGCHLD)
+    said = r"crops was killed, as .* the memory is used up; use fewer data\.num_workers"
+    expected = pytest.raises(HamError, match=said) if dies else pytest.raises(type(error), check=lambda e: e is error)
+    with expected, told_in_words(loop.folder):
+        loop.run()
+    signal.signal(signal.SIGCHLD, handler)
+
+
+@pytest.mark.parametrize(
     ("processes", "said"),
     [(1, r"of 3 workers, found \d MiB; give it more \(docker run --shm"), (4, "of 4 processes with 3 workers each, ")],
 )
@@ -116,13 +150,13 @@ def test_too_little_shared_memory_is_refused(
     """The noises that go with the crops count, and the machine's processes, as if all had the largest share."""
     monkeypatch.setattr(distributed, "local_world_size", lambda: processes)
     monkeypatch.setattr(distributed, "largest_of_all", lambda own: own * processes)
-    crops = make_loop(make_step(augment=True), num_workers=3).crops
-    tensors = [one for one in leaves(crops.gatherer[1, 0]) if isinstance(one, torch.Tensor)]
+    batches = make_loop(make_step(augment=True), num_workers=3).crops
+    tensors = [one for one in leaves(batches.gatherer[1, 0]) if isinstance(one, torch.Tensor)]
     assert sum(one.nbytes for one in tensors) > 1.5 * 8 * 4400 * 2
     for padding, refused in ((64, False), (0, True)):
         free = processes**2 * 7 * sum(one.nbytes + padding for one in tensors) - 1
         monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         with pytest.raises(ConfigError, match=f"batches {said}") if refused else nullcontext():
-            check_shared_memory(crops, tmp_path)
-    check_shared_memory(crops, tmp_path / "not there")
+            check_shared_memory(batches, tmp_path)
+    check_shared_memory(batches, tmp_path / "not there")
     check_shared_memory(make_loop(make_step()).crops, tmp_path)
