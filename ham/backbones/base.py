@@ -24,12 +24,14 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         name: the backbone's name in the table.
+        takes: what its front end must give.
         num_mel_bins: ``F``.
         embedding_dim: ``D``.
         recompute: in training, keep no values within the blocks for the way back but compute them again.
     """
 
     name: ClassVar[str]
+    takes: ClassVar[str] = "bands"
     recompute: bool = False
 
     def __init__(self, num_mel_bins: int, embedding_dim: int) -> None:

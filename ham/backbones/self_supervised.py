@@ -284,6 +284,7 @@ class WavLm(SelfSupervised):
     """
 
     name: ClassVar[str] = "wavlm"
+    takes: ClassVar[str] = "samples"
     library_name = "WavLM"
     model_type = "wavlm"
     sizes: ClassVar[Mapping[str, str]] = {**W2vBert.sizes, "layer_norm": "do_stable_layer_norm"}
