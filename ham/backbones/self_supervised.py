@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import POOLINGS, FactorisedAttentionPooling, build_pooling
+from ham.backbones.pooling import FactorisedAttentionPooling
 from ham.errors import ConfigError
-from ham.schema import Positive, Range, Share, accept, choose, option_types
+from ham.schema import Positive, Range, Share, accept, option_types
 
 Size = Annotated[int, Range(1, 65536)]
 Layers = Annotated[int, Range(1, 1000)]
@@ -84,7 +84,7 @@ class SelfSupervised(Backbone):
         size, number = self.encoder.config.hidden_size, self.encoder.config.num_hidden_layers + 1
         weighs_layers = pooling == FactorisedAttentionPooling.name
         self.adapters = nn.ModuleList(_adapter(size, adapter_dim) for _ in range(0 if weighs_layers else number))
-        self.pooling = build_pooling(
+        self.pooling = self._pooling(
             pooling, size if weighs_layers else number * adapter_dim, num_layers=number, num_heads=pooling_heads,
             attention_channels=adapter_dim, global_context=False,
         )  # fmt: skip
@@ -120,7 +120,6 @@ class SelfSupervised(Backbone):
         hints = option_types(type(self))
         for option, value in options.items():
             accept(self._place(option), value, hints[option])
-        choose(self._place("pooling"), options["pooling"], POOLINGS)
 
     def _check_multiple(self, hidden_size: int, option: str, factor: int) -> None:
         if hidden_size % factor:

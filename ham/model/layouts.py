@@ -59,12 +59,17 @@ def _campplus(shapes: Shapes) -> BackboneConfig:
     return BackboneConfig(CamPlusPlus.name, shapes.get("xvector.dense.linear.weight", (192,))[0])
 
 
-def _residual(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A first convolution, then stages of so many residual blocks: here in one row, there by stage."""
-    yield from ((f"{prefix}stem", f"{prefix}conv1"), (f"{prefix}stem_norm", f"{prefix}bn1"))
+def _blocks(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Blocks in one row here, there numbered within each stage, of which each has so many."""
     places = [(stage, block) for stage, number in enumerate(stages, 1) for block in range(number)]
     for index, (stage, block) in enumerate(places):
-        own, there = f"{prefix}blocks.{index}", f"{prefix}layer{stage}.{block}"
+        yield f"{prefix}blocks.{index}", f"{prefix}layer{stage}.{block}"
+
+
+def _residual(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A first convolution, then stages of so many residual blocks."""
+    yield from ((f"{prefix}stem", f"{prefix}conv1"), (f"{prefix}stem_norm", f"{prefix}bn1"))
+    for own, there in _blocks(stages, prefix):
         for number in (1, 2):
             yield from (
                 (f"{own}.conv{number}", f"{there}.conv{number}"),
@@ -213,9 +218,7 @@ _ERES2NETV2_BLOCK = (
 def _eres2netv2_modules(names: Collection[str]) -> Iterator[tuple[str, str]]:
     yield from (("stem", "conv1"), ("stem_norm", "bn1"), ("reduce", "layer3_ds"), ("embed", "seg_1"))
     yield from _fusion("fusion", "fuse34")
-    places = [(stage, block) for stage, number in enumerate(NUM_BLOCKS, 1) for block in range(number)]
-    for index, (stage, block) in enumerate(places):
-        own, there = f"blocks.{index}", f"layer{stage}.{block}"
+    for own, there in _blocks(NUM_BLOCKS):
         yield from ((f"{own}.{name}", f"{there}.{other}") for name, other in _ERES2NETV2_BLOCK)
         for number in range(_count(names, f"{own}.fusions.")):
             yield from _fusion(f"{own}.fusions.{number}", f"{there}.fuse_models.{number}")
@@ -294,8 +297,8 @@ def _redimnet2_modules(names: Collection[str]) -> Iterator[tuple[str, str]]:
         for name, other in _REDIMNET2_CONTEXT:
             yield f"{own}.context.{name}", f"{there}.{context}.{other}"
         yield f"{own}.norm", f"{there}.{context + 2}"
-        last = f"sums.{_count(names, 'sums.') - 1}.weight"
-        yield from ((f"sums.{index}.weight", f"backbone.stage{index + 1}.0.w"), (last, "backbone.fin_wght1d.w"))
+        yield f"sums.{index}.weight", f"backbone.stage{index + 1}.0.w"
+    yield f"sums.{_count(names, 'sums.') - 1}.weight", "backbone.fin_wght1d.w"  # not of a stage
 
 
 def _tf_mel_constants(frontend: Frontend) -> dict[str, Tensor]:
