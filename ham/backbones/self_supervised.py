@@ -103,7 +103,7 @@ class SelfSupervised(Backbone):
         if self.adapters:
             frames = torch.cat([adapter(state) for adapter, state in zip(self.adapters, states, strict=True)], 2)
         else:
-            frames = torch.stack(states, 1)
+            frames = torch.stack(states).transpose(0, 1)  # memory by layer: the pooling's sums copy nothing
         return torch.as_tensor(self.embed(self.pooling(frames, padded)))
 
     @abstractmethod
