@@ -40,7 +40,7 @@ class Layout:
         frontend: what the network was fed.
         backbone: the network, with the sizes that shapes tell; those of the published one where they do not.
         modules: what each module of the network is called there; more than it has do no harm.
-        classifier: beginnings of the names of the training's classifier, which some files hold, and of other tensors on
+        needless: beginnings of the names of the training's classifier, which some files hold, and of other tensors on
             which no embedding depends; they are left out.
         constants: what some files hold of the front end, by its names there; it is compared and left out.
     """
@@ -50,7 +50,7 @@ class Layout:
     frontend: FrontendConfig
     backbone: Callable[[Shapes], BackboneConfig]
     modules: Modules
-    classifier: tuple[str, ...] = ()
+    needless: tuple[str, ...] = ()
     constants: Callable[[Frontend], Mapping[str, Tensor]] | None = None
 
 
@@ -327,7 +327,7 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80),
         _wespeaker_resnet34,
         _wespeaker_resnet34_modules,
-        classifier=("projection.",),
+        needless=("projection.",),
     ),
     Layout(
         "wespeaker_ecapa",
@@ -335,7 +335,7 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80),
         partial(_ecapa, "wespeaker", _wespeaker_modules),
         _wespeaker_modules,
-        classifier=("projection.",),
+        needless=("projection.",),
     ),
     Layout(
         "taoruijie_ecapa",
@@ -343,7 +343,7 @@ _LAYOUTS = (
         FrontendConfig("mel", 80),
         partial(_ecapa, "published", _taoruijie_modules),
         _taoruijie_modules,
-        classifier=("speaker_loss.",),
+        needless=("speaker_loss.",),
         constants=_mel_constants,
     ),
     Layout(
@@ -366,7 +366,7 @@ _LAYOUTS = (
         FrontendConfig("tf_mel", 72),
         _redimnet2,
         _redimnet2_modules,
-        classifier=("projection.", "backbone.stage0.0."),
+        needless=("projection.", "backbone.stage0.0."),
         constants=_tf_mel_constants,
     ),
 )
