@@ -35,6 +35,9 @@ from typing import Any
 import numpy as np
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from ham.errors import HamError
+
 NUM_RECORDINGS, LEAST_COSINE = 50, 0.999999
 SOUNDS = (".flac", ".wav")
 TAORUIJIE, CLASSIFIERS = "speaker_encoder", ("speaker_loss.", "projection.")
@@ -48,7 +51,6 @@ Peer = tuple[torch.nn.Module, Run]
 
 def ours(model: Path) -> Embed:
     """What this program makes of a recording with a model directory."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     import ham
 
     return ham.load(model, "cpu").embed
@@ -135,7 +137,11 @@ def theirs(options: argparse.Namespace) -> Embed:
     state = torch.load(options.peer, weights_only=True)
     state = state.get("state_dict", state)
     network, run = PEERS[options.layout](options)
-    network.load_state_dict({name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)})
+    try:
+        network.load_state_dict({name: value for name, value in state.items() if not name.startswith(CLASSIFIERS)})
+    except RuntimeError as error:
+        expected, reason = f"expected weights of --layout {options.layout}", " ".join(str(error).split())
+        raise HamError(f"{options.peer}: {expected}, found others ({reason})") from None
     network.eval()
 
     def _embed(path: Path) -> Any:
@@ -169,26 +175,8 @@ def seconds_of(path: Path) -> float:
     return float(soundfile.info(path).duration)
 
 
-def main() -> int:
+def measure(options: argparse.Namespace, chosen: list[Path]) -> int:
     """Embed, and compare where there is something to compare with."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, help="a model directory, embedded by this program")
-    parser.add_argument("--peer", type=Path, help="the file it was made of, embedded by the program it comes from")
-    parser.add_argument("--layout", choices=PEERS, default="campplus", help="which program that is")
-    parser.add_argument("--code", type=Path, help="a clone of its repository, where it is no package")
-    parser.add_argument("--network", help="wespeaker's name of the network")
-    parser.add_argument("--channels", type=int, default=1024, help="of TaoRuijie's network")
-    parser.add_argument("--dim", type=int, help="of the embeddings, where it is not the usual one")
-    parser.add_argument("--make", type=Path, help="write a file of the layout, by the other program, and end")
-    parser.add_argument("--corpora", type=Path, nargs="+", required=True, help="folders of speech")
-    parser.add_argument("--out", type=Path, help="where to write the embeddings")
-    parser.add_argument("--compare", type=Path, help="embeddings that --out wrote before")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    paths = sorted(path for folder in options.corpora for path in folder.rglob("*") if path.suffix in SOUNDS)
-    if not paths:
-        parser.error(f"--corpora: expected folders with recordings, found none below {options.corpora[0]}")
-    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, NUM_RECORDINGS).round().astype(int)]
     if options.make:
         make(options, chosen)
         return 0
@@ -208,6 +196,36 @@ def main() -> int:
     scale = np.sqrt((others**2).mean())
     print(f"largest difference of a number: {np.abs(rows - others).max() / scale:.1e} of their root mean square")
     return int(not cosines.min() > LEAST_COSINE)
+
+
+def main() -> int:
+    """Do what the arguments say; what is missing is a line on standard error."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", type=Path, help="a model directory, embedded by this program")
+    what.add_argument("--peer", type=Path, help="the file it was made of, embedded by the program it comes from")
+    what.add_argument("--make", type=Path, help="write a file of the layout, by the other program, and end")
+    parser.add_argument("--layout", choices=PEERS, default="campplus", help="which program that is")
+    parser.add_argument("--code", type=Path, default=Path(), help="a clone of its repository, where it is no package")
+    parser.add_argument("--network", help="wespeaker's name of the network")
+    parser.add_argument("--channels", type=int, default=1024, help="of TaoRuijie's network")
+    parser.add_argument("--dim", type=int, help="of the embeddings, where it is not the usual one")
+    parser.add_argument("--corpora", type=Path, nargs="+", required=True, help="folders of speech")
+    parser.add_argument("--out", type=Path, help="where to write the embeddings")
+    parser.add_argument("--compare", type=Path, help="embeddings that --out wrote before")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    paths = sorted(path for folder in options.corpora for path in folder.rglob("*") if path.suffix in SOUNDS)
+    if not paths:
+        parser.error(f"--corpora: expected folders with recordings, found none below {options.corpora[0]}")
+    chosen = [paths[i] for i in np.linspace(0, len(paths) - 1, NUM_RECORDINGS).round().astype(int)]
+    try:
+        return measure(options, chosen)
+    except ModuleNotFoundError as error:
+        parser.error(f"--layout {options.layout}: found no module {error.name}; --help says what it needs, and --code")
+    except (HamError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return getattr(error, "exit_status", 1)
 
 
 if __name__ == "__main__":

@@ -13,14 +13,17 @@ import torch
 SIZES = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "feed_forward_size": 24, "adapter_dim": 6}
 SMALL_ENCODERS: dict[str, dict[str, Any]] = {"w2v_bert": SIZES, "wavlm": {**SIZES, "conv_channels": 8}}
 
+PARTNERS = {"wavlm": {"frontend": {"name": "waveform"}}, "waveform": {"backbone": {"name": "wavlm"}}}
+"""What a part of a system cannot be without, as blocks of a configuration."""
+
 needs_transformers = pytest.mark.skipif(
     importlib.util.find_spec("transformers") is None, reason="transformers is not installed (extra `ssl`)"
 )
 
 
 def marks(name: str, *further: Any) -> list[Any]:
-    """Marks of what a backbone takes part in: encoders need the extra, and ``further`` ones."""
-    return [needs_transformers, *further] if name in SMALL_ENCODERS else []
+    """Marks of what a part takes part in: encoders and what goes with them need the extra, and ``further`` ones."""
+    return [needs_transformers, *further] if name in {**SMALL_ENCODERS, **PARTNERS} else []
 
 
 def installed(names: Iterable[str]) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ham.cli import run
 from ham.errors import LONGEST
 from ham.frontends import FRONTENDS
 from ham.losses import LOSSES
-from tests.self_supervised import marks
+from tests.self_supervised import PARTNERS, marks
 
 TABLE: list[dict[str, Any]] = yaml.safe_load(
     (Path(__file__).parent / "bad_inputs/configurations.yaml").read_text(encoding="utf-8")
@@ -144,8 +145,10 @@ def test_no_value_of_any_option_is_a_traceback(
     tmp_path: Path, kind: str, name: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "system.yaml"
+    partner = "".join(f"{key}: {json.dumps(block)}\n" for key, block in PARTNERS.get(name, {}).items())
     for value in ODD:
-        path.write_text(f"{kind}: {{name: {name}, {option}: {value}}}\n", encoding="utf-8")
+        blocks = f"{kind}: {{name: {name}, {option}: {value}}}\n{partner}"
+        path.write_text(blocks, encoding="utf-8")
         status = run(check_request.main, ["--config", str(path)])
         err = capsys.readouterr().err
         if status:

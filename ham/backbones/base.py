@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from ham.backbones.pooling import POOLINGS, Pooling, build_pooling
 from ham.errors import DataError
-from ham.schema import check_count, keyword_options
+from ham.schema import check_count, choose, keyword_options
 
 
 class Backbone(nn.Module, ABC):
@@ -24,12 +25,14 @@ class Backbone(nn.Module, ABC):
 
     Attributes:
         name: the backbone's name in the table.
+        takes: what its front end must give.
         num_mel_bins: ``F``.
         embedding_dim: ``D``.
         recompute: in training, keep no values within the blocks for the way back but compute them again.
     """
 
     name: ClassVar[str]
+    takes: ClassVar[str] = "bands"
     recompute: bool = False
 
     def __init__(self, num_mel_bins: int, embedding_dim: int) -> None:
@@ -85,6 +88,10 @@ class Backbone(nn.Module, ABC):
 
     def _place(self, option: str) -> str:
         return f"backbone {self.name}: {option}"
+
+    def _pooling(self, name: str, num_channels: int, **options: Any) -> Pooling:
+        """The pooling that the option ``pooling`` names; see :func:`ham.backbones.pooling.build_pooling`."""
+        return build_pooling(choose(self._place("pooling"), name, POOLINGS), num_channels, **options)
 
     def _check_features(self, features: Tensor) -> None:
         shape = tuple(features.shape)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
 from ham.backbones.ecapa_tdnn import FrameConv
-from ham.backbones.pooling import POOLINGS, build_pooling, masked_mean, over_frames
+from ham.backbones.pooling import masked_mean, over_frames
 from ham.backbones.resnet import BasicBlock, zero_padded
 from ham.errors import ConfigError
-from ham.schema import check_count, choose
+from ham.schema import check_count
 
 SEGMENT = 100
 """Frames of a segment, whose mean is the context of each of its frames: 2 s, as every second frame is left out."""
@@ -219,8 +219,7 @@ class CamPlusPlus(Backbone):
             self.blocks.append(block)
             channels = block.output_dim
         self.last_norm = FrameNorm(channels)
-        pooling = choose(self._place("pooling"), pooling, POOLINGS)
-        self.pooling = build_pooling(pooling, channels, least_variance=LEAST_VARIANCE)
+        self.pooling = self._pooling(pooling, channels, least_variance=LEAST_VARIANCE)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim, bias=False)
         self.embedding_norm = nn.BatchNorm1d(self.embedding_dim, affine=False)
         for module in self.modules():

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import LEAST_VARIANCE, POOLINGS, build_pooling, masked_mean, over_frames
+from ham.backbones.pooling import LEAST_VARIANCE, masked_mean, over_frames
 from ham.errors import ConfigError
 from ham.schema import accept, check_count, choose
 
@@ -277,8 +277,8 @@ class EcapaTdnn(Backbone):
         self.blocks = nn.ModuleList(SERes2Block(channels, d, scale, se_channels, own) for d in dilations)
         self.aggregate = nn.Linear(channels * len(dilations), mfa_channels)
         self.aggregate_norm = nn.BatchNorm1d(mfa_channels) if own.aggregate_norm else nn.Identity()
-        self.pooling = build_pooling(
-            choose(self._place("pooling"), pooling, POOLINGS),
+        self.pooling = self._pooling(
+            pooling,
             mfa_channels,
             attention_channels=check_count(self._place("attention_channels"), attention_channels),
             global_context=accept(self._place("global_context"), global_context, bool),

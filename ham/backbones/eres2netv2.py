@@ -14,9 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import POOLINGS, build_pooling
 from ham.backbones.resnet import STRIDES, lengthen, zero_padded
-from ham.schema import check_count, choose
+from ham.schema import check_count
 
 NUM_BLOCKS = (3, 4, 6, 3)
 """Blocks of the four stages."""
@@ -152,8 +151,7 @@ class ERes2NetV2(Backbone):
             num_bands = -(-num_bands // stride)
         self.reduce = nn.Conv2d(channels // 2, channels, 3, stride=STRIDES[-1], padding=1, bias=False)
         self.fusion = Fusion(channels)
-        pooling = choose(self._place("pooling"), pooling, POOLINGS)
-        self.pooling = build_pooling(pooling, channels * num_bands, least_variance=LEAST_VARIANCE)
+        self.pooling = self._pooling(pooling, channels * num_bands, least_variance=LEAST_VARIANCE)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
         # As in resnet.py.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

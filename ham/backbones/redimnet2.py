@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import POOLINGS, build_pooling, masked_mean, over_frames
+from ham.backbones.pooling import masked_mean, over_frames
 from ham.backbones.resnet import zero_padded
 from ham.schema import accept, choose
 
@@ -322,8 +322,8 @@ class ReDimNet2(Backbone):
         self.sums = nn.ModuleList(WeightedSum(number, frame_dim) for number in range(2, len(self.blocks) + 2))
         self.last_channels = channels
         self.head = nn.Linear(channels, sizes.head_channels) if sizes.head_channels else nn.Identity()
-        self.pooling = build_pooling(
-            choose(self._place("pooling"), pooling, POOLINGS),
+        self.pooling = self._pooling(
+            pooling,
             (sizes.head_channels or channels) * bands,
             attention_channels=ATTENTION_CHANNELS,
             normalised=False,

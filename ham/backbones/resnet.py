@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import LEAST_VARIANCE, POOLINGS, build_pooling
-from ham.schema import check_count, check_number, choose
+from ham.backbones.pooling import LEAST_VARIANCE
+from ham.schema import check_count, check_number
 
 STRIDES = (1, 2, 2, 2)
 """Strides of the four stages, in frequency and in time: three halvings."""
@@ -90,7 +90,6 @@ class ResNet(Backbone):
     ) -> None:  # fmt: skip
         super().__init__(num_mel_bins, embedding_dim)
         width = check_count(self._place("width"), width)
-        pooling = choose(self._place("pooling"), pooling, POOLINGS)
         self.stem = nn.Conv2d(1, width, 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(width)
         self.blocks = nn.ModuleList()
@@ -101,7 +100,7 @@ class ResNet(Backbone):
                 channels = width << stage
             num_bands = -(-num_bands // stride)
         least_variance = check_number(self._place("least_variance"), least_variance, above=0.0)
-        self.pooling = build_pooling(pooling, channels * num_bands, least_variance=least_variance)
+        self.pooling = self._pooling(pooling, channels * num_bands, least_variance=least_variance)
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
         # The memory order in which CPUs and tensor cores convolve fastest; state dictionaries do not see it.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

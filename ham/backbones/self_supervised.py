@@ -23,9 +23,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ham.backbones.base import Backbone
-from ham.backbones.pooling import POOLINGS, FactorisedAttentionPooling, build_pooling
+from ham.backbones.pooling import FactorisedAttentionPooling
 from ham.errors import ConfigError
-from ham.schema import Positive, Range, Share, accept, choose, option_types
+from ham.schema import Positive, Range, Share, accept, option_types
 
 Size = Annotated[int, Range(1, 65536)]
 Layers = Annotated[int, Range(1, 1000)]
@@ -84,7 +84,7 @@ class SelfSupervised(Backbone):
         size, number = self.encoder.config.hidden_size, self.encoder.config.num_hidden_layers + 1
         weighs_layers = pooling == FactorisedAttentionPooling.name
         self.adapters = nn.ModuleList(_adapter(size, adapter_dim) for _ in range(0 if weighs_layers else number))
-        self.pooling = build_pooling(
+        self.pooling = self._pooling(
             pooling, size if weighs_layers else number * adapter_dim, num_layers=number, num_heads=pooling_heads,
             attention_channels=adapter_dim, global_context=False,
         )  # fmt: skip
@@ -103,7 +103,7 @@ class SelfSupervised(Backbone):
         if self.adapters:
             frames = torch.cat([adapter(state) for adapter, state in zip(self.adapters, states, strict=True)], 2)
         else:
-            frames = torch.stack(states, 1)
+            frames = torch.stack(states).transpose(0, 1)  # memory by layer: the pooling's sums copy nothing
         return torch.as_tensor(self.embed(self.pooling(frames, padded)))
 
     @abstractmethod
@@ -120,7 +120,6 @@ class SelfSupervised(Backbone):
         hints = option_types(type(self))
         for option, value in options.items():
             accept(self._place(option), value, hints[option])
-        choose(self._place("pooling"), options["pooling"], POOLINGS)
 
     def _check_multiple(self, hidden_size: int, option: str, factor: int) -> None:
         if hidden_size % factor:
@@ -284,6 +283,7 @@ class WavLm(SelfSupervised):
     """
 
     name: ClassVar[str] = "wavlm"
+    takes: ClassVar[str] = "samples"
     library_name = "WavLM"
     model_type = "wavlm"
     sizes: ClassVar[Mapping[str, str]] = {**W2vBert.sizes, "layer_norm": "do_stable_layer_norm"}

@@ -40,6 +40,7 @@ class Frontend(nn.Module, ABC):
 
     Attributes:
         name: the front end's name in the table.
+        gives: what the numbers of a frame are; a backbone takes one kind.
         num_mel_bins: ``F``.
         sample_rate: of the waveforms, Hz.
         window_samples: samples of a frame.
@@ -48,6 +49,7 @@ class Frontend(nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    gives: ClassVar[str] = "bands"
 
     def __init__(self, num_mel_bins: int, sample_rate: int) -> None:
         super().__init__()

@@ -25,6 +25,7 @@ class WaveformFrontend(Frontend):
     """
 
     name: ClassVar[str] = "waveform"
+    gives: ClassVar[str] = "samples"
 
     def __init__(self, num_mel_bins: int = 80, sample_rate: int = SAMPLE_RATE, *, unit_variance: bool = False) -> None:
         super().__init__(num_mel_bins, sample_rate)

@@ -82,7 +82,7 @@ def _buildable(kind: str, block: Any) -> Iterator[None]:
 
 
 def resolve_model(config: Config) -> Config:
-    """Check that front end, backbone and loss take their options, and spell out every option's default.
+    """Check that front end, backbone and loss take their options and each other, and spell out every option's default.
 
     Args:
         config: what was asked for.
@@ -97,6 +97,9 @@ def resolve_model(config: Config) -> Config:
     # Not on meta, where normal_() would load torch's compiler: 0.7 s.
     with _buildable("loss", config.loss), torch.random.fork_rng(devices=[]):
         build_loss(config, 2)
+    takes = backbones.BACKBONES[config.backbone.name].takes
+    fitting = [name for name, part in frontends.FRONTENDS.items() if part.gives == takes]
+    choose(f"frontend.name: the backbone {config.backbone.name} takes {takes}", config.frontend.name, fitting)
 
     def _full(block: Any, part: Any) -> Any:
         return replace(block, options={**part.options(), **block.options})

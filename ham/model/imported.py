@@ -218,7 +218,7 @@ def compare(layout: Layout, tensors: Mapping[str, Tensor]) -> Fit:
     constants = layout.constants(build_frontend(config)) if layout.constants else {}
     changed = [name for name, value in constants.items() if name in tensors and not _alike(tensors[name], value)]
     further = sorted({*tensors} - {*names.values()} - {*changed})
-    left_out = [name for name in further if name in constants or name.startswith(layout.classifier)]
+    left_out = [name for name in further if name in constants or name.startswith(layout.needless)]
     unknown = [name for name in further if name not in left_out]
     return Fit(layout, config, found, missing, unknown, reshaped, changed, left_out)
 

@@ -40,7 +40,7 @@ class Layout:
         frontend: what the network was fed.
         backbone: the network, with the sizes that shapes tell; those of the published one where they do not.
         modules: what each module of the network is called there; more than it has do no harm.
-        classifier: beginnings of the names of the training's classifier, which some files hold, and of other tensors on
+        needless: beginnings of the names of the training's classifier, which some files hold, and of other tensors on
             which no embedding depends; they are left out.
         constants: what some files hold of the front end, by its names there; it is compared and left out.
     """
@@ -50,7 +50,7 @@ class Layout:
     frontend: FrontendConfig
     backbone: Callable[[Shapes], BackboneConfig]
     modules: Modules
-    classifier: tuple[str, ...] = ()
+    needless: tuple[str, ...] = ()
     constants: Callable[[Frontend], Mapping[str, Tensor]] | None = None
 
 
@@ -59,12 +59,17 @@ def _campplus(shapes: Shapes) -> BackboneConfig:
     return BackboneConfig(CamPlusPlus.name, shapes.get("xvector.dense.linear.weight", (192,))[0])
 
 
-def _residual(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A first convolution, then stages of so many residual blocks: here in one row, there by stage."""
-    yield from ((f"{prefix}stem", f"{prefix}conv1"), (f"{prefix}stem_norm", f"{prefix}bn1"))
+def _blocks(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Blocks in one row here, there numbered within each stage, of which each has so many."""
     places = [(stage, block) for stage, number in enumerate(stages, 1) for block in range(number)]
     for index, (stage, block) in enumerate(places):
-        own, there = f"{prefix}blocks.{index}", f"{prefix}layer{stage}.{block}"
+        yield f"{prefix}blocks.{index}", f"{prefix}layer{stage}.{block}"
+
+
+def _residual(stages: Sequence[int], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A first convolution, then stages of so many residual blocks."""
+    yield from ((f"{prefix}stem", f"{prefix}conv1"), (f"{prefix}stem_norm", f"{prefix}bn1"))
+    for own, there in _blocks(stages, prefix):
         for number in (1, 2):
             yield from (
                 (f"{own}.conv{number}", f"{there}.conv{number}"),
@@ -213,9 +218,7 @@ _ERES2NETV2_BLOCK = (
 def _eres2netv2_modules(names: Collection[str]) -> Iterator[tuple[str, str]]:
     yield from (("stem", "conv1"), ("stem_norm", "bn1"), ("reduce", "layer3_ds"), ("embed", "seg_1"))
     yield from _fusion("fusion", "fuse34")
-    places = [(stage, block) for stage, number in enumerate(NUM_BLOCKS, 1) for block in range(number)]
-    for index, (stage, block) in enumerate(places):
-        own, there = f"blocks.{index}", f"layer{stage}.{block}"
+    for own, there in _blocks(NUM_BLOCKS):
         yield from ((f"{own}.{name}", f"{there}.{other}") for name, other in _ERES2NETV2_BLOCK)
         for number in range(_count(names, f"{own}.fusions.")):
             yield from _fusion(f"{own}.fusions.{number}", f"{there}.fuse_models.{number}")
@@ -294,8 +297,8 @@ def _redimnet2_modules(names: Collection[str]) -> Iterator[tuple[str, str]]:
         for name, other in _REDIMNET2_CONTEXT:
             yield f"{own}.context.{name}", f"{there}.{context}.{other}"
         yield f"{own}.norm", f"{there}.{context + 2}"
-        last = f"sums.{_count(names, 'sums.') - 1}.weight"
-        yield from ((f"sums.{index}.weight", f"backbone.stage{index + 1}.0.w"), (last, "backbone.fin_wght1d.w"))
+        yield f"sums.{index}.weight", f"backbone.stage{index + 1}.0.w"
+    yield f"sums.{_count(names, 'sums.') - 1}.weight", "backbone.fin_wght1d.w"  # not of a stage
 
 
 def _tf_mel_constants(frontend: Frontend) -> dict[str, Tensor]:
@@ -324,7 +327,7 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80),
         _wespeaker_resnet34,
         _wespeaker_resnet34_modules,
-        classifier=("projection.",),
+        needless=("projection.",),
     ),
     Layout(
         "wespeaker_ecapa",
@@ -332,7 +335,7 @@ _LAYOUTS = (
         FrontendConfig("kaldi_fbank", 80),
         partial(_ecapa, "wespeaker", _wespeaker_modules),
         _wespeaker_modules,
-        classifier=("projection.",),
+        needless=("projection.",),
     ),
     Layout(
         "taoruijie_ecapa",
@@ -340,7 +343,7 @@ _LAYOUTS = (
         FrontendConfig("mel", 80),
         partial(_ecapa, "published", _taoruijie_modules),
         _taoruijie_modules,
-        classifier=("speaker_loss.",),
+        needless=("speaker_loss.",),
         constants=_mel_constants,
     ),
     Layout(
@@ -363,7 +366,7 @@ _LAYOUTS = (
         FrontendConfig("tf_mel", 72),
         _redimnet2,
         _redimnet2_modules,
-        classifier=("projection.", "backbone.stage0.0."),
+        needless=("projection.", "backbone.stage0.0."),
         constants=_tf_mel_constants,
     ),
 )

@@ -86,8 +86,11 @@ def read_pretrained(folder: Path) -> Pretrained:
     place = folder / CONFIG
     kind, full = _read_config(place)
     options = {option: getattr(full, key) for option, key in kind.sizes.items()}
-    with torch.device("meta"):
-        backbone = backbones.build(kind.name, 80, 1, **options)
+    try:
+        with torch.device("meta"):
+            backbone = backbones.build(kind.name, 80, 1, **options)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
     assert isinstance(backbone, SelfSupervised)
     for key in kind.alike:
         ours, theirs = (_plain(getattr(one, key)) for one in (backbone.encoder.config, full))

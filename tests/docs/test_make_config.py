@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -13,7 +13,7 @@ from ham.config import Config, from_dict, to_dict
 from ham.losses import LOSSES
 from ham.schema import Range
 from ham.train.blocks import resolve
-from tests.self_supervised import marks
+from tests.self_supervised import PARTNERS, marks
 
 PAGE = make_config.PAGE.read_text(encoding="utf-8")
 
@@ -43,7 +43,7 @@ CHOICES = {**make_config.ALL_TABLES, "augment": {"replace": 0, "clean_plus_augme
     ],
 )
 def test_every_key_of_a_resolved_configuration_stands_in_its_block(kind: str, name: str) -> None:
-    tree = {"train": {"epochs": 3}}
+    tree: dict[str, Any] = {"train": {"epochs": 3}, **PARTNERS.get(name, {})}
     if name:
         tree[kind] = {"mode" if kind == "augment" else "name": name}
     if kind == "curvature":

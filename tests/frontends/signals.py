@@ -16,9 +16,9 @@ def waveforms(batch: int, num_samples: int, seed: int = 0) -> Tensor:
     return ((noise + tones) * gain + 0.01).clamp(-1, 1)
 
 
-def assert_within_noise(found: Tensor, expected: Tensor, reference: Tensor) -> None:
+def assert_within_noise(found: Tensor, expected: Tensor, reference: Tensor, slack: float = 1.0) -> None:
     """Not further from the same features in float64 than torchaudio's own float32, but for a factor."""
     error, usual = (found - reference).abs(), (expected - reference).abs()
-    assert error.mean() < 2 * usual.mean() + 1e-7
-    assert error.max() < 5 * usual.max() + 1e-5
-    assert usual.max() < 2e-3
+    assert error.mean() < slack * 1.5 * usual.mean() + 1e-7
+    assert error.max() < slack * 3 * usual.max() + 1e-5
+    assert usual.max() < slack * 1e-3

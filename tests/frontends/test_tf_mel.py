@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ham.frontends import build
-from tests.frontends.signals import assert_within_noise, waveforms
+from tests.frontends.signals import waveforms
 
 
 def defined(x: np.ndarray, num_bands: int) -> np.ndarray:
@@ -34,8 +34,8 @@ def test_features_are_the_defined_ones(num_samples: int) -> None:
     x, frontend = waveforms(3, num_samples), build("tf_mel", 72)
     found = frontend(x)
     expected = torch.from_numpy(np.stack([defined(row, 72) for row in x.double().numpy()])).float()
-    assert_within_noise(found, found, expected)
     assert found.shape == (3, (num_samples - 240) // 160 + 1, 72)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 def test_silence_within_speech_is_floored_bin_by_bin() -> None:

@@ -13,7 +13,7 @@ from ham.errors import ConfigError
 from ham.frontends import FRONTENDS
 from ham.losses import LOSSES
 from ham.model.build import build_backbone, build_frontend, build_loss, pick_device, resolve_model
-from tests.self_supervised import marks
+from tests.self_supervised import PARTNERS, marks
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tests.self_supervised import marks
 )
 def test_every_part_is_resolved_to_all_its_options_and_built(kind: str, name: str) -> None:
     table: Any = {"frontend": FRONTENDS, "backbone": BACKBONES, "loss": LOSSES}[kind]
-    full = resolve_model(from_dict({kind: {"name": name}}))
+    full = resolve_model(from_dict({kind: {"name": name}, **PARTNERS.get(name, {})}))
     assert getattr(full, kind).options == table[name].options()
     with torch.device("meta" if kind == "backbone" else "cpu"):
         built = {"frontend": build_frontend, "backbone": build_backbone}.get(kind, lambda one: build_loss(one, 3))(full)
@@ -43,6 +43,12 @@ def test_what_was_asked_for_stays() -> None:
     [
         ({"loss": {"name": "ham"}}, r"loss\.name: expected one of softmax"),
         ({"loss": {"num_speakers": 3}}, r"loss ham_softmax: expected one of the options .* found 'num_speakers'"),
+        pytest.param(
+            PARTNERS["waveform"],
+            "name: the backbone wavlm takes samples: expected one of waveform, found 'mel'",
+            marks=marks("wavlm"),
+        ),
+        (PARTNERS["wavlm"], "the backbone ecapa_tdnn takes bands: expected one of mel, .*found 'waveform'"),
         ({"backbone": {"channels": 10**12}}, r"backbone ecapa_tdnn: cannot be built with channels: 10+ \("),
     ],
 )

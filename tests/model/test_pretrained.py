@@ -91,6 +91,7 @@ def edited(folder: Path, key: str, value: object) -> None:
         (lambda f: edited(f, "model_type", "hubert"), ConfigError, "expected wav2vec2-bert or wavlm, found 'hubert'"),
         (lambda f: edited(f, "position_embeddings_type", "rotary"), ConfigError, "found 'rotary'"),
         (lambda f: edited(f, "hidden_size", "wide"), CheckpointError, "config.json: cannot be read"),
+        (lambda f: edited(f, "num_attention_heads", 3), ConfigError, "config.json: backbone w2v_bert: .*multiple of 3"),
         (lambda f: edited(f, "num_hidden_layers", 3), CheckpointError, r"weights are missing .*\(encoder.layers.2"),
         (lambda f: edited(f, "intermediate_size", 32), CheckpointError, "of another shape than config.json says"),
         (lambda f: (f / "config.json").write_text("[1"), CheckpointError, "expected an object of JSON"),

@@ -9,6 +9,7 @@ import pytest
 from ham.config import Config, from_dict, load_config
 from ham.errors import ConfigError
 from ham.train.blocks import TABLES, remarks, resolve
+from tests.self_supervised import PARTNERS, needs_transformers
 
 
 def system(name: str, *changes: str) -> Config:
@@ -69,8 +70,9 @@ def test_no_more_epochs_are_averaged_than_there_are() -> None:
     assert remarks(asked, full) == ["train.average_last: 2 cut to train.epochs, 1"]
 
 
+@needs_transformers
 def test_masks_are_left_out_where_there_are_no_bands_and_that_is_said() -> None:
-    asked = from_dict({"frontend": {"name": "waveform"}})
+    asked = from_dict({"frontend": {"name": "waveform"}, **PARTNERS["waveform"]})
     full = resolve(asked)
     assert (full.spec_augment.max_time_width, full.spec_augment.max_freq_width) == (0, 0)
     assert remarks(asked, full) == ["spec_augment: left out, the front end waveform has no bands"]
