@@ -87,12 +87,19 @@ def summary(part: Part) -> str:
 
 
 def markdown(text: str, part: Part) -> str:
-    """A sentence of a docstring in Markdown; names of classes and of lists of words become what they stand for."""
+    """A sentence of a docstring in Markdown; names of classes and of lists of words become what they stand for.
+
+    Raises:
+        LookupError: if the module of the part, or of what it is made of, knows no such list.
+    """
     names = {one.__name__: name for table in ALL_TABLES.values() for name, one in table.items()}
-    module = vars(sys.modules[part.__module__])
+    modules = [vars(sys.modules[one.__module__]) for one in (inspect.getmro(part) if inspect.isclass(part) else [part])]
 
     def _words(match: re.Match[str]) -> str:
-        return ", ".join(f"`{word}`" for word in module[match[1]]) if match[1] in module else match[0]
+        for module in modules:
+            if match[1] in module:
+                return ", ".join(f"`{word}`" for word in module[match[1]])
+        raise LookupError(f"{part.__module__}.{part.__qualname__}: a docstring names {match[1]}, which is not there")
 
     text = re.sub(r":math:`(.+?)`", r"$\1$", text)
     text = re.sub(r":mod:`(.+?)`", r"`\1`", text)

@@ -69,6 +69,18 @@ def test_an_option_that_no_docstring_explains_is_refused() -> None:
         make_config.option_rows("schedule", {"mute": part})
 
 
+def test_a_list_of_words_that_no_module_has_is_refused() -> None:
+    def part(*, power: str = "") -> None:
+        """A part.
+
+        Args:
+            power: one of ``POWERS``.
+        """
+
+    with pytest.raises(LookupError, match="part: a docstring names POWERS, which is not there"):
+        make_config.option_rows("schedule", {"loud": part})
+
+
 @pytest.mark.parametrize(
     ("hint", "words"),
     [
