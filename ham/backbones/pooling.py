@@ -52,7 +52,12 @@ def masked_mean(x: Tensor, padded: Tensor | None) -> Tensor:
 
 
 def mean_and_deviation(
-    x: Tensor, padded: Tensor | None, least_variance: float = LEAST_VARIANCE, *, population: bool = False
+    x: Tensor,
+    padded: Tensor | None,
+    least_variance: float = LEAST_VARIANCE,
+    *,
+    population: bool = False,
+    added_variance: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over the frames that count.
 
@@ -61,9 +66,11 @@ def mean_and_deviation(
         padded: mask.
         least_variance: floor of the variance, above 0.
         population: divide by the number of frames, not by one less, which makes the variance unbiased.
+        added_variance: added to the variance before the floor is laid.
 
     Returns:
-        Mean and standard deviation, each ``(B, C)``; the deviation of one frame is the floor's root.
+        Mean and standard deviation, each ``(B, C)``; the deviation of one frame is the floor's root, or that of what is
+        added if it is more.
     """
     x = _wide(x)
     mean = masked_mean(x, padded)
@@ -72,6 +79,8 @@ def mean_and_deviation(
         squares = squares.masked_fill(padded, 0.0)
     number = _num_frames(x, padded)
     variance = squares.sum(1) / (number if population else (number - 1).clamp_min(1))
+    if added_variance:
+        variance = variance + added_variance
     return mean, variance.clamp_min(least_variance).sqrt()
 
 
@@ -125,18 +134,21 @@ class StatisticsPooling(Pooling):
     Args:
         num_channels: ``C``.
         least_variance: floor of the variance, above 0.
+        added_variance: added to the variance before.
     """
 
     name: ClassVar[str] = "statistics"
 
-    def __init__(self, num_channels: int, *, least_variance: float = LEAST_VARIANCE) -> None:
+    def __init__(
+        self, num_channels: int, *, least_variance: float = LEAST_VARIANCE, added_variance: float = 0.0
+    ) -> None:
         super().__init__()
         self.output_dim = 2 * num_channels
-        self.least_variance = least_variance
+        self.least_variance, self.added_variance = least_variance, added_variance
 
     def forward(self, x: Tensor, padded: Tensor | None = None) -> Tensor:
         """Pool a batch to ``(B, 2 C)``."""
-        return torch.cat(mean_and_deviation(x, padded, self.least_variance), 1)
+        return torch.cat(mean_and_deviation(x, padded, self.least_variance, added_variance=self.added_variance), 1)
 
 
 class AttentiveStatisticsPooling(Pooling):

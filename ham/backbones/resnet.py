@@ -76,7 +76,8 @@ class ResNet(Backbone):
         embedding_dim: ``D``.
         width: channels of the first stage.
         pooling: one of ``POOLINGS``.
-        least_variance: floor of the pooling's variances over time, above 0; public models have 1e-7.
+        least_variance: floor of the pooling's variances over time, above 0.
+        added_variance: added to those variances before, at least 0; wespeaker's models have 1e-7.
 
     Attributes:
         num_blocks: blocks of each stage.
@@ -86,7 +87,7 @@ class ResNet(Backbone):
 
     def __init__(
         self, num_mel_bins: int, embedding_dim: int, *, width: int = 32, pooling: str = "statistics",
-        least_variance: float = LEAST_VARIANCE,
+        least_variance: float = LEAST_VARIANCE, added_variance: float = 0.0,
     ) -> None:  # fmt: skip
         super().__init__(num_mel_bins, embedding_dim)
         width = check_count(self._place("width"), width)
@@ -100,7 +101,10 @@ class ResNet(Backbone):
                 channels = width << stage
             num_bands = -(-num_bands // stride)
         least_variance = check_number(self._place("least_variance"), least_variance, above=0.0)
-        self.pooling = self._pooling(pooling, channels * num_bands, least_variance=least_variance)
+        added_variance = check_number(self._place("added_variance"), added_variance, least=0.0)
+        self.pooling = self._pooling(
+            pooling, channels * num_bands, least_variance=least_variance, added_variance=added_variance
+        )
         self.embed = nn.Linear(self.pooling.output_dim, self.embedding_dim)
         # The memory order in which CPUs and tensor cores convolve fastest; state dictionaries do not see it.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

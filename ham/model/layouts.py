@@ -102,7 +102,7 @@ def _campplus_modules(_: Collection[str]) -> Iterator[tuple[str, str]]:
 def _wespeaker_resnet34(shapes: Shapes) -> BackboneConfig:
     """Embeddings of 256 numbers and 32 channels, but where the file says others."""
     width, dim = (shapes.get(name, (usual,))[0] for name, usual in (("conv1.weight", 32), ("seg_1.weight", 256)))
-    return BackboneConfig(ResNet34.name, dim, {"width": width, "least_variance": 1e-7})
+    return BackboneConfig(ResNet34.name, dim, {"width": width, "least_variance": 1e-7, "added_variance": 1e-7})
 
 
 def _wespeaker_resnet34_modules(_: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -49,6 +49,8 @@ def test_statistics_equal_torch() -> None:
     torch.testing.assert_close(StatisticsPooling(6)(x), torch.cat([x.mean(1), x.std(1)], 1))
     torch.testing.assert_close(MeanPooling(6)(x), x.mean(1))
     torch.testing.assert_close(mean_and_deviation(x, padded, population=True)[1][2], x[2].std(0, correction=0))
+    added = StatisticsPooling(6, added_variance=0.5)(x)[:, 6:]
+    torch.testing.assert_close(added, (x.var(1) + 0.5).sqrt())
 
 
 @pytest.mark.parametrize("global_context", [True, False])

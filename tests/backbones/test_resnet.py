@@ -70,6 +70,8 @@ def test_wrong_options_are_refused() -> None:
         build("resnet18", 80, 192, pooling="atentive")
     with pytest.raises(ConfigError, match=r"width: expected a whole number of at least 1, found 8\.5"):
         build("resnet18", 80, 192, width=8.5)
+    with pytest.raises(ConfigError, match=r"added_variance: expected a finite number at least 0, found -1e-07"):
+        build("resnet18", 80, 192, added_variance=-1e-7)
 
 
 def test_channels_come_last_through_all_blocks() -> None:
