@@ -138,7 +138,9 @@ def cosine_loop(problem: Problem, num_trials: int) -> list[float]:
 
 
 def loop_rates(scores: list[float], labels: list[int]) -> list[tuple[float, float]]:
-    """Miss and false-alarm rate above each trial of rising score, counted in a loop.
+    """Miss and false-alarm rate at the corners of their curve, counted in a loop over the trials of rising score.
+
+    The published rule looks at corners only: no trial of the same class follows.
 
     Args:
         scores: one a trial, all different.
@@ -150,14 +152,16 @@ def loop_rates(scores: list[float], labels: list[int]) -> list[tuple[float, floa
     num_target = sum(labels)
     num_nontarget = len(labels) - num_target
     misses, alarms = 0, num_nontarget
-    rates = [(0.0, 1.0)]
+    rates, before = [], None
     for _, label in sorted(zip(scores, labels, strict=True)):
+        if label != before:
+            rates.append((misses / num_target, alarms / num_nontarget))
         if label:
             misses += 1
         else:
             alarms -= 1
-        rates.append((misses / num_target, alarms / num_nontarget))
-    return rates
+        before = label
+    return [*rates, (misses / num_target, alarms / num_nontarget)]
 
 
 def loop_eer(scores: list[float], labels: list[int]) -> float:
