@@ -45,7 +45,7 @@ def events(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def start_when_at_work(arguments: Sequence[str], exp_dir: Path) -> subprocess.Popen[str]:
-    """Start a training, leader of a group of processes, and wait for the checkpoint of its second epoch, or of a later one."""
+    """Start a training, leader of a group of processes, and wait for the checkpoint of two epochs or more."""
     process = subprocess.Popen(
         arguments,
         env=environment(),
