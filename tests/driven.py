@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.browser import find_browser
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 class Browser:

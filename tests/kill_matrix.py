@@ -81,6 +81,14 @@ def runs(pid: int) -> bool:
         return False
 
 
+def command_line(pid: int) -> str:
+    """How a process was called; nothing of one that has gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    except OSError:
+        return ""
+
+
 def kill(pid: int, whom: str) -> list[int]:
     """Kill a training.
 
@@ -93,8 +101,7 @@ def kill(pid: int, whom: str) -> list[int]:
     """
     os.kill(pid, signal.SIGSTOP)  # it must not start others meanwhile
     both = [pid, *descendants(pid)]
-    lines = {one: Path(f"/proc/{one}/cmdline") for one in both[1:]}
-    training = [one for one, line in lines.items() if line.exists() and b"ham.bin.train" in line.read_bytes()]
+    training = [one for one in both[1:] if "ham.bin.train" in command_line(one)]
     victims = {"all": both, "one": training[-1:] or both, "launcher": [pid]}[whom]
     for one in victims:
         with contextlib.suppress(ProcessLookupError):

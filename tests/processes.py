@@ -12,7 +12,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-LONGEST_S = 120
+LONGEST_S = 600
+"""Of work that takes seconds, on a machine that does much else; later it hangs."""
+
 PRELOADED = ["ham.train.experiment", "ham.losses", "torch._dynamo", "pytest"]  # the losses load dynamo late
 
 
@@ -47,7 +49,7 @@ def _one(rank: int, work: Callable[..., Any], world_size: int, folder: Path, arg
     place = f"file://{folder}/meet"
     try:
         dist.init_process_group(
-            "gloo", init_method=place, rank=rank, world_size=world_size, timeout=timedelta(seconds=60)
+            "gloo", init_method=place, rank=rank, world_size=world_size, timeout=timedelta(seconds=LONGEST_S)
         )
         torch.save(work(*arguments), folder / f"{rank}.pt")
         dist.destroy_process_group()

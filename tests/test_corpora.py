@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.client
 import json
+import os
 import shlex
 import shutil
 import subprocess
@@ -33,9 +34,9 @@ from tests.server import ALWAYS, MIRROR_REPO, Server, Trouble
 pytestmark = pytest.mark.recipe
 
 
-KEY = "s3cr3t+k3y/f0r=a.t3st"
-SHARE = "s3cr3t"
-"""What a trace of the key would contain, quoted or not."""
+SHARE = f"s3cr3t{os.getpid()}"
+"""What a trace of the key would contain, quoted or not; of another run of these tests on this machine, none."""
+KEY = f"{SHARE}+k3y/f0r=a.t3st"
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +57,11 @@ def joined(miniature: Miniature, name: str) -> bytes:
     return b"".join((miniature.archives / part.name).read_bytes() for part in SETS[name].parts)
 
 
-def get(url: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
+def get(url: str, timeout_s: float = 60.0, **headers: str) -> tuple[int, bytes, dict[str, str]]:
     """Status, body and headers of an answer."""
     request = urllib.request.Request(url, headers={name.replace("_", "-"): text for name, text in headers.items()})
     try:
-        with urllib.request.urlopen(request, timeout=1) as answer:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return answer.status, answer.read(), dict(answer.headers)
     except urllib.error.HTTPError as error:
         return error.code, error.read(), dict(error.headers)
@@ -175,7 +176,7 @@ def test_the_server_cuts_and_stalls(miniature: Miniature, server: Server) -> Non
     with pytest.raises(http.client.IncompleteRead):
         get(url)
     with pytest.raises(TimeoutError):
-        get(url)
+        get(url, 1.0)
     assert get(url)[0] == 403
     assert [request.sent for request in server.asked()] == [100, 100, 0]
 

@@ -47,14 +47,19 @@ def test_an_error_arrives_and_the_rest_is_not_begun() -> None:
 
 
 def test_heavy_items_do_not_pile_up_but_every_worker_has_one() -> None:
-    started: list[int] = []
+    taken: list[int] = []
+    items = (taken.append(n) or n for n in range(20))
+    three = threading.Barrier(3, timeout=60)
+
+    def work(number: int) -> int:
+        if number < 3:
+            three.wait()
+        return number
+
     with ThreadPoolExecutor(3) as pool:
-        results = in_order(
-            pool, lambda n: (started.append(n), n)[1], range(20), 24, weigh=lambda _: 100, max_weight=100, num_busy=3
-        )
+        results = in_order(pool, work, items, 24, weigh=lambda _: 100, max_weight=100, num_busy=3)
         assert next(results) == 0
-        time.sleep(0.05)
-        assert len(started) == 3
+        assert taken == [0, 1, 2]
         assert list(results) == list(range(1, 20))
 
 
@@ -70,8 +75,16 @@ def test_light_items_are_begun_up_to_the_weight() -> None:
 
 def test_what_was_not_begun_when_the_caller_stops_never_is() -> None:
     begun: list[int] = []
+    stopped = threading.Event()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        assert number == 0 or stopped.wait(60)
+        return number
+
     with ThreadPoolExecutor(1) as pool:
-        results = in_order(pool, lambda n: (begun.append(n), time.sleep(0.01), n)[2], range(1000), 50)
+        results = in_order(pool, work, range(1000), 50)
         assert next(results) == 0
         results.close()
-    assert len(begun) < 10
+        stopped.set()
+    assert begun in ([0], [0, 1])

@@ -45,7 +45,7 @@ def events(folder: Path) -> list[Mapping[str, Any]]:
 
 
 def start_when_at_work(arguments: Sequence[str], exp_dir: Path) -> subprocess.Popen[str]:
-    """Start a training, leader of a group of processes, and wait for the checkpoint of its second epoch."""
+    """Start a training, leader of a group of processes, and wait for the checkpoint of two epochs or more."""
     process = subprocess.Popen(
         arguments,
         env=environment(),
@@ -54,7 +54,7 @@ def start_when_at_work(arguments: Sequence[str], exp_dir: Path) -> subprocess.Po
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not checkpoint.epoch_path(exp_dir / "checkpoints", 2).exists():
+    while max(checkpoint.saved_epochs(exp_dir / "checkpoints"), default=0) < 2:  # only the latest ones stay
         assert process.poll() is None, process.communicate()
         time.sleep(0.01)
     return process

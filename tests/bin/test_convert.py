@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from ham.bin.convert import main
 from ham.cli import run
+from tests.kill_matrix import runs
+from tests.killing import TRIES
 from tests.packed import m4a, speech, tree
 
 TOP = Path(__file__).parents[2]
@@ -72,11 +75,9 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in found]
 
 
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+def num_made(target: Path) -> int:
+    """Files that are converted; they are not read, since others get their names meanwhile."""
+    return len([*target.rglob("*.wav")])
 
 
 @pytest.mark.recipe
@@ -86,26 +87,29 @@ def test_kill_9_at_any_moment_and_no_worker_stays(tmp_path: Path) -> None:
     target, draws = tmp_path / "wav", random.Random(1)
     command = [sys.executable, "-m", "ham.bin.convert", *argv, "--target", str(target), "--num_workers", "2"]
     environment, num_kills, workers = {**os.environ, "PYTHONPATH": str(TOP)}, 0, list[int]()
-    while num_kills < 2:
-        before = len(tree(target))
+    for _ in range(TRIES):
+        before = num_made(target)
         process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
-        while len(tree(target)) <= before and process.poll() is None:
+        while num_made(target) <= before and process.poll() is None:
             time.sleep(0.005)
         time.sleep(draws.uniform(0, 0.1))
         if process.poll() is None:
             workers += children(process.pid)
         process.send_signal(signal.SIGKILL)
-        if process.wait() == 0:
-            break
+        if process.wait() == 0:  # too late, on a busy machine: from the beginning
+            shutil.rmtree(target)
+            continue
         num_kills += 1
-    assert num_kills >= 1
+        if num_kills == 2:
+            break
+    assert num_kills == 2
     assert workers
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert tree(target) == tree(tmp_path / "fresh")
     for suffix in ("converted.json", "durations"):
         assert (tmp_path / f"wav.{suffix}").read_bytes() == (tmp_path / f"fresh.{suffix}").read_bytes()
-    deadline = time.monotonic() + 5
-    while any(map(is_alive, workers)) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 60
+    while any(map(runs, workers)):
+        assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert not any(map(is_alive, workers))

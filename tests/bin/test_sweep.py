@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +40,7 @@ done
 [ "$seed" = 1 ] || name+=_seed$seed
 echo "$name" >>"$top/calls"
 [ $name != prepared ] || exit 0
-[ ! -e "$top/slow_$name" ] || { mkdir -p "$exp_root/$name"; touch "$exp_root/$name/begun"; sleep 1000.25; }
+[ ! -e "$top/slow_$name" ] || { mkdir -p "$exp_root/$name"; touch "$exp_root/$name/begun"; "$top/sleep" 1000; }
 rm -rf "$exp_root/$name"
 mkdir -p "$exp_root"
 [ ! -d "$top/ready/$loss$seed" ] || cp -r "$top/ready/$loss$seed" "$exp_root/$name"
@@ -65,6 +66,7 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "conf/tiny.yaml").write_text("loss: {name: softmax}\nbackbone: {channels: 32}\n")
     (tmp_path / "run.sh").write_text(STUB)
     (tmp_path / "run.sh").chmod(0o755)
+    (tmp_path / "sleep").symlink_to(shutil.which("sleep") or "")  # so that its command line tells whose it is
     write_lists(tmp_path / "egs/x")
     for seed in (1, 2):
         for loss in ("am_softmax", "softmax"):
@@ -332,7 +334,7 @@ def test_whoever_ends_a_sweep_on_gpus_ends_its_rows(top: Path, started: Callable
     process.terminate()
     assert process.wait() == 143
     for _ in range(200):
-        if not any(str(top) in line or "sleep\x001000.25" in line for line in command_lines()):
+        if not any(str(top) in line for line in command_lines()):
             return
         time.sleep(0.05)
     raise AssertionError([line for line in command_lines() if str(top) in line])

@@ -169,4 +169,4 @@ def reset(handler: Handler) -> None:
 def stall(handler: Handler) -> None:
     """Send nothing more, and do not hang up either."""
     handler.close_connection = True
-    handler.site.over.wait(20)
+    handler.site.over.wait()

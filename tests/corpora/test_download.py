@@ -27,7 +27,7 @@ from ham.files import lock_folder
 from tests.corpora.site import Site, cut, serve, status
 from tests.packed import LAYOUT, SETS, VOXCELEB
 
-LIMITS = Limits(3, backoff_s=0.01, max_backoff_s=0.04, stall_s=0.5, progress_bytes=10_000)
+LIMITS = Limits(3, backoff_s=0.01, max_backoff_s=0.04, stall_s=60.0, progress_bytes=10_000)
 KEY = "p3rs0nal"
 PARTS = {f"v_part{letter}": random.Random(letter).randbytes(40_000) for letter in "abcd"}
 JOINED = b"".join(PARTS.values())
@@ -133,7 +133,7 @@ def test_a_second_run_reads_and_asks_nothing(world: World, monkeypatch: pytest.M
 
 
 def test_parts_are_loaded_side_by_side(world: World) -> None:
-    together = threading.Barrier(len(PARTS), timeout=5)
+    together = threading.Barrier(len(PARTS), timeout=60)
     usual = world.site.always["/owners"]
 
     def _wait(handler: object) -> None:

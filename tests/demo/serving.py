@@ -24,7 +24,7 @@ from ham.score.decisions import OperatingPoint
 from tests.speaking import RATE, thresholds, voice, write_decisions
 from tests.tiny_system import write_model
 
-PATIENCE_S = 60
+PATIENCE_S = 300
 
 
 def write_demo_model(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -190,8 +191,9 @@ def test_a_body_that_is_longer_than_announced_is_cut(server: Server) -> None:
 
 
 def test_a_client_that_stalls_is_told_and_keeps_nobody_waiting(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server_module, "IDLE_S", 0.2)
-    status, _, body = raw(server, POST % (b"/hear", 1000, b"short"))
+    with monkeypatch.context() as patch:
+        patch.setattr(server_module, "IDLE_S", 0.2)
+        status, _, body = raw(server, POST % (b"/hear", 1000, b"short"))
     assert (status, "has not arrived" in json.loads(body)["error"]) == (408, True)
     assert ask(server, "POST", "/hear", VOICE)[0] == 200
 
@@ -203,11 +205,10 @@ def test_a_client_that_drips_is_told(server: Server, monkeypatch: pytest.MonkeyP
         connection.settimeout(0.05)
         received, end = b"", time.monotonic() + PATIENCE_S
         while b"408" not in received and time.monotonic() < end:
-            connection.sendall(b"x")
-            try:
+            with suppress(OSError):  # nothing has come, or the server has hung up and what it said comes next
+                connection.sendall(b"x")
+            with suppress(OSError):
                 received += connection.recv(1000)
-            except TimeoutError:
-                continue
     assert received.startswith(b"HTTP/1.0 408")
 
 
@@ -285,8 +286,7 @@ def test_a_bug_is_told_without_its_traceback(
     monkeypatch.setattr(Answers, "hear", lambda *_: 1 / 0)
     status, found = ask(server, "POST", "/hear", VOICE)
     assert (status, found) == (500, {"error": "a bug in the demo"})
-    until(lambda: caplog.records)
-    assert caplog.records[0].levelno == logging.ERROR
+    until(lambda: logging.ERROR in [record.levelno for record in caplog.records])
     assert "ZeroDivisionError" in caplog.text
     assert server.questions._value == MOST_QUESTIONS
 

@@ -12,7 +12,7 @@ import pytest
 
 TOP = Path(__file__).parents[2]
 FAKES = {
-    "srun": 'echo "srun $*" >> "$CALLS"; [ -z "${SLOW:-}" ] || exec sleep 5',
+    "srun": 'echo "srun $*" >> "$CALLS"; [ -z "${SLOW:-}" ] || until grep -q requeue "$CALLS"; do sleep 0.02; done',
     "scontrol": 'echo "scontrol $*" >> "$CALLS"; [ "$1" != show ] || printf "first\\nsecond\\n"',
     "run.sh": 'echo "run.sh $*" >> "$CALLS"',
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable
@@ -27,9 +28,21 @@ def test_time_belongs_to_the_part_that_was_entered(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_profile_measures_every_part_and_saves_no_weights(
-    num_workers: int, make_step: Callable[..., TrainingStep], make_loop: Callable[..., Loop]
+    num_workers: int,
+    make_step: Callable[..., TrainingStep],
+    make_loop: Callable[..., Loop],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """By a clock that a look at it moves on by a second, and a pass of the backbone by a thousand."""
     loop = make_loop(make_step(augment=True, keep_clean=True, speed=True), num_workers=num_workers)
+    clock = itertools.count(1.0)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
+
+    def _take_long(*_: object) -> None:
+        for _ in range(1000):
+            next(clock)
+
+    loop.step.backbone.register_forward_pre_hook(_take_long)
     found = profile(loop, loop.folder / "profile")
     assert all(found.seconds[part] > 0 for part in PARTS)
     assert found.seconds["backbone"] == max(found.seconds.values())

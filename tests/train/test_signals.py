@@ -20,6 +20,7 @@ from ham.train import signals
 from ham.train.loop import Loop
 from ham.train.signals import Stop, StoppedError, kept_from_workers, obey_parent
 from ham.train.step import TrainingStep
+from tests.kill_matrix import runs
 from tests.killing import command
 from tests.tiny_training import ENDLESS, events, start_when_at_work, write_data
 
@@ -120,7 +121,7 @@ def test_a_second_signal_ends_at_once_with_the_workers_unless_it_is_the_same_one
         os.kill(worker, signal.SIGKILL)
     process.communicate("\n")
     assert process.returncode == status
-    while Path(f"/proc/{worker}").exists() and "\nState:\tZ" not in Path(f"/proc/{worker}/status").read_text():
+    while runs(worker):
         time.sleep(0.01)
 
 

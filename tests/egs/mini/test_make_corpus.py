@@ -113,11 +113,9 @@ def test_training_and_test_speakers_are_disjoint(tiny: Path) -> None:
 
 def test_a_complete_corpus_is_left_alone(tiny: Path, command: Command, tiny_options: tuple[str, ...]) -> None:
     before = {path: path.stat().st_mtime_ns for path in tiny.rglob("*")}
-    start = time.monotonic()
     done = command("--out", tiny, "--seed", 7, "--num_workers", 2, *tiny_options)
     assert (done.returncode, done.stderr) == (0, "")
     assert "complete already" in done.stdout
-    assert time.monotonic() - start < 5
     assert {path: path.stat().st_mtime_ns for path in tiny.rglob("*")} == before
 
 
@@ -206,11 +204,11 @@ def test_a_stopped_run_leaves_nothing_behind(tmp_path: Path, number: int) -> Non
     (tmp_path / "tmp").mkdir()
     command = [sys.executable, str(script), "--out", str(tmp_path / "mini"), "--num_workers", "1"]
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not list(tmp_path.glob(".mini*/wav/*/*/*.flac")) and time.monotonic() < until:
+    while not list(tmp_path.glob(".mini*/wav/*/*/*.flac")):
+        assert process.poll() is None, process.communicate()
         time.sleep(0.05)
     process.send_signal(number)
-    _, message = process.communicate(timeout=60)
+    _, message = process.communicate()
     assert process.returncode == 128 + number
     assert "Traceback" not in message
     assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
