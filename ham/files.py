@@ -51,7 +51,7 @@ def lock_folder(folder: Path, work: str, *, wait: bool = False) -> Iterator[None
         try:
             locks.enter_context(_alone(folder / LOCK, folder, work, wait=wait))
         except OSError as error:
-            if error.errno not in (*READ_ONLY, errno.ENOENT):
+            if error.errno not in (*READ_ONLY, errno.ENOENT, errno.ENOTDIR):
                 raise
         yield
 
