@@ -18,6 +18,7 @@ import json
 import logging
 import math
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -207,6 +208,8 @@ def run(
     argv = sys.argv[1:] if argv is None else argv
     as_json, status = "--json" in argv, None
     _open_streams()
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:  # the caller's; no process would learn how its own ended
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     with _logging(), ExitStack() as stack:
         if refused is not None:
             stack.push(partial(_tell_bug, as_json))

@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -212,3 +213,12 @@ def test_an_interruption_is_one_document_too(capsys: pytest.CaptureFixture[str])
 def test_what_a_terminal_would_obey_is_spelt_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(ending(DataError("wav/\x1b[31mred\x07/é: wrong\r")), []) == 1
     assert capsys.readouterr().err == "error: wav/\\x1b[31mred\\x07/é: wrong\\r\n"
+
+
+def test_statuses_are_learnt_where_the_caller_ignores_ended_processes() -> None:
+    """As some that start programs do; the system then keeps no status for whoever asks."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert run(lambda _: subprocess.run(["sh", "-c", "exit 3"], check=False).returncode, []) == 3
+    finally:
+        signal.signal(signal.SIGCHLD, before)

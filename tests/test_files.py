@@ -7,7 +7,10 @@ import random
 import subprocess
 import sys
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -16,18 +19,80 @@ from ham.files import LOCK, crc32_of, lock_folder, move_in, replacing_folder, wr
 
 HOLD = """
 import sys, pathlib
-from ham.files import lock_folder
-with lock_folder(pathlib.Path(sys.argv[1]), "a test"):
-    print("locked", flush=True)
-    sys.stdin.read()
+from ham import files
+path, how = pathlib.Path(sys.argv[1]), sys.argv[2]
+held = files.lock_folder(path, "a test") if how == "lock" else getattr(files, how)(path)
+with held as part:
+    if how == "replacing_folder":
+        part = part / "f"
+    with open(part or path / "f", "w") as stream:
+        for half in "12":
+            stream.write("theirs " * 10000)
+            stream.flush()
+            print(half, flush=True)
+            if not sys.stdin.readline():
+                sys.exit("the test has ended")
 """
 
 
-def test_a_second_program_is_kept_out_and_a_killed_one_is_not_in_the_way(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+@contextmanager
+def other_program(path: Path, how: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that works on a file or folder, half way; a line lets it go on, two let it end."""
+    command = [sys.executable, "-c", HOLD, str(path), how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout is not None
-        assert other.stdout.readline() == "locked\n"
+        assert other.stdout.readline() == "1\n"
+        yield other
+
+
+def test_two_programs_that_write_one_file_leave_one_of_the_two(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    with other_program(path, "replacing") as other:
+        ours = Thread(target=write_text, args=(path, "ours " * 50000))
+        ours.start()
+        ours.join(0.5)  # time enough to write it, if nothing keeps it from that
+        other.communicate("\n\n")
+    ours.join()
+    assert other.returncode == 0
+    assert path.read_text() == "ours " * 50000
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_folder_that_another_program_makes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "made"
+    with other_program(path, "replacing_folder") as other:
+        busy = f"^{path}: expected to be alone here, found at work: writing, process {other.pid}; wait until"
+        with pytest.raises(DataError, match=busy), replacing_folder(path):
+            raise AssertionError
+        other.communicate("\n\n")
+    assert [(file.name, file.read_text()) for file in path.iterdir()] == [("f", "theirs " * 20000)]
+    with other_program(path, "replacing_folder") as other:
+        other.kill()
+    with replacing_folder(path) as part:
+        assert not any(part.iterdir())
+    assert [*tmp_path.iterdir()] == [path]
+
+
+def test_who_waits_for_a_folder_says_so_and_comes_after(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def come() -> None:
+        with lock_folder(tmp_path, "stage 2", wait=True):
+            found.append((tmp_path / "f").read_text())
+
+    found: list[str] = []
+    with caplog.at_level("INFO"), other_program(tmp_path, "lock") as other:
+        ours = Thread(target=come)
+        ours.start()
+        while not caplog.messages:
+            assert ours.is_alive()
+        other.communicate("\n\n")
+        ours.join()
+    assert caplog.messages == [f"{tmp_path}: waits until another program has ended: a test, process {other.pid}"]
+    assert found == ["theirs " * 20000]
+    assert [file.name for file in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_second_program_is_kept_out_and_a_killed_one_is_not_in_the_way(tmp_path: Path) -> None:
+    with other_program(tmp_path, "lock") as other:
         with pytest.raises(DataError, match=f"a test, process {other.pid}; wait"), lock_folder(tmp_path, "a download"):
             raise AssertionError
         other.kill()

@@ -14,7 +14,7 @@ from typing import Any
 
 from ham.cli import Parser, run
 from ham.errors import ConfigError, DataError
-from ham.files import replacing, write_text
+from ham.files import lock_place, replacing, write_text
 from ham.report.claims import Claims, measure_claims, read_comparisons
 from ham.report.claims_page import HEADING, render
 from ham.report.text_tables import text_table
@@ -43,10 +43,11 @@ def main(argv: Sequence[str]) -> None:
     claims = measure_claims(folders, comparisons, lists, options.data_dir, options.root)
     if options.page:
         page = render(claims, shlex.join(["python", "-m", "ham.bin.claims", *argv]), "figures")
-        for name, content in page.figures.items():
-            with replacing(options.page.parent / "figures" / name) as part:
-                part.write_bytes(content)
-        write_text(options.page, before + page.text)
+        with lock_place(options.page, "the claims"):
+            for name, content in page.figures.items():
+                with replacing(options.page.parent / "figures" / name) as part:
+                    part.write_bytes(content)
+            write_text(options.page, before + page.text)
     print(text_table(*_printed(claims)))
 
 

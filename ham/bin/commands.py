@@ -7,7 +7,7 @@ The shell writes requests on standard input and reads answers from standard outp
     signal    INT, TERM or USR1, which the shell was sent while it waits: the command gets it too
 
 A command runs in a fork of this process, so that it starts with the libraries and leaves nothing behind. What ``run``
-prints goes to the descriptor 3. When the shell goes away, so does the command.
+prints goes to the descriptor 3. When the shell or this process goes away, so does the command.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 
 from ham.cli import Parser, run
+from ham.train.signals import end_with_parent
 
 STDIN, STDOUT, USERS_STDOUT = 0, 1, 3
 HANDED_ON = {"INT": signal.SIGINT, "TERM": signal.SIGTERM, "USR1": signal.SIGUSR1}
@@ -112,6 +113,7 @@ def _hand_on(number: int, process: BaseProcess, heard: set[int]) -> None:
 
 def _command(name: str, arguments: Sequence[str], stdout: int) -> None:
     """The command itself, in the forked process."""
+    end_with_parent(signal.SIGTERM)
     for number in HANDED_ON.values():
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     os.dup2(os.open(os.devnull, os.O_RDONLY), STDIN)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ham.cli import Parser, run
 from ham.errors import ConfigError, DataError
-from ham.files import write_text
+from ham.files import lock_place, write_text
 from ham.losses import LOSSES
 from ham.report import comparison_page
 from ham.report.comparison import Comparison, cells_of, latex, markdown, without_repeats
@@ -53,8 +53,10 @@ def main(argv: Sequence[str]) -> None:
         published_from=f"{options.published}, {options.published_config}" if options.published else "",
     )
     files = {"RESULTS.md": markdown, "table.html": comparison_page.render, "table.tex": latex} if options.out else {}
-    for name, render in files.items():
-        write_text(options.out / name, render(comparison))
+    if options.out:
+        with lock_place(options.out, "a comparison"):
+            for name, render in files.items():
+                write_text(options.out / name, render(comparison))
     for table in comparison.tables:
         for title, cells in cells_of(table, reference).items():
             print(f"{table.title}: {title}\n{text_table(*cells)}\n")

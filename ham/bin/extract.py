@@ -9,6 +9,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from ham.embeddings.recordings import (
 )
 from ham.embeddings.table import FORMATS, check_format, read_embeddings, read_source, write_embeddings, write_table
 from ham.errors import DataError
+from ham.files import lock_folder
 from ham.model.average import average_checkpoints
 from ham.model.checkpoint import fitting
 from ham.model.directory import unpack
@@ -82,7 +84,11 @@ def main(argv: Sequence[str]) -> None:
     if processes > 1 and not distributed.launched():
         launch([sys.executable, "-m", "ham.bin.extract", *argv], processes=processes, cure="run stage 5 again")
         return
-    with distributed.joined(options.device) as device:
+    with distributed.joined(options.device) as device, ExitStack() as locks:
+        if not distributed.rank():
+            if options.model:
+                options.exp_dir.mkdir(parents=True, exist_ok=True)
+            locks.enter_context(lock_folder(options.exp_dir, "stage 5"))
         _extract(options, device)
 
 

@@ -24,7 +24,7 @@ from ham.analysis.projector import RUN, is_run, write_projector
 from ham.cli import Parser, at_least, run
 from ham.data.store import ArrayStore
 from ham.embeddings.table import read_embeddings
-from ham.files import crc32_of, write_text
+from ham.files import crc32_of, lock_folder, write_text
 from ham.losses.base import SpeakerLoss
 from ham.losses.hyperbolic import HSoftmax
 from ham.model.encoder import SpeakerEncoder
@@ -45,14 +45,15 @@ def main(argv: Sequence[str]) -> None:
     speech = read_speech(options.data_dir, options.root)
     store = ArrayStore(options.data_dir / "store" / "test")
     columns, rows = metadata(options.data_dir, speech)
-    source = _source(options, speech, store, rows)
     page, numbers, projector = outputs = [
         options.exp_dir / name for name in ("geometry.html", "geometry.json", f"tensorboard/{RUN}")
     ]
-    if read_source(numbers) == source and page.exists() and is_run(projector):
-        logger.info("%s: up to date", page)
-    else:
-        _show(options, speech, store, source, columns, rows)
+    with lock_folder(options.exp_dir, "stage 7"):
+        source = _source(options, speech, store, rows)
+        if read_source(numbers) == source and page.exists() and is_run(projector):
+            logger.info("%s: up to date", page)
+        else:
+            _show(options, speech, store, source, columns, rows)
     for path in outputs:
         print(path)
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from ham.data.kaldi_dir import Segment, read_data_dir, trial_dirs
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import ConfigError, DataError
+from ham.files import lock_folder
 from ham.model.build import build_frontend
 from ham.words import count
 
@@ -40,6 +41,12 @@ def main(argv: Sequence[str]) -> None:
     if options.num_workers < 1:
         raise ConfigError(f"--num_workers: expected at least 1, found {options.num_workers}")
     config = read_config(options)
+    with lock_folder(options.data_dir, "stage 3", wait=True):
+        _make(options, config)
+
+
+def _make(options: Any, config: Config) -> None:
+    """Do it, alone in the data folder."""
     wanted = speech(options.data_dir)
     for name, folder, pattern in (("musan", options.musan, "musan"), ("rirs", options.rirs, "rirs")):
         if folder is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ham.bin._use_options import add_json, answer
 from ham.cli import Parser
+from ham.files import lock_folder
 from ham.model.directory import CARD, FILES, pack, read_directory
 
 logger = logging.getLogger(__name__)
@@ -20,14 +21,15 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
-    pack(
-        options.exp,
-        options.out,
-        licence=options.licence,
-        data_licence=options.data_licence,
-        anonymous=options.anonymous,
-        force=options.force,
-    )
+    with lock_folder(options.exp, "pack"):  # numbers and thresholds are to be of one scoring
+        pack(
+            options.exp,
+            options.out,
+            licence=options.licence,
+            data_licence=options.data_licence,
+            anonymous=options.anonymous,
+            force=options.force,
+        )
     found = read_directory(options.out)
     for name, missing in {
         "licence of the weights, which --licence states": not found.licence,

@@ -20,6 +20,7 @@ from ham.audio.inspection import CHECKS, inspect
 from ham.cli import Parser, at_least, run
 from ham.data.kaldi_dir import check_replaceable
 from ham.errors import ConfigError
+from ham.files import lock_folder
 from ham.prepare.data_folder import find_others, remove_others, write_subset
 from ham.prepare.partition import make_partition, without_bad_utts
 from ham.prepare.same_audio import check_same_audio
@@ -32,6 +33,12 @@ def main(argv: Sequence[str]) -> None:
     """Divide the speech, inspect its audio, write what has changed, remove what is no longer asked for."""
     options = _parse(argv)
     _check_writable(options.data_dir)
+    with lock_folder(options.data_dir, "stage 2", wait=True):
+        _prepare(options)
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    """Do it, alone in the data folder."""
     roots = [*options.train_roots, *options.csv], [*options.test_roots, *options.csv]
     partition = make_partition(*roots, options.seed, options.data_dir / "unpacked")
     names = [*partition.folders]

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ham.cli import Parser, run
-from ham.files import write_text
+from ham.files import lock_folder, write_text
 from ham.model import checkpoint
 from ham.report import experiment_page
 from ham.report.experiment import markdown, read_experiment
@@ -28,10 +28,11 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(prog="python -m ham.bin.report", description=__doc__)
     parser.add_argument("--exp_dir", type=Path, required=True, help="experiment with results.json")
     exp_dir = parser.parse_args(argv).exp_dir
-    experiment = read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
-    write_text(exp_dir / "RESULTS.md", markdown(experiment))
-    links = [("geometry.html", "Geometry of the embeddings")] if (exp_dir / "geometry.html").exists() else []
-    write_text(exp_dir / "report.html", experiment_page.render(experiment, links))
+    with lock_folder(exp_dir, "stage 7"):
+        experiment = read_experiment(exp_dir, _parameters(exp_dir / "average.pt"))
+        write_text(exp_dir / "RESULTS.md", markdown(experiment))
+        links = [("geometry.html", "Geometry of the embeddings")] if (exp_dir / "geometry.html").exists() else []
+        write_text(exp_dir / "report.html", experiment_page.render(experiment, links))
     print(text_table(*table(experiment.results.results)))
     print()
     for name in ("RESULTS.md", "report.html", *(name for name, _ in links)):

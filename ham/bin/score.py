@@ -19,6 +19,7 @@ from ham.bin._system_options import top_n
 from ham.cli import Parser, boolean, run
 from ham.data.kaldi_dir import read_data_dir
 from ham.embeddings.recordings import ENROL
+from ham.files import lock_folder
 from ham.losses.base import SpeakerLoss
 from ham.model.encoder import SpeakerEncoder
 from ham.provenance import git_commit, versions
@@ -51,6 +52,12 @@ def main(argv: Sequence[str]) -> None:
         argv: the arguments without the command's name.
     """
     options = _parser().parse_args(argv)
+    with lock_folder(options.exp_dir, "stage 6"):
+        _score_experiment(options)
+
+
+def _score_experiment(options: argparse.Namespace) -> None:
+    """Score, and write scores, calibrations, curves and the numbers, which say that all of them are there."""
     wanted, durations = parse_backends(options.backends), parse_durations(options.durations)
     lists = [read_list(options.data_dir, name) for name in find_lists(options.data_dir, options.test_sets)]
     notes = {trial_list.name: trial_list.notes for trial_list in lists if trial_list.notes}
@@ -67,6 +74,7 @@ def main(argv: Sequence[str]) -> None:
     for backend in backends:  # before anything is written
         scorer.check(backend)
     decisions = _decisions(options, encoder.fingerprint, backends, scorer)
+    (options.exp_dir / "results.json").unlink(missing_ok=True)
     scored = _score(lists, embedded, plans, scorer, decisions, options)
     for name, calibration in scorer.calibrations.items():
         write_calibration(options.exp_dir / "calibration" / f"{name}.json", calibration)

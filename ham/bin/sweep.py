@@ -191,9 +191,9 @@ def _call(command: Sequence[str], **further: Any) -> None:
 
 
 def _make(sweep: Sweep, tables: Iterable[Table], gpus: Sequence[str]) -> None:
-    if gpus:  # their rows are not of this process's group
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda *_: sys.exit(143))
+    for number in (signal.SIGTERM, signal.SIGHUP):  # end the rows too, which may not be of this process's group
+        if signal.getsignal(number) != signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(number, lambda number, _: sys.exit(128 + number))
     all_done = True
     for table in tables:
         _call(sweep.preparation(table))

@@ -70,12 +70,13 @@ def _train(options: Any, config: Config, device: torch.device) -> None:
         loop = build(command="")
         print(profile(loop, folder / "profile").table())
         return
-    place = find_place(folder, request, stores, options.resume)
-    if is_finished(folder, place, config.train):
-        logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
-        return
-    distributed.wait_for_all()  # all have read the folder
     with told_in_words(folder), _claimed(folder) as is_ours:
+        distributed.wait_for_all()  # nobody else writes there now
+        place = find_place(folder, request, stores, options.resume)
+        if is_finished(folder, place, config.train):
+            logger.info("%s: trained already, %s; nothing to do", folder, count(place.epoch, "epoch"))
+            return
+        distributed.wait_for_all()  # all have read the folder
         if is_ours:
             write_sums(folder, stores)
             write_request(folder, request)

@@ -10,7 +10,6 @@ however many threads decoded.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import logging
@@ -19,7 +18,7 @@ import shutil
 from array import array
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from operator import itemgetter
@@ -39,7 +38,7 @@ from ham.data.segments import reader
 from ham.data.shards import shard_name, writing_shard
 from ham.data.store import INT16_SCALE, ArrayStore, file_size, is_whole, read_meta, to_int16
 from ham.errors import DataError
-from ham.files import move_in, part_of, write_text
+from ham.files import lock_place, move_in, part_of, write_text
 from ham.pool import in_order
 
 logger = logging.getLogger(__name__)
@@ -116,7 +115,8 @@ def pack_audio(
         return False
     stores.check_replaceable(path)
     part = part_of(path)
-    with _claimed(part):
+    with lock_place(path, "packing"):
+        part.mkdir(exist_ok=True)
         if not is_current(part, request):
             notes = _reuse(path, part, shards)
             _check_space(path, shards, notes, sample_rate)
@@ -158,20 +158,6 @@ def _expected_bytes(path: str, size: int, duration_s: float | None, sample_rate:
     if duration_s is not None:
         return 2 * round(duration_s * sample_rate)
     return int(size * FILE_FACTOR.get(os.path.splitext(path)[1].lower(), 1.0))  # noqa: PTH122 - a million times
-
-
-@contextmanager
-def _claimed(part: Path) -> Iterator[None]:
-    """Make the folder and keep other processes out of it; the system gives it free when this one dies."""
-    part.mkdir(parents=True, exist_ok=True)
-    lock = os.open(part, os.O_RDONLY)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError:
-        raise DataError(f"{part}: another process packs this store; wait until it is done") from None
-    finally:
-        os.close(lock)
 
 
 def _reuse(path: Path, part: Path, shards: Sequence[_Planned]) -> dict[int, _Note]:

@@ -104,8 +104,8 @@ def write_directory(contents: Contents, out: Path, *, force: bool = False) -> No
         ConfigError: if ``out`` is refused.
     """
     out = out.resolve()
-    there = check_place(out)
     with replacing_folder(out) as part:
+        there = check_place(out)
         _write(contents, part)
         if there and not force and not _same(part, out):
             raise ConfigError(f"--out {out}: another model directory, or one that was edited; --force replaces it")
@@ -250,8 +250,7 @@ def unpack(path: Path, exp: Path) -> None:
         raise ConfigError(f"--model {path}: {exp} is the experiment of a training; choose another --exp_name")
     if place.exists() and checkpoint.weights_digest(checkpoint.load(place)) != found.fingerprint:
         raise ConfigError(f"--model {path}: {exp} holds another model; choose another --exp_name, or remove it")
-    exp.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(path / CONFIG, exp / CONFIG)
+    write_text(exp / CONFIG, (path / CONFIG).read_text(encoding="utf-8"))
     checkpoint.save(place, found.state)
 
 

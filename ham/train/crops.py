@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -88,6 +89,29 @@ class Gatherer(Dataset[Batch]):
         return plan_epoch(len(self.data.indices), **shared)
 
 
+class _Done(threading.Event):
+    """Whether the workers are to end, known here without the lock of all, which a killed one may have held."""
+
+    def __init__(self, theirs: Any) -> None:
+        super().__init__()
+        self._theirs = theirs
+
+    def set(self) -> None:
+        """Tell the workers, of which none was killed."""
+        super().set()
+        self._theirs.set()
+
+
+class _Loader(DataLoader[Any]):
+    """The loader; its end does not hang where a worker was killed."""
+
+    def _get_iterator(self) -> Any:
+        iterator: Any = super()._get_iterator()
+        if self.num_workers:
+            iterator._workers_done_event = _Done(iterator._workers_done_event)
+        return iterator
+
+
 @dataclass(frozen=True)
 class TrainingCrops:
     """The batches of each epoch, in an order that the seed and the epoch determine.
@@ -168,8 +192,19 @@ class TrainingCrops:
     def close(self) -> None:
         """End the processes that gather; until then they stay, also when a training has failed."""
         loader = self.__dict__.pop("_loader", None)
-        if loader is not None and loader._iterator is not None:
-            loader._iterator._shutdown_workers()  # torch waits till nothing refers to it, and a traceback does
+        if loader is None or loader._iterator is None:
+            return
+        iterator, workers = loader._iterator, loader._iterator._workers
+        if all(worker.is_alive() for worker in workers):
+            iterator._shutdown_workers()  # torch waits till nothing refers to it, and a traceback does
+            return
+        # One that was killed may have held a lock or left half a message, for which torch's own end waits for ever.
+        iterator._shutdown, iterator._worker_pids_set = True, False
+        torch._C._remove_worker_pids(id(iterator))  # nobody is to report their end
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join()
 
     def names(self, entries: NDArray[np.int64]) -> str:
         """The first utterances of a batch, for a message."""
@@ -190,7 +225,7 @@ class TrainingCrops:
     def _loader(self) -> DataLoader[Any]:
         """One for all epochs, whose processes stay."""
         num_workers, on_gpu = self.sampling.num_workers, self.device.type == "cuda"
-        return DataLoader(
+        return _Loader(
             self.gatherer,
             batch_size=None,
             sampler=self._order,

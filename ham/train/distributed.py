@@ -7,10 +7,8 @@ random numbers of the whole batch: how many there are changes no crop and no aug
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -27,8 +25,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ham.errors import ConfigError
 from ham.model.build import pick_device
+from ham.train.signals import end_with_parent
 
-PR_SET_PDEATHSIG = 1
 WORDS = "HAM_LAST_WORDS"
 """The environment's variable with the folder where a silent process leaves what its libraries say."""
 
@@ -77,7 +75,7 @@ def joined(name: str) -> Iterator[torch.device]:
         return
     if name in ("auto", "cuda") and torch.cuda.is_available():
         name = f"cuda:{os.environ['LOCAL_RANK']}"
-    _end_with_launcher()
+    end_with_parent(signal.SIGTERM)  # a launcher that is killed ends nobody
     handler = get_error_handler()
     handler.initialize()
 
@@ -96,12 +94,6 @@ def joined(name: str) -> Iterator[torch.device]:
             _silence()
         yield device
         dist.destroy_process_group()
-
-
-def _end_with_launcher() -> None:
-    """Have the system send this process TERM when the launcher is killed, which then ends nobody; Linux alone can."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _silence() -> None:

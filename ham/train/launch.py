@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT_S = 900
 """Machines that come later than this do not take part, and the work does not begin."""
 
-STOPPING = ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1")
+STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1)
 """Signals that are handed on to the processes; one that still runs after 30 seconds is killed."""
 
 VICTIMS = ("RuntimeError", "DistBackendError", "DistNetworkError", "DistStoreError")
@@ -89,6 +89,7 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // processes)))
     for name in ("elastic", "elastic.agent.server.api"):  # the one line is ours
         logging.getLogger(f"torch.distributed.{name}").setLevel(logging.CRITICAL)
+    heard = [number for number in STOPPING if signal.getsignal(number) != signal.SIG_IGN]  # `nohup` has one ignored
     with tempfile.TemporaryDirectory(prefix="ham_") as reasons:
         os.environ[WORDS] = reasons
         config = LaunchConfig(
@@ -101,9 +102,9 @@ def launch(command: Sequence[str], *, processes: int, num_nodes: int = 1, rdzv: 
             rdzv_configs={"timeout": LONGEST_WAIT_S},
             max_restarts=0,
             logs_specs=DefaultLogsSpecs(log_dir=reasons),
-            signals_to_handle=",".join(STOPPING),
+            signals_to_handle=",".join(number.name for number in heard),
         )
-        handlers = {number: signal.getsignal(number) for number in map(signal.Signals.__getitem__, STOPPING)}
+        handlers = {number: signal.getsignal(number) for number in heard}
         try:
             elastic_launch(config, command[0])(*command[1:])
         except ChildFailedError as error:

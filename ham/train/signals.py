@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +18,8 @@ from ham.errors import HamError
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 """Ctrl-C; what ``kill``, batch systems and shutdowns send; and what a batch system can be told to send before the
 time of a job is up."""
+
+PR_SET_PDEATHSIG = 1
 
 TOGETHER_S = 1.0
 """Signals within this time of the first are the same one, which has come by several ways: to the group of processes,
@@ -81,14 +85,21 @@ def kept_from_workers() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def end_with_parent(number: signal.Signals) -> None:
+    """Have the system send this process a signal when the one that started it is gone, however; Linux alone can."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
 def obey_parent(_: int = 0) -> None:
-    """In a worker that was started so: end when the process that started it says so, and only then."""
+    """In a worker that was started so: end when the process that started it says so or is gone, and only then."""
 
     def _wait() -> None:
         while True:
             if signal.sigwaitinfo({signal.SIGTERM}).si_pid == os.getppid():
                 _thread.interrupt_main()  # at which the loader's workers end without a word
 
+    end_with_parent(signal.SIGKILL)  # it may be stuck in a pipe that nobody reads any more
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Thread(target=_wait, daemon=True).start()

@@ -8,6 +8,7 @@ import pytest
 
 from ham.bin import claims
 from ham.cli import run
+from ham.files import lock_place
 from tests.report.test_claims import write_corpus, write_experiment
 
 TABLES = """\
@@ -49,6 +50,17 @@ def test_the_results_replace_what_stands_below_their_heading(
     assert "| ham | 1 2 | 2 | abc |" in text
     assert len(list((page.parent / "figures").glob("claims_*.svg"))) == 5
     assert "rank correlation sex" in capsys.readouterr().out
+
+
+def test_a_page_that_another_program_writes_is_left_to_it(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "claims.md"
+    page.write_text("## Results\n")
+    with lock_place(page, "other claims"):
+        assert call(made, "--page", str(page)) == 1
+    assert "found at work: other claims, process" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == [page]
 
 
 def test_seeds_are_chosen(made: Path, tmp_path: Path) -> None:

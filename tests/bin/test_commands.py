@@ -110,10 +110,13 @@ def test_the_status_is_the_commands_and_the_next_one_is_served(shell: Shell, wor
     assert shell("ask", "say") == (0, "")
 
 
-def test_a_command_ends_with_the_shell() -> None:
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_command_ends_with_the_shell_and_with_the_process_that_runs_it(is_killed: bool) -> None:
     shell = Shell()
     shell.send("run", "sleep")
     sleeper = int(os.read(shell.said, 100))
+    if is_killed:
+        shell.process.kill()
     shell.process.communicate()
     for _ in range(200):
         try:

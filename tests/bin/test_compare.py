@@ -9,6 +9,7 @@ import pytest
 
 from ham.bin import compare
 from ham.cli import run
+from ham.files import lock_place
 from ham.score.metrics import eer
 from tests.comparisons import PUBLISHED, scores_of, trials, write_lists, write_system
 
@@ -147,3 +148,10 @@ def test_a_misspelt_system_of_the_published_numbers(folder: Path, capsys: pytest
 def test_an_experiment_without_results(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "b2/results.json").unlink()
     assert "b2/results.json: expected results, found nothing" in refusal(capsys, 1, arguments(folder))
+
+
+def test_tables_that_another_program_writes_are_left_to_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock_place(folder / "out", "another comparison"):
+        assert run(compare.main, arguments(folder)) == 1
+    assert "found at work: another comparison, process" in capsys.readouterr().err
+    assert not (folder / "out").exists()

@@ -21,6 +21,7 @@ from ham.config import from_dict, to_dict
 from ham.data.store import ArrayStore, write_store
 from ham.embeddings.recordings import Cuts, RandomChunks
 from ham.embeddings.table import read_embeddings, read_table
+from ham.files import lock_folder
 from ham.model import checkpoint
 from ham.model.build import build_backbone, build_loss
 from ham.model.directory import pack
@@ -286,3 +287,11 @@ def test_wrong_requests_end_before_any_work(
 ) -> None:
     assert extract_test(tmp_path, *options) == 2
     assert options[0] in capsys.readouterr().err
+
+
+def test_nothing_is_embedded_while_another_stage_writes(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = ["--data_dir", str(trained / "data"), "--exp_dir", str(trained / "exp"), "--device", "cpu"]
+    with lock_folder(trained / "exp", "train"):
+        assert run(extract.main, place) == 1
+    assert "found at work: train, process" in capsys.readouterr().err
+    assert not (trained / "exp/average.pt").exists()

@@ -16,6 +16,7 @@ from ham.bin import geometry, hierarchy
 from ham.cli import run
 from ham.data.store import ArrayStore, write_store
 from ham.embeddings.table import write_embeddings
+from ham.files import lock_folder
 from tests.tiny_system import SPEAKERS, write_corpus, write_experiment, write_model
 
 
@@ -38,6 +39,12 @@ def root(made: Path, tmp_path: Path) -> Path:
 def show(root: Path, name: str, *options: str) -> int:
     where = ["--data_dir", str(root / "data"), "--exp_dir", str(root / "exp" / name), "--device", "cpu"]
     return run(geometry.main, [*where, *options])
+
+
+def test_nothing_is_drawn_while_another_stage_writes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock_folder(root / "exp/softmax", "stage 5"):
+        assert show(root, "softmax") == 1
+    assert "found at work: stage 5, process" in capsys.readouterr().err
 
 
 def numbers(root: Path, name: str) -> Any:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
-from ham.bin.make_store import noise_recordings, speech, test_recordings
+from ham.bin.make_store import main, noise_recordings, speech, test_recordings
+from ham.cli import run
 from ham.data.kaldi_dir import Segment, write_data_dir
 from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
+from ham.files import lock_folder
 
 test_recordings.__test__ = False
 
+CONFIG = Path(__file__).parents[2] / "conf/mini.yaml"
 UTTS = ("a-1", "a-2", "b-1")
 TRIALS = Trials(("a-1", "a-1"), ("a-2", "b-1"), np.array([1, 0], np.int8))
 
@@ -84,3 +88,17 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
     touch(tmp_path / "r/a/x.wav", tmp_path / "r/a-x.flac")
     with pytest.raises(DataError, match=r"a-x\.flac|x\.wav.*: becomes a-x, as .* does; rename or remove one"):
         noise_recordings(tmp_path / "r", "rirs")
+
+
+def test_it_waits_for_another_that_prepares_the_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        statuses.append(run(main, ["--data_dir", str(tmp_path), "--config", str(CONFIG)]))
+
+    statuses: list[int] = []
+    ours = Thread(target=work)
+    with lock_folder(tmp_path, "another"), caplog.at_level("INFO"):
+        ours.start()
+        while "waits until another program has ended: another" not in caplog.text:
+            assert ours.is_alive()
+    ours.join()
+    assert statuses == [1]  # as there are no data

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ham.bin.front import main
+from ham.files import lock_folder
 from ham.model.directory import FILES, load_directory
 from tests.tiny_system import write_model
 
@@ -22,6 +23,14 @@ def test_it_prints_the_files_and_says_what_is_missing(tmp_path: Path, capsys: py
     assert "without thresholds" in err
     assert "without licence" not in err
     assert "license: mit\n" in (tmp_path / "out/README.md").read_text()
+
+
+def test_nothing_is_packed_while_a_stage_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_model(tmp_path / "exp", "softmax")
+    with lock_folder(tmp_path / "exp", "stage 6"):
+        assert main(["pack", str(tmp_path / "exp"), "--out", str(tmp_path / "out")]) == 2
+    assert "found at work: stage 6, process" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_programs_get_one_document(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

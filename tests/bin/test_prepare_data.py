@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ham.bin.prepare_data import main
 from ham.cli import run
 from ham.data.kaldi_dir import STAGE, read_data_dir
 from ham.data.ownership import mark_name
+from ham.files import lock_folder
 from ham.prepare import segments
 
 RATE = 16000
@@ -439,3 +441,19 @@ def test_a_table_trains_and_tests(command: Command, tmp_path: Path) -> None:
     assert len(read_data_dir(command.data_dir / "test/all_voices/all").spk2utt) == 2
     assert command("--csv", tmp_path / "none.csv") == 2
     assert "none.csv: no such folder or table" in command.err
+
+
+def test_it_waits_for_another_that_prepares(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def work() -> None:
+        statuses.append(run(main, ["--train_roots", str(root), "--data_dir", str(tmp_path)]))
+
+    statuses: list[int] = []
+    ours = Thread(target=work)
+    with lock_folder(tmp_path, "another"), caplog.at_level("INFO"):
+        ours.start()
+        while "waits until another program has ended: another" not in caplog.text:
+            assert ours.is_alive()
+        assert not (tmp_path / "train").exists()
+    ours.join()
+    assert statuses == [0]
+    assert read_data_dir(tmp_path / "train").wav

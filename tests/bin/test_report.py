@@ -9,6 +9,7 @@ import torch
 
 from ham.bin import report
 from ham.cli import run
+from ham.files import lock_folder
 from ham.score.curves import summarise_scores, write_curves
 from ham.score.results import ListResult, Results, write_results
 
@@ -51,6 +52,13 @@ def test_nothing_scored_nothing_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert list(tmp_path.iterdir()) == []
     assert run(report.main, []) == 2
     assert "--exp_dir" in capsys.readouterr().err
+
+
+def test_nothing_is_reported_while_another_stage_writes(exp_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock_folder(exp_dir, "stage 6"):
+        assert run(report.main, ["--exp_dir", str(exp_dir)]) == 1
+    assert "found at work: stage 6, process" in capsys.readouterr().err
+    assert not (exp_dir / "RESULTS.md").exists()
 
 
 @pytest.mark.parametrize("name", ["RESULTS.md", "report.html"])

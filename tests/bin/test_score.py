@@ -20,6 +20,7 @@ from ham.cli import run
 from ham.data.kaldi_dir import read_data_dir
 from ham.embeddings import table as tables
 from ham.embeddings.table import read_embeddings
+from ham.files import lock_folder
 from ham.model.checkpoint import weights_digest
 from ham.score import cohort, held_aside, metrics
 from ham.score.results import read_results
@@ -508,3 +509,24 @@ def test_labels_stand_behind_the_scores_on_request(root: Path) -> None:
     assert path.read_text().splitlines() == [
         f"{line} {trial.split()[2]}" for line, trial in zip(plain, trials, strict=True)
     ]
+
+
+def test_nothing_is_scored_while_another_stage_writes(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with lock_folder(root / "exp/run1", "stage 5"):
+        assert score_it(root) == 1
+    assert "found at work: stage 5, process" in capsys.readouterr().err
+    assert not (root / "exp/run1/results.json").exists()
+
+
+def test_numbers_do_not_stand_beside_the_scores_of_a_run_that_was_stopped(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert score_it(root) == 0
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(score, "write_curves", stop)
+    assert score_it(root) == 130
+    assert run(report.main, ["--exp_dir", str(root / "exp/run1")]) == 1
+    assert "stage 6" in capsys.readouterr().err

@@ -340,6 +340,19 @@ def test_whoever_ends_a_sweep_on_gpus_ends_its_rows(top: Path, started: Callable
     raise AssertionError([line for line in command_lines() if str(top) in line])
 
 
+def test_whoever_ends_a_sweep_alone_ends_its_row(top: Path, started: Callable[..., subprocess.Popen[bytes]]) -> None:
+    (top / "slow_tiny_softmax").touch()
+    process = started("--device", "cpu")
+    begin(process, top / "exp/tiny_softmax/begun")
+    process.terminate()
+    try:
+        assert process.wait() == 143
+        assert not [line for line in command_lines() if str(top) in line]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)  # what the row has started
+
+
 def command_lines() -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from ham.data.identity import SUMS_FILE
 from ham.data.kaldi_dir import read_data_dir, write_data_dir
 from ham.data.trials import Trials
 from ham.errors import CheckpointError, ConfigError, DataError, HamError
+from ham.files import lock_folder
 from ham.model import checkpoint
 from ham.model.encoder import SpeakerEncoder
 from ham.train.step import TrainingStep
@@ -561,3 +565,19 @@ def test_checkpoints_of_two_networks_are_not_averaged(lab: Lab) -> None:
     checkpoint.save(path, {**checkpoint.load(path), "backbone": {}})
     with pytest.raises(CheckpointError, match="checkpoints: can be read, but is not of this experiment"):
         lab.extract()
+
+
+def test_what_another_run_did_before_the_lock_was_free_is_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.pack()
+    lab.train()
+    ended = lab.exp_dir.rename(lab.exp_dir.with_name("ended"))
+
+    @contextmanager
+    def lock_late(folder: Path, work: str) -> Iterator[None]:
+        shutil.copytree(ended, folder, dirs_exist_ok=True)  # the other run ends now
+        with lock_folder(folder, work):
+            yield
+
+    monkeypatch.setattr(train, "lock_folder", lock_late)
+    lab.train()
+    assert (lab.exp_dir / "train.jsonl").read_bytes() == (ended / "train.jsonl").read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import subprocess
@@ -22,6 +21,7 @@ from ham.data import store as store_module
 from ham.data.pack import pack_audio, pack_features
 from ham.data.store import ArrayStore
 from ham.errors import DataError
+from ham.files import lock_place
 from ham.frontends import build
 
 
@@ -252,12 +252,8 @@ def test_a_disk_that_is_too_small_is_refused_with_the_arithmetic(
 
 
 def test_two_processes_do_not_pack_one_store(tmp_path: Path, wav: dict[str, Path]) -> None:
-    (tmp_path / ".store.part").mkdir()
-    lock = os.open(tmp_path / ".store.part", os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(DataError, match="another process packs this store"):
+    with lock_place(tmp_path / "store", "packing"), pytest.raises(DataError, match="found at work: packing, process"):
         pack(tmp_path, wav)
-    os.close(lock)
     assert pack(tmp_path, wav)
 
 

@@ -11,7 +11,8 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from safetensors.torch import load_file, save
 from ham.config import to_dict
 from ham.embeddings.table import write_embeddings
 from ham.errors import LONGEST, ConfigError, DataError, HamError
+from ham.files import replacing_folder
 from ham.model import checkpoint, directory
 from ham.model.directory import CARD, FILES, MODEL, SUMS, WEIGHTS, load_directory, pack, read_directory
 from ham.model.encoder import SpeakerEncoder
@@ -179,6 +181,21 @@ def test_what_is_there_is_replaced_only_when_asked(exp: Path, packed: Path) -> N
     (packed.parent / "empty").mkdir()
     pack(exp, packed.parent / "empty")
     assert bytes_of(packed.parent / "empty") == before
+
+
+def test_what_another_program_packed_in_the_meantime_is_not_replaced(
+    exp: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def late(place: Path) -> Iterator[Path]:
+        packed.rename(place)  # the other program is done now
+        with replacing_folder(place) as part:
+            yield part
+
+    monkeypatch.setattr(directory, "replacing_folder", late)
+    with pytest.raises(ConfigError, match="--force replaces it"):
+        pack(exp, tmp_path / "late", licence="mit")
+    assert "license: mit" not in (tmp_path / "late" / CARD).read_text()
 
 
 @pytest.mark.parametrize("force", [False, True])

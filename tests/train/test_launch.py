@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -62,6 +63,17 @@ def test_a_process_that_fails_ends_the_job_with_its_reason(
 def test_a_job_that_works_returns(capfd: pytest.CaptureFixture[str]) -> None:
     launch([sys.executable, "-c", JOIN.format(trouble="print('two', file=sys.stderr)")], processes=2, cure="again")
     assert capfd.readouterr().err == ""  # only the first process talks
+
+
+def test_a_signal_that_the_caller_ignores_ends_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        launch(
+            [sys.executable, "-c", JOIN.format(trouble="os.kill(os.getppid(), signal.SIGHUP)")], processes=2, cure=""
+        )
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_what_aborts_a_process_after_its_work_is_no_failure() -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from threading import Timer
 from types import SimpleNamespace
@@ -101,6 +102,30 @@ def test_a_killed_worker_is_a_sentence_that_names_memory(make_step: Make, make_l
     with pytest.raises(HamError, match=said), told_in_words(loop.folder):
         loop.run()
     assert not multiprocessing.active_children()  # the other worker must not outlive the training
+
+
+def test_a_worker_killed_with_a_lock_of_all_in_its_hands_does_not_stop_the_end(
+    make_step: Make, make_loop: Callable[..., Loop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lock of the loader's `done` is never given free again: the other worker, and torch's own end, wait for it."""
+    events: list[Event] = []
+
+    def killed(event: Event) -> bool:
+        event._cond.acquire()  # type: ignore[attr-defined]
+        os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    make = Event.__init__
+    monkeypatch.setattr(Event, "__init__", lambda self, **options: [make(self, **options), events.append(self)][0])
+    monkeypatch.setattr(Event, "is_set", killed)
+    loop = make_loop(make_step(), num_workers=2)
+    rescue = Timer(60, lambda: [event._cond.release() for event in events])  # type: ignore[attr-defined]
+    rescue.start()
+    with pytest.raises(HamError, match="crops was killed"), told_in_words(loop.folder):
+        loop.run()
+    assert rescue.is_alive()
+    rescue.cancel()
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.parametrize(

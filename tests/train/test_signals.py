@@ -160,6 +160,33 @@ def test_a_worker_ends_when_its_parent_says_so(workers: tuple[set[int], Iterator
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
+STUCK = """
+import os, sys, time
+from torch.utils.data import DataLoader
+from ham.train.signals import obey_parent
+class Large:
+    def __len__(self):
+        return 100
+    def __getitem__(self, at):
+        return bytes(2**20)  # more than the pipe of the answers holds
+numbers = iter(DataLoader(Large(), batch_size=None, num_workers=2, worker_init_fn=obey_parent))
+next(numbers)
+print(*(worker.pid for worker in numbers._workers), flush=True)
+time.sleep(1000)
+"""
+
+
+def test_workers_end_with_a_parent_that_is_killed_while_it_leaves_their_answers_unread() -> None:
+    with subprocess.Popen([sys.executable, "-c", STUCK], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        workers = [Path(f"/proc/{pid}") for pid in parent.stdout.readline().split()]
+        parent.kill()
+    end = time.monotonic() + 60
+    while any(worker.exists() and "\nState:\tZ" not in (worker / "status").read_text() for worker in workers):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize(
     ("number", "group", "num_workers"),
     [(signal.SIGTERM, True, 2), (signal.SIGINT, True, 2), (signal.SIGUSR1, False, 2), (signal.SIGINT, False, 0)],
