@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.stats import kurtosis, t
 
 from benchmarks.intervals import Population, outcomes
 from ham.errors import DataError
@@ -225,6 +225,22 @@ def test_degrees_of_freedom_are_those_that_the_variance_has() -> None:
         assert found <= count - 1
         # The kurtosis of so few numbers is estimated too small where tails are heavy: between the truth and S - 1.
         assert (0.8 * wanted < found < 0.7 * (count - 1)) if heavy else found > 0.8 * wanted
+
+
+def test_degrees_of_freedom_follow_the_kurtosis_up_to_7() -> None:
+    rng = np.random.default_rng(5)
+    for sample in (3 + rng.laplace(size=60), -2 + rng.exponential(size=12), 1 + rng.uniform(size=30)):
+        counted = max(float(kurtosis(sample, fisher=False)), 3.0)
+        assert counted < 7
+        assert speaker_freedom(sample) == pytest.approx(2 * (len(sample) - 1) / (counted - 1))
+    assert speaker_freedom(np.eye(1, 40)[0]) == pytest.approx(39 / 3)  # one of 40 makes all errors: a kurtosis of 37
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01, 0.3, 0.5])
+def test_an_interval_of_hits_is_that_of_errors_from_the_other_end(rate: float) -> None:
+    estimate = Estimate(0.02**2, 9)
+    low, high = rate_interval(rate, estimate, 1e-3)
+    assert rate_interval(1 - rate, estimate, 1e-3) == (pytest.approx(1 - high), pytest.approx(1 - low))
 
 
 def test_one_speaker_and_equal_speakers_have_the_freedom_of_their_number() -> None:
