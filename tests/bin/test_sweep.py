@@ -347,7 +347,7 @@ def test_whoever_ends_a_sweep_alone_ends_its_row(top: Path, started: Callable[..
     process.terminate()
     try:
         assert process.wait() == 143
-        assert not [line for line in command_lines() if str(top) in line]
+        assert not [line for line in command_lines() if f"{top}/run.sh" in line]
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # what the row has started
