@@ -5,17 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
 
 from ham.bin.make_store import main, noise_recordings, speech, test_recordings
-from ham.cli import run
 from ham.data.kaldi_dir import Segment, write_data_dir
 from ham.data.trials import Trials
 from ham.errors import ConfigError, DataError
-from ham.files import lock_folder
+from tests.waiting import status_after_waiting
 
 test_recordings.__test__ = False
 
@@ -91,14 +89,5 @@ def test_two_files_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_waits_for_another_that_prepares_the_data(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def work() -> None:
-        statuses.append(run(main, ["--data_dir", str(tmp_path), "--config", str(CONFIG)]))
-
-    statuses: list[int] = []
-    ours = Thread(target=work)
-    with lock_folder(tmp_path, "another"), caplog.at_level("INFO"):
-        ours.start()
-        while "waits until another program has ended: another" not in caplog.text:
-            assert ours.is_alive()
-    ours.join()
-    assert statuses == [1]  # as there are no data
+    status = status_after_waiting(main, ["--data_dir", tmp_path, "--config", CONFIG], tmp_path, caplog)
+    assert status == 1  # as there are no data

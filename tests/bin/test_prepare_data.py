@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from ham.bin.prepare_data import main
 from ham.cli import run
 from ham.data.kaldi_dir import STAGE, read_data_dir
 from ham.data.ownership import mark_name
-from ham.files import lock_folder
 from ham.prepare import segments
+from tests.waiting import status_after_waiting
 
 RATE = 16000
 MARK = mark_name(STAGE)
@@ -444,16 +443,5 @@ def test_a_table_trains_and_tests(command: Command, tmp_path: Path) -> None:
 
 
 def test_it_waits_for_another_that_prepares(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    def work() -> None:
-        statuses.append(run(main, ["--train_roots", str(root), "--data_dir", str(tmp_path)]))
-
-    statuses: list[int] = []
-    ours = Thread(target=work)
-    with lock_folder(tmp_path, "another"), caplog.at_level("INFO"):
-        ours.start()
-        while "waits until another program has ended: another" not in caplog.text:
-            assert ours.is_alive()
-        assert not (tmp_path / "train").exists()
-    ours.join()
-    assert statuses == [0]
+    assert status_after_waiting(main, ["--train_roots", root, "--data_dir", tmp_path], tmp_path, caplog) == 0
     assert read_data_dir(tmp_path / "train").wav
